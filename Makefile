@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# What a user calls: see `make help`. The module's own build rules are in Kbuild, which the kernel's build
+# system reads (`make -C <kernel build> M=<here> modules` works as well); the work is done by scripts/.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# The scripts read these from the environment.
+export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT
+
+# Given only on the command line or in the environment: an empty one counts as not given.
+$(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT,$(if $($v),,$(eval unexport $v)))
+
+.PHONY: help setup kernel modules tools run test shell lint install clean distclean
+
+help:
+	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
+	@echo
+	@echo 'Targets:'
+	@echo '  run        read an EROFS image on demand in QEMU while the daemon is killed over and over'
+	@echo '  test       all tests: lint, host, selftests of our module and the C module, kill storms'
+	@echo '  shell      an interactive QEMU machine: module, daemon, image mounted at /mnt/image'
+	@echo '  modules    build cachefiles.ko'
+	@echo '  install    install it for the kernel KDIR, into updates/, so that modprobe takes it'
+	@echo '  tools      build the userspace programs (static)'
+	@echo '  kernel     build the test kernel, once; the other targets do it when they need it'
+	@echo '  setup      install what is missing (Debian 12 and 13); the other targets do it too'
+	@echo '  lint       rules of the tree, rustfmt, clippy'
+	@echo '  clean      remove what was built here; the kernel stays in the cache directory'
+	@echo '  distclean  that, and the cached kernels and sources'
+	@echo
+	@echo 'Variables:'
+	@echo '  KDIR=<dir>        use this kernel build directory (needs CONFIG_RUST=y, CONFIG_CACHEFILES=m, ...)'
+	@echo '  KERNEL_SRC=<dir>  build the test kernel from this 6.12 source tree, not from the package'
+	@echo '  KILLS=<n>         run: how often the daemon is killed (20); test: in each storm (8)'
+	@echo '  READERS=<n>       run: how many processes read (4)'
+	@echo '  SRC=<dir>         run, shell: the directory to make the image of'
+	@echo '  COMPRESS=lz4hc    run, shell: a compressed image'
+	@echo '  MODULE=c          run, shell: the C module of the same kernel, to compare'
+	@echo '  FILTER="<words>"  test: only the selftests whose name has one of the words'
+	@echo '  VERBOSE=1         show everything: compilers, and all that the guest prints'
+	@echo '  ACCEL=kvm|tcg     how QEMU runs (default: KVM where it works)'
+
+setup:
+	@scripts/setup
+
+kernel: setup
+	@scripts/kernel
+
+modules: setup
+	@scripts/module
+
+tools: setup
+	@scripts/tools
+
+run:
+	@scripts/run
+
+shell:
+	@scripts/shell
+
+test:
+	@scripts/test
+
+lint: setup
+	@scripts/lint
+
+install:
+	@test -n "$(KDIR)" || { echo 'error: install needs KDIR=<build directory of the kernel to install for>' >&2; exit 1; }
+	@scripts/module install
+
+clean:
+	@scripts/module clean
+	@rm -rf build tools/target
+
+distclean: clean
+	@rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/cachefiles-rs"

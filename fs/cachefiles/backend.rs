@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How netfs and fscache call the cache. Nothing happens here: each call goes where it belongs.
+
+use crate::cache::Cache;
+use crate::io;
+use crate::lookup;
+use crate::object::Object;
+use crate::resize;
+use crate::volume::Volume;
+use cachefiles_trace::RefWhy;
+use fscache::{
+    Backend, Cookie, IoSource, LookupSlot, ReadHole, Resources, SubreqFlags, Termination,
+    VolumeHandle, WantState,
+};
+use kernel::prelude::*;
+use kernel::sync::{Arc, ArcBorrow};
+use kext::io::IovIter;
+
+/// The cache back end, as a set of types and functions.
+pub(crate) struct Cachefiles;
+
+impl Backend for Cachefiles {
+    const NAME: &'static kernel::str::CStr = kernel::c_str!("cachefiles");
+    type Cache = Cache;
+    type Volume = Volume;
+    type Object = Object;
+
+    fn acquire_volume(cache: ArcBorrow<'_, Cache>, volume: VolumeHandle) -> Option<Arc<Volume>> {
+        // Failing is made known by itself; netfs goes on without a cache.
+        Volume::acquire(&cache.into(), volume).ok()
+    }
+
+    fn volume_attached(cache: ArcBorrow<'_, Cache>, volume: &Arc<Volume>) -> Result {
+        cache.add_volume(volume)
+    }
+
+    fn free_volume(volume: Arc<Volume>) {
+        volume.cache().remove_volume(&volume);
+    }
+
+    fn lookup_cookie(
+        cache: ArcBorrow<'_, Cache>,
+        volume: Option<ArcBorrow<'_, Volume>>,
+        cookie: &Cookie,
+        slot: LookupSlot<'_, Self>,
+    ) -> bool {
+        let Some(volume) = volume else { return false };
+        let Ok(object) = Object::new(&volume.into(), cookie) else { return false };
+        slot.attach(object.clone());
+
+        let _secure = cache.secure();
+        let found = lookup::look_up(&object).and_then(|()| {
+            object.see(RefWhy::SeeLookupCookie);
+            cache.add_object(&object)
+        });
+        if found.is_err() {
+            // The object is withdrawn when netfs lets go of the cookie.
+            object.see(RefWhy::SeeLookupFailed);
+            cookie.caching_failed();
+            return false;
+        }
+        // A file of the wrong size is not lost: what is missing counts as a hole.
+        let _ = resize::adjust(&object);
+        true
+    }
+
+    fn withdraw_cookie(_cookie: &Cookie, object: ArcBorrow<'_, Object>) {
+        let object: Arc<Object> = object.into();
+        let cache = object.cache();
+        object.see(RefWhy::SeeWithdrawCookie);
+        if cache.remove_object(&object) {
+            object.see(RefWhy::SeeWithdrawal);
+        }
+        cache.ondemand.drop_object(&object);
+        {
+            let _secure = cache.secure();
+            lookup::put_away(&object);
+        }
+        object.note_put(RefWhy::PutDetach);
+    }
+
+    fn invalidate_cookie(_cookie: &Cookie, object: ArcBorrow<'_, Object>) -> bool {
+        lookup::invalidate(&object.into())
+    }
+
+    fn begin_operation(resources: &mut Resources<'_, Self>, want: WantState) -> bool {
+        io::begin(resources, want)
+    }
+
+    fn resize_cookie(resources: &mut Resources<'_, Self>, new_size: u64) {
+        if let Some(object) = resources.object() {
+            resize::resize(&object, resources.file(), new_size);
+        }
+    }
+
+    fn prepare_to_write(_cookie: &Cookie, object: ArcBorrow<'_, Object>) {
+        if !object.is_tmpfile() {
+            let _secure = object.cache().secure();
+            // Failing is made known by itself.
+            let _ = crate::coherency::set_object(&object);
+        }
+    }
+
+    fn read(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        iter: &mut IovIter,
+        hole: ReadHole,
+        done: Termination,
+    ) -> isize {
+        io::read(resources, start, iter, hole, done)
+    }
+
+    fn prepare_ondemand_read(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        len: &mut usize,
+        i_size: i64,
+        flags: &mut SubreqFlags<'_>,
+        ino: u64,
+    ) -> IoSource {
+        io::prepare_ondemand_read(resources, start, *len, i_size, flags, ino)
+    }
+
+    fn query_occupancy(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        len: usize,
+        granularity: usize,
+    ) -> Result<(i64, usize)> {
+        io::query_occupancy(resources, start, len, granularity)
+    }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `bind`: from a directory to a cache that netfs uses.
+
+use crate::backend::Cachefiles;
+use crate::cache::{Backing, Cache};
+use crate::dir::CacheDir;
+use crate::limits::Limits;
+use crate::notify::Notifier;
+use crate::space::{Purpose, Space};
+use fscache::AcquiredCache;
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+use kernel::str::CStr;
+use kernel::sync::Arc;
+use kernel::types::ARef;
+use kext::cred::{Cred, NewCred};
+use kext::errno::EOPNOTSUPP;
+use kext::fs::{may_create_in, Inode, Path};
+
+/// What the daemon set up before `bind`.
+pub(crate) struct Settings<'a> {
+    pub(crate) dir: &'a CStr,
+    pub(crate) tag: &'a CStr,
+    pub(crate) limits: Limits,
+    pub(crate) security_id: Option<u32>,
+}
+
+/// Makes a cache of the directory and hands it to netfs.
+///
+/// Errors: EINVAL id-mapped mount; EOPNOTSUPP the file system lacks what we need (tmpfile,
+/// extended attributes, making directories, sync, blocks of at most a page); EROFS; ERANGE no
+/// block size; EBUSY the tag or the directory is in use; ENOMEM; what the path's look-up says.
+pub(crate) fn bind(settings: &Settings<'_>, notifier: &Arc<Notifier>) -> Result<Arc<Cache>> {
+    add_cache(settings, notifier).inspect_err(|error| {
+        kext::log::error!("Failed to register: {}", error.to_errno());
+    })
+}
+
+fn add_cache(settings: &Settings<'_>, notifier: &Arc<Notifier>) -> Result<Arc<Cache>> {
+    let fscache = AcquiredCache::acquire(settings.tag)?;
+    let path_cred = kernel_cred(settings.security_id)?;
+    let path = {
+        let _secure = path_cred.override_current();
+        Path::lookup_directory(settings.dir)?
+    };
+    check_features(&path)?;
+    let root = path.dentry();
+    let root_inode = root.inode().ok_or(EOPNOTSUPP)?;
+
+    // From here on with the credentials that files are made with: those of the directory.
+    let cred = files_cred(&path_cred, root_inode)?;
+    let _secure = cred.override_current();
+    check_permissions(&path)?;
+
+    let backing = Backing {
+        mount: path.mount().into(),
+        cred: cred.clone(),
+        space: Space::new(&path, settings.limits, notifier.clone())?,
+    };
+    let (store, _) = CacheDir::open(&backing, root, b"cache")?;
+    let (graveyard, _) = CacheDir::open(&backing, root, b"graveyard")?;
+    let cache = Arc::pin_init(
+        Cache::new(backing, store, graveyard, notifier.clone(), fscache),
+        GFP_KERNEL,
+    )?;
+    cache.fscache.add::<Cachefiles>(cache.clone())?;
+    kext::log::info!("File cache on {} registered", cache.fscache.name());
+
+    // Only the culling state is of interest here: a full cache can still be read.
+    let _ = cache.has_space(0, 0, Purpose::Check);
+    Ok(cache)
+}
+
+/// The credentials of the kernel, in the security context that the daemon named.
+fn kernel_cred(security_id: Option<u32>) -> Result<ARef<Cred>> {
+    let mut cred = NewCred::of_kernel()?;
+    if let Some(id) = security_id {
+        cred.set_security_override(id).inspect_err(|error| {
+            kext::log::error!("The security context may not be used: error {}", error.to_errno());
+        })?;
+    }
+    Ok(cred.publish())
+}
+
+/// The same, with new files labelled as those of the cache's directory.
+fn files_cred(base: &Cred, root: &Inode) -> Result<ARef<Cred>> {
+    let mut cred = {
+        let _secure = base.override_current();
+        NewCred::of_current()?
+    };
+    cred.create_files_as(root)?;
+    Ok(cred.publish())
+}
+
+fn check_features(path: &Path) -> Result {
+    if path.mount().is_idmapped() {
+        kext::log::warn!("A cache on an id-mapped mount is not supported");
+        return Err(EINVAL);
+    }
+    let root = path.dentry();
+    let suitable = root.inode().is_some_and(Inode::can_be_cache_root)
+        && root.super_block_can_sync_and_statfs()
+        && root.super_block_size() <= PAGE_SIZE as u64;
+    if !suitable {
+        kext::log::error!(
+            "The file system lacks what a cache needs: tmpfile, xattrs, sync, blocks of at most a page"
+        );
+        return Err(EOPNOTSUPP);
+    }
+    if root.super_block_is_read_only() {
+        return Err(EROFS);
+    }
+    Ok(())
+}
+
+/// Whether the security module lets us make directories and files. One that has no opinion does.
+fn check_permissions(path: &Path) -> Result {
+    let (directories, files) = may_create_in(path.dentry());
+    for (result, what) in [(directories, "directories"), (files, "files")] {
+        match result {
+            Err(error) if error != EOPNOTSUPP => {
+                kext::log::error!("Making {} in the cache is denied: error {}", what, error.to_errno());
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

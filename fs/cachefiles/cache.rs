@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A bound cache: a directory of a mounted file system that netfs may use.
+//!
+//! Lives from `bind` until the last pin is gone: the device's file is one, each anonymous fd is
+//! another. Objects and volumes keep it in memory, too, but not bound.
+
+use crate::backend::Cachefiles;
+use crate::device::Claim;
+use crate::dir::CacheDir;
+use crate::notify::Notifier;
+use crate::object::Object;
+use crate::ondemand::Engine;
+use crate::space::{Purpose, Space};
+use crate::volume::Volume;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use fscache::AcquiredCache;
+use kernel::prelude::*;
+use kernel::rbtree::{RBTree, RBTreeNode};
+use kernel::sync::{new_spinlock, Arc, SpinLock};
+use kernel::types::ARef;
+use kext::cred::{Cred, Override};
+use kext::fs::Mount;
+
+/// Where a cache is kept.
+pub(crate) struct Backing {
+    pub(crate) mount: ARef<Mount>,
+    /// What files are opened, made and removed with.
+    pub(crate) cred: ARef<Cred>,
+    pub(crate) space: Space,
+}
+
+/// Things of the cache by a number of theirs, so that all of them can be withdrawn.
+pub(crate) type Registry<T> = RBTree<u32, Arc<T>>;
+
+/// A bound cache.
+#[pin_data]
+pub(crate) struct Cache {
+    pub(crate) backing: Backing,
+    /// `<dir>/cache`
+    pub(crate) store: CacheDir,
+    /// `<dir>/graveyard`
+    pub(crate) graveyard: CacheDir,
+    pub(crate) grave_counter: AtomicU32,
+    pub(crate) notifier: Arc<Notifier>,
+    /// Only in on-demand mode, which is the only one there is so far.
+    #[pin]
+    pub(crate) ondemand: Engine,
+    pub(crate) fscache: AcquiredCache,
+    dead: AtomicBool,
+    #[pin]
+    objects: SpinLock<Registry<Object>>,
+    #[pin]
+    volumes: SpinLock<Registry<Volume>>,
+}
+
+impl Cache {
+    pub(crate) fn new(
+        backing: Backing,
+        store: CacheDir,
+        graveyard: CacheDir,
+        notifier: Arc<Notifier>,
+        fscache: AcquiredCache,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            backing,
+            store,
+            graveyard,
+            grave_counter: AtomicU32::new(0),
+            ondemand <- Engine::new(notifier.clone()),
+            notifier,
+            fscache,
+            dead: AtomicBool::new(false),
+            objects <- new_spinlock!(RBTree::new(), "cachefiles_objects"),
+            volumes <- new_spinlock!(RBTree::new(), "cachefiles_volumes"),
+        })
+    }
+
+    /// Works with the cache's credentials until the guard is dropped.
+    pub(crate) fn secure(&self) -> Override<'_> {
+        self.backing.cred.override_current()
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+
+    /// Nothing is asked of the daemon any more, and all that waits for it fails with EIO.
+    pub(crate) fn kill(&self) {
+        self.dead.store(true, Ordering::Release);
+        self.ondemand.kill();
+        self.notifier.everything();
+    }
+
+    /// The backing file system failed us in a way that leaves the cache unusable.
+    pub(crate) fn io_error(&self, what: core::fmt::Arguments<'_>) {
+        kext::log::error!("I/O Error: {}", what);
+        self.fscache.io_error();
+        self.kill();
+    }
+
+    /// Whether there is room. Errors: ENOBUFS, and those of `statfs()`.
+    pub(crate) fn has_space(&self, files: u64, blocks: u64, purpose: Purpose) -> Result {
+        self.backing.space.reserve(files, blocks, purpose).inspect_err(|&error| {
+            if error != kext::errno::ENOBUFS {
+                cachefiles_trace::vfs_error(
+                    None,
+                    self.backing.mount.root_inode(),
+                    error,
+                    cachefiles_trace::ErrorSite::Statfs,
+                );
+            }
+            if error == EIO {
+                self.io_error(format_args!("statfs failed"));
+            }
+        })
+    }
+
+    /// Lists an object for withdrawal. Error: ENOMEM.
+    pub(crate) fn add_object(&self, object: &Arc<Object>) -> Result {
+        let node = RBTreeNode::new(object.debug_id(), object.clone(), GFP_KERNEL)?;
+        self.objects.lock().insert(node);
+        Ok(())
+    }
+
+    /// Takes an object off the list; false where it was not on it.
+    pub(crate) fn remove_object(&self, object: &Object) -> bool {
+        // Bound first, so that the node is dropped after the lock.
+        let node = self.objects.lock().remove_node(&object.debug_id());
+        node.is_some()
+    }
+
+    /// Lists a volume for withdrawal. Error: ENOMEM.
+    pub(crate) fn add_volume(&self, volume: &Arc<Volume>) -> Result {
+        let node = RBTreeNode::new(volume.debug_id(), volume.clone(), GFP_KERNEL)?;
+        self.volumes.lock().insert(node);
+        Ok(())
+    }
+
+    /// Takes a volume off the list.
+    pub(crate) fn remove_volume(&self, volume: &Volume) {
+        let node = self.volumes.lock().remove_node(&volume.debug_id());
+        drop(node);
+    }
+
+    /// Takes the cache away from netfs. Called once, when the last pin is gone.
+    ///
+    /// Waits for everything in use to be put away, so the daemon's side has to be dead by now:
+    /// else it might wait for an answer that nobody gives.
+    pub(crate) fn withdraw(&self) {
+        kext::log::info!("File cache on {} unregistering", self.fscache.name());
+        self.fscache.withdraw();
+        self.withdraw_accesses();
+        self.withdraw_objects();
+        self.fscache.wait_for_objects();
+        self.withdraw_volumes();
+        self.sync();
+        self.fscache.relinquish();
+    }
+
+    /// Waits until nobody is inside a volume.
+    fn withdraw_accesses(&self) {
+        loop {
+            match self.find_accessed_volume() {
+                Some(volume) => volume.withdraw(),
+                None => return,
+            }
+        }
+    }
+
+    fn find_accessed_volume(&self) -> Option<fscache::VolumeRef> {
+        let volumes = self.volumes.lock();
+        let mut accessed =
+            volumes.values().map(|volume| volume.netfs()).filter(|volume| volume.n_accesses() != 0);
+        let found = accessed.find_map(|volume| volume.try_get());
+        drop(accessed);
+        found
+    }
+
+    /// Sets every object on its way out; netfs' workers then put them away.
+    fn withdraw_objects(&self) {
+        loop {
+            let (object, node) = {
+                let mut objects = self.objects.lock();
+                let Some(object) = objects.values().next().cloned() else { return };
+                object.see(cachefiles_trace::RefWhy::SeeWithdrawal);
+                // Under the lock: while the object is on the list its cookie is not put away.
+                object.cookie().withdraw();
+                let node = objects.remove_node(&object.debug_id());
+                (object, node)
+            };
+            drop((object, node));
+            kext::task::cond_resched();
+        }
+    }
+
+    /// Lets go of every volume that netfs did not relinquish yet.
+    fn withdraw_volumes(&self) {
+        loop {
+            let Some((pinned, volume)) = self.take_volume() else { return };
+            if let Some(volume) = volume {
+                volume.set_coherency(self);
+                volume.netfs().detach::<Cachefiles>();
+            }
+            drop(pinned);
+        }
+    }
+
+    /// The first volume, taken off the list if netfs still holds it; `None` when there is none.
+    fn take_volume(&self) -> Option<(Option<fscache::VolumeRef>, Option<Arc<Volume>>)> {
+        let mut volumes = self.volumes.lock();
+        let id = volumes.keys().next().copied()?;
+        let Some(pinned) = volumes.values().next().and_then(|volume| volume.netfs().try_get()) else {
+            // netfs is freeing it, and about to take it off the list.
+            drop(volumes);
+            kext::task::cond_resched();
+            return Some((None, None));
+        };
+        let node = volumes.remove_node(&id);
+        drop(volumes);
+        Some((Some(pinned), node.map(|node| node.to_key_value().1)))
+    }
+
+    fn sync(&self) {
+        let result = {
+            let _secure = self.secure();
+            self.backing.mount.sync_filesystem()
+        };
+        if result == Err(EIO) {
+            self.io_error(format_args!("Syncing the backing file system failed"));
+        }
+    }
+}
+
+/// Keeps a cache bound, shared by all who need it: when the last one goes, it is withdrawn.
+pub(crate) struct Pin {
+    cache: Arc<Cache>,
+    /// Lets the device be opened again; goes after the cache.
+    _claim: Arc<Claim>,
+}
+
+impl Pin {
+    pub(crate) fn new(cache: Arc<Cache>, claim: Arc<Claim>) -> Self {
+        Self { cache, _claim: claim }
+    }
+
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.cache.withdraw();
+    }
+}

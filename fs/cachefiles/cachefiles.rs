@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Caching on the files of a mounted file system: the cache back end of fscache and netfs.
+//!
+//! A drop-in for the C module of the same name (`fs/cachefiles` of Linux 6.12). Where to look:
+//!
+//! - `device`: `/dev/cachefiles`, the commands and messages of the daemon;
+//! - `cache`: a bound cache, from `bind` to the last pin; `space`: what it may take;
+//! - `volume`, `object`, `lookup`: what netfs caches, and its files; `backend`: how netfs calls us;
+//! - `io`: reading from and writing to cache files;
+//! - `ondemand`: asking the daemon for data as it is read, and outliving the daemon;
+//! - `command`, `limits`, `key`, `layout`, `ondemand::{state, table, message}`: no kernel in them,
+//!   tested on the host too.
+//!
+//! Locks and lifetimes: `Documentation/locking.rst`.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod backend;
+mod bind;
+mod cache;
+mod coherency;
+mod command;
+mod cull;
+mod device;
+mod dir;
+mod grave;
+mod io;
+mod key;
+mod layout;
+mod limits;
+mod lookup;
+mod notify;
+mod object;
+mod ondemand;
+mod resize;
+mod space;
+mod volume;
+
+use kernel::prelude::*;
+use kext::chardev::MiscDevice;
+use kext::params::ErrorInjection;
+
+/// What log lines begin with.
+const LOG_PREFIX: &[u8] = b"CacheFiles\0";
+
+module! {
+    type: Module,
+    name: "cachefiles",
+    author: "The cachefiles in Rust authors",
+    description: "Mounted-filesystem based cache",
+    license: "GPL",
+}
+
+/// What lives as long as the module is loaded. The device goes first.
+struct Module {
+    _device: Pin<KBox<MiscDevice<device::Device>>>,
+    _error_injection: ErrorInjection,
+}
+
+impl kernel::Module for Module {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        let loaded = ErrorInjection::register().and_then(|error_injection| {
+            let device = MiscDevice::register(kernel::c_str!("cachefiles"), module);
+            Ok(Self {
+                _device: KBox::pin_init(device, GFP_KERNEL)?,
+                _error_injection: error_injection,
+            })
+        });
+        match &loaded {
+            Ok(_) => kext::log::info!("Loaded"),
+            Err(error) => kext::log::error!("failed to register: {}", error.to_errno()),
+        }
+        loaded
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        kext::log::info!("Unloading");
+        // The last user of an object may still be on its way out of our code, see `Object::drop`.
+        kext::task::synchronize_rcu();
+    }
+}

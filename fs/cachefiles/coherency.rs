@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whether what is in the cache is what netfs means, and seeing to it that it can be told.
+//!
+//! All of it runs with the cache's credentials.
+
+use crate::cache::Cache;
+use crate::layout::{self, Attribute, Content, Mismatch};
+use crate::object::Object;
+use cachefiles_trace::{self as trace, Coherency, ErrorSite};
+use fscache::CookieFlag;
+use kernel::prelude::*;
+use kernel::str::CStr;
+use kext::errno::{ENODATA, ESTALE};
+use kext::fs::{Dentry, File};
+use kext::params::{injected_read_error, injected_remove_error, injected_write_error};
+
+const XATTR: &CStr = kernel::c_str!("user.CacheFiles.cache");
+
+/// Writes down what the object's file holds. Errors: ESTALE no file; what the file system says.
+pub(crate) fn set_object(object: &Object) -> Result {
+    let file = object.file().ok_or(ESTALE)?;
+    let cookie = object.cookie();
+    let content = if cookie.test_flag(CookieFlag::LocalWrite) { Content::Dirty } else { Content::NoData };
+    let attribute = Attribute::file(cookie.object_size(), content, &cookie.aux());
+
+    let result = injected_write_error().and_then(|()| {
+        let _write = file.want_write()?;
+        file.dentry().set_xattr(XATTR, attribute.as_bytes())
+    });
+    let why = match result {
+        Ok(()) => Coherency::SetOk,
+        Err(error) => {
+            trace::vfs_error(Some(object.debug_id()), file.inode(), error, ErrorSite::Setxattr);
+            Coherency::SetFail
+        }
+    };
+    trace::coherency(object.debug_id(), file.inode().ino(), content as u8, why);
+    result.inspect_err(|&error| {
+        if error != ENOMEM {
+            object.io_error(format_args!("Failed to set xattr with error {}", error.to_errno()));
+        }
+    })
+}
+
+/// Whether the file is what the object's cookie says.
+///
+/// Errors: ESTALE it is not; what the file system says (ENODATA where there is no attribute).
+pub(crate) fn check_object(object: &Object, file: &File) -> Result {
+    let cookie = object.cookie();
+    let mut attribute = Attribute::empty_file(&cookie.aux());
+    let expected = attribute.as_bytes().len();
+    let read = injected_read_error()
+        .and_then(|()| file.dentry().get_xattr(XATTR, attribute.as_bytes_mut()));
+    let (why, result) = match read {
+        Err(error) => {
+            trace::vfs_error(Some(object.debug_id()), file.inode(), error, ErrorSite::Getxattr);
+            if error == EIO {
+                object.io_error(format_args!("Failed to read xattr with error {}", error.to_errno()));
+            }
+            (Coherency::CheckXattr, Err(error))
+        }
+        Ok(len) if len != expected => (Coherency::CheckXattr, Err(ESTALE)),
+        Ok(_) => match layout::check_file(attribute.as_bytes(), cookie.object_size(), &cookie.aux()) {
+            Ok(()) => (Coherency::CheckOk, Ok(())),
+            Err(mismatch) => {
+                if mismatch == Mismatch::Dirty {
+                    kext::log::warn!("Dirty object in cache");
+                }
+                (file_why(mismatch), Err(ESTALE))
+            }
+        },
+    };
+    let content = layout::content_byte(attribute.as_bytes());
+    trace::coherency(object.debug_id(), file.inode().ino(), content, why);
+    result
+}
+
+fn file_why(mismatch: Mismatch) -> Coherency {
+    match mismatch {
+        Mismatch::Length | Mismatch::Reserved => Coherency::CheckXattr,
+        Mismatch::Type => Coherency::CheckType,
+        Mismatch::Coherency => Coherency::CheckAux,
+        Mismatch::ObjectSize => Coherency::CheckObjsize,
+        Mismatch::Dirty => Coherency::CheckDirty,
+    }
+}
+
+/// Makes a file one that will be taken for stale.
+pub(crate) fn remove_object(object: &Object, file: &File) {
+    let result = injected_remove_error().and_then(|()| {
+        let _write = file.want_write()?;
+        file.dentry().remove_xattr(XATTR)
+    });
+    if let Err(error) = result {
+        trace::vfs_error(Some(object.debug_id()), file.inode(), error, ErrorSite::Remxattr);
+        if error != ENOENT && error != ENODATA && error != ENOMEM {
+            let ino = file.inode().ino();
+            object.io_error(format_args!("Can't remove xattr from {ino} (error {})", error.to_errno()));
+        }
+    }
+}
+
+/// Writes down a volume's coherency data. Errors: what the file system says.
+pub(crate) fn set_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry) -> Result {
+    let inode = dir.inode().ok_or(ENOENT)?;
+    let attribute = Attribute::volume(&volume.coherency());
+    let result = injected_write_error().and_then(|()| {
+        let _write = cache.backing.mount.want_write()?;
+        dir.set_xattr(XATTR, attribute.as_bytes())
+    });
+    let why = match result {
+        Ok(()) => Coherency::VolSetOk,
+        Err(error) => {
+            trace::vfs_error(None, inode, error, ErrorSite::Setxattr);
+            Coherency::VolSetFail
+        }
+    };
+    trace::vol_coherency(volume.debug_id(), inode.ino(), why);
+    result.inspect_err(|&error| {
+        if error != ENOMEM {
+            cache.io_error(format_args!("Failed to set xattr with error {}", error.to_errno()));
+        }
+    })
+}
+
+/// Whether the directory is of this volume as it is now.
+///
+/// Errors: ESTALE it is not; what the file system says.
+pub(crate) fn check_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry) -> Result {
+    let inode = dir.inode().ok_or(ENOENT)?;
+    let mut attribute = Attribute::empty_volume(&volume.coherency());
+    let expected = attribute.as_bytes().len();
+    let read =
+        injected_read_error().and_then(|()| dir.get_xattr(XATTR, attribute.as_bytes_mut()));
+    let (why, result) = match read {
+        Err(error) => {
+            trace::vfs_error(None, inode, error, ErrorSite::Getxattr);
+            if error == EIO {
+                cache.io_error(format_args!("Failed to read xattr with error {}", error.to_errno()));
+            }
+            (Coherency::VolCheckXattr, Err(error))
+        }
+        Ok(len) if len != expected => (Coherency::VolCheckXattr, Err(ESTALE)),
+        Ok(_) => match layout::check_volume(attribute.as_bytes(), &volume.coherency()) {
+            Ok(()) => (Coherency::VolCheckOk, Ok(())),
+            Err(Mismatch::Reserved) => (Coherency::VolCheckResv, Err(ESTALE)),
+            Err(_) => (Coherency::VolCheckCmp, Err(ESTALE)),
+        },
+    };
+    trace::vol_coherency(volume.debug_id(), inode.ino(), why);
+    result
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The commands that a daemon writes to the device, one a write.
+//!
+//! Numbers are read as the kernel's own parsers read them, because scripts and daemons were
+//! written against those: `0x` and `0` choose the base where the base is free.
+//!
+//! Free of kernel calls: compiled into the module and into the host-side tests.
+
+use super::limits::Limit;
+
+/// A command, its argument still as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command<'a> {
+    Bind(&'a [u8]),
+    Limit(Limit, &'a [u8]),
+    Cull(&'a [u8]),
+    InUse(&'a [u8]),
+    Debug(&'a [u8]),
+    Dir(&'a [u8]),
+    Tag(&'a [u8]),
+    SecCtx(&'a [u8]),
+    Copen(&'a [u8]),
+    Restore,
+}
+
+/// Why a write is not a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotACommand {
+    /// A NUL inside, or nothing in front of the newline: EINVAL.
+    Malformed,
+    /// No such command: EOPNOTSUPP.
+    Unknown,
+}
+
+/// Splits a write into command and argument. What follows the first newline does not count.
+pub(crate) fn parse(written: &[u8]) -> Result<Command<'_>, NotACommand> {
+    if written.contains(&0) {
+        return Err(NotACommand::Malformed);
+    }
+    let line = match written.iter().position(|&byte| byte == b'\n') {
+        Some(0) => return Err(NotACommand::Malformed),
+        Some(end) => written.get(..end).unwrap_or(written),
+        None => written,
+    };
+    let name_end = line.iter().position(|&byte| is_space(byte)).unwrap_or(line.len());
+    let (name, rest) = line.split_at_checked(name_end).unwrap_or((line, &[]));
+    let args = skip_spaces(rest);
+
+    Ok(match name {
+        b"bind" => Command::Bind(args),
+        b"brun" => Command::Limit(Limit::BlocksRun, args),
+        b"bcull" => Command::Limit(Limit::BlocksCull, args),
+        b"bstop" => Command::Limit(Limit::BlocksStop, args),
+        b"frun" => Command::Limit(Limit::FilesRun, args),
+        b"fcull" => Command::Limit(Limit::FilesCull, args),
+        b"fstop" => Command::Limit(Limit::FilesStop, args),
+        b"cull" => Command::Cull(args),
+        b"inuse" => Command::InUse(args),
+        b"debug" => Command::Debug(args),
+        b"dir" => Command::Dir(args),
+        b"tag" => Command::Tag(args),
+        b"secctx" => Command::SecCtx(args),
+        b"copen" => Command::Copen(args),
+        b"restore" => Command::Restore,
+        _ => return Err(NotACommand::Unknown),
+    })
+}
+
+/// What the argument of `copen` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Copen {
+    pub(crate) id: u64,
+    /// The size of the object in bytes, or a negative errno; or the reason why it's neither.
+    pub(crate) size: Result<i64, BadNumber>,
+}
+
+/// Reads `ID,SIZE`. An error is one that leaves the OPEN as it is.
+pub(crate) fn parse_copen(args: &[u8]) -> Result<Copen, BadNumber> {
+    let comma = args.iter().position(|&byte| byte == b',').ok_or(BadNumber::Malformed)?;
+    let (id, size) = args.split_at_checked(comma).ok_or(BadNumber::Malformed)?;
+    Ok(Copen {
+        id: parse_unsigned(id)?,
+        size: parse_signed(size.get(1..).unwrap_or(&[])),
+    })
+}
+
+/// Reads the mask of `debug`. No digits at all are 0; only the low 32 bits count.
+pub(crate) fn parse_debug_mask(args: &[u8]) -> Result<u32, BadNumber> {
+    let (base, digits) = split_base(args);
+    let mut mask = 0u32;
+    for &byte in digits {
+        let digit = char::from(byte).to_digit(base).ok_or(BadNumber::Malformed)?;
+        mask = mask.wrapping_mul(base).wrapping_add(digit);
+    }
+    Ok(mask)
+}
+
+/// Why a number can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadNumber {
+    /// No digits, or something else than digits: EINVAL.
+    Malformed,
+    /// Does not fit 64 bits: ERANGE.
+    TooLarge,
+}
+
+fn parse_unsigned(text: &[u8]) -> Result<u64, BadNumber> {
+    parse_magnitude(text.strip_prefix(b"+").unwrap_or(text))
+}
+
+fn parse_signed(text: &[u8]) -> Result<i64, BadNumber> {
+    match text.strip_prefix(b"-") {
+        Some(magnitude) => {
+            let magnitude = parse_magnitude(magnitude)?;
+            0i64.checked_sub_unsigned(magnitude).ok_or(BadNumber::TooLarge)
+        }
+        None => i64::try_from(parse_unsigned(text)?).map_err(|_| BadNumber::TooLarge),
+    }
+}
+
+fn parse_magnitude(text: &[u8]) -> Result<u64, BadNumber> {
+    let (base, digits) = split_base(text);
+    if digits.is_empty() {
+        return Err(BadNumber::Malformed);
+    }
+    // Text that is no number is malformed, however long the digits in front.
+    let mut value = Some(0u64);
+    for &byte in digits {
+        let digit = char::from(byte).to_digit(base).ok_or(BadNumber::Malformed)?;
+        value = value
+            .and_then(|value| value.checked_mul(u64::from(base)))
+            .and_then(|value| value.checked_add(u64::from(digit)));
+    }
+    value.ok_or(BadNumber::TooLarge)
+}
+
+/// Chooses the base by the number's prefix: `0x` is 16 (given a digit after it), `0` is 8.
+fn split_base(text: &[u8]) -> (u32, &[u8]) {
+    match text {
+        [b'0', b'x' | b'X', digits @ ..] if digits.first().is_some_and(u8::is_ascii_hexdigit) => {
+            (16, digits)
+        }
+        [b'0', ..] => (8, text),
+        _ => (10, text),
+    }
+}
+
+fn skip_spaces(text: &[u8]) -> &[u8] {
+    let start = text.iter().position(|&byte| !is_space(byte)).unwrap_or(text.len());
+    text.get(start..).unwrap_or(&[])
+}
+
+/// As the kernel's `isspace()`: ASCII white space and Latin-1's hard space.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | b' ' | 0xa0)
+}

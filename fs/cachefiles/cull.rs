@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `cull` and `inuse`: the daemon makes room, file by file, in its working directory.
+
+use crate::cache::Cache;
+use crate::grave;
+use cachefiles_trace::Killed;
+use kernel::prelude::*;
+use kernel::types::ARef;
+use kext::errno::ESTALE;
+use kext::fs::{Dentry, Inode, LockedDir, Path};
+
+/// Removes the file `name`, or moves the directory of that name to the graveyard.
+///
+/// Errors: ENOTDIR the working directory can't be searched; EBUSY in use; ENOENT or ESTALE gone;
+/// ENOMEM; EIO for the rest.
+pub(crate) fn cull(cache: &Cache, name: &[u8]) -> Result {
+    let path = working_directory("cull")?;
+    let _secure = cache.secure();
+    let dir = path.dentry().lock_as_parent()?;
+    let victim = look_up_unused(cache, &dir, name)?;
+    let inode = victim.inode().ok_or(ENOENT)?;
+    // From here on the cache can't pick it up again.
+    if !mark_in_use_quietly(inode) {
+        return Err(EBUSY);
+    }
+    grave::bury(cache, None, dir, &victim, Killed::Culled).map_err(|error| {
+        if error == ENOENT {
+            return ESTALE;
+        }
+        if error == ENOMEM {
+            return ENOMEM;
+        }
+        kext::log::error!("Culling failed: error {}", error.to_errno());
+        EIO
+    })?;
+    fscache::stats::count_culled();
+    Ok(())
+}
+
+/// Whether the file `name` is in use: EBUSY if it is. Other errors as for [`cull`].
+pub(crate) fn check_in_use(cache: &Cache, name: &[u8]) -> Result {
+    let path = working_directory("inuse")?;
+    let _secure = cache.secure();
+    let dir = path.dentry().lock_as_parent()?;
+    look_up_unused(cache, &dir, name)?;
+    Ok(())
+}
+
+fn working_directory(command: &str) -> Result<Path> {
+    let path = Path::of_cwd()?;
+    if !path.dentry().can_lookup() {
+        kext::log::error!("The {} command needs a directory to work in", command);
+        return Err(ENOTDIR);
+    }
+    Ok(path)
+}
+
+fn look_up_unused(cache: &Cache, dir: &LockedDir<'_>, name: &[u8]) -> Result<ARef<Dentry>> {
+    let victim = dir.lookup(name).map_err(|error| match error {
+        // The object was probably retired in the meantime.
+        ENOENT => ESTALE,
+        ENOMEM => ENOMEM,
+        EIO => {
+            cache.io_error(format_args!("Lookup failed"));
+            EIO
+        }
+        error => {
+            kext::log::error!("Lookup for culling failed: error {}", error.to_errno());
+            EIO
+        }
+    })?;
+    match victim.inode() {
+        None => Err(ENOENT),
+        Some(inode) if inode.is_kernel_file() => Err(EBUSY),
+        Some(_) => Ok(victim),
+    }
+}
+
+/// Marks without a trace event: nobody comes into use.
+fn mark_in_use_quietly(inode: &Inode) -> bool {
+    inode.lock().mark_kernel_file()
+}

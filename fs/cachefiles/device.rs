@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/dev/cachefiles`: the daemon's side of a cache.
+
+use crate::bind::{self, Settings};
+use crate::cache::{Cache, Pin};
+use crate::command::{self, BadNumber, Command, NotACommand};
+use crate::cull;
+use crate::limits::{BadLimit, Limits};
+use crate::notify::Notifier;
+use core::sync::atomic::{AtomicBool, Ordering};
+use kernel::prelude::*;
+use kernel::str::{CStr, CString};
+use kernel::sync::{new_mutex, Arc, ArcBorrow, Mutex};
+use kernel::uaccess::{UserSliceReader, UserSliceWriter};
+use kext::chardev::CharDevice;
+use kext::errno::EOPNOTSUPP;
+use kext::sync::{poll, SetOnce, WaitQueue};
+
+/// Set while the device is open, or a cache that was bound through it is not gone yet.
+static CLAIMED: AtomicBool = AtomicBool::new(false);
+
+/// The right to be the one daemon.
+pub(crate) struct Claim(());
+
+impl Claim {
+    fn take() -> Result<Self> {
+        if CLAIMED.swap(true, Ordering::Acquire) {
+            return Err(EBUSY);
+        }
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        CLAIMED.store(false, Ordering::Release);
+    }
+}
+
+/// What the daemon sets up before `bind`.
+struct Config {
+    dir: Option<CString>,
+    tag: Option<CString>,
+    limits: Limits,
+    security_id: Option<u32>,
+}
+
+/// An open device.
+#[pin_data]
+pub(crate) struct Device {
+    /// Set by `bind`, once.
+    bound: SetOnce<Arc<Pin>>,
+    notifier: Arc<Notifier>,
+    /// Held by commands that set up, bind and cull; never by those that answer requests.
+    #[pin]
+    config: Mutex<Config>,
+    claim: Arc<Claim>,
+}
+
+impl CharDevice for Device {
+    type Data = Self;
+
+    /// Errors: EPERM without CAP_SYS_ADMIN, EBUSY when it's open already.
+    fn open() -> Result<Arc<Self>> {
+        if !kext::cred::capable_sys_admin() {
+            return Err(EPERM);
+        }
+        let claim = Arc::new(Claim::take()?, GFP_KERNEL)?;
+        let notifier = Arc::pin_init(Notifier::new(), GFP_KERNEL)?;
+        let config = Config { dir: None, tag: None, limits: Limits::DEFAULT, security_id: None };
+        Arc::pin_init(
+            pin_init!(Self {
+                bound: SetOnce::new(),
+                notifier,
+                config <- new_mutex!(config, "cachefiles_config"),
+                claim,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn release(device: Arc<Self>) {
+        if let Some(cache) = device.cache() {
+            cache.kill();
+        }
+        // The pin goes with the device.
+        drop(device);
+    }
+
+    /// One message. Returns 0 when there is none, and before `bind`.
+    fn read(device: ArcBorrow<'_, Self>, out: UserSliceWriter) -> Result<usize> {
+        match device.bound.get() {
+            Some(pin) => pin.cache().ondemand.read_message(pin, out),
+            None => Ok(0),
+        }
+    }
+
+    fn write(device: ArcBorrow<'_, Self>, input: UserSliceReader) -> Result<usize> {
+        device.check_alive()?;
+        let len = input.len();
+        if len >= kernel::page::PAGE_SIZE {
+            return Err(EOPNOTSUPP);
+        }
+        let mut written = KVec::new();
+        input.read_all(&mut written, GFP_KERNEL)?;
+        let command = command::parse(&written).map_err(|error| match error {
+            NotACommand::Malformed => EINVAL,
+            NotACommand::Unknown => EOPNOTSUPP,
+        })?;
+        device.execute(command)?;
+        Ok(len)
+    }
+
+    fn wait_queue(device: &Self) -> &WaitQueue {
+        device.notifier.wait_queue()
+    }
+
+    fn poll(device: ArcBorrow<'_, Self>) -> u32 {
+        let mut mask = 0;
+        let readable = match device.cache() {
+            Some(cache) => cache.ondemand.has_ready(),
+            None => device.notifier.is_state_changed(),
+        };
+        if readable {
+            mask |= poll::IN;
+        }
+        if device.notifier.is_culling() {
+            mask |= poll::OUT;
+        }
+        mask
+    }
+}
+
+impl Device {
+    fn cache(&self) -> Option<&Arc<Cache>> {
+        self.bound.get().map(|pin| pin.cache())
+    }
+
+    fn check_alive(&self) -> Result {
+        match self.cache() {
+            Some(cache) if cache.is_dead() => Err(EIO),
+            _ => Ok(()),
+        }
+    }
+
+    fn execute(&self, command: Command<'_>) -> Result {
+        match command {
+            // Answers to requests take no lock here, so that none waits for another command.
+            Command::Copen(args) => return self.copen(args),
+            Command::Restore => return self.ondemand()?.ondemand.restore(),
+            _ => {}
+        }
+        let mut config = self.config.lock();
+        // The cache may have died while we waited.
+        self.check_alive()?;
+        match command {
+            Command::Bind(args) => self.bind(&config, args),
+            Command::Limit(limit, args) => config.limits.set(limit, args).map_err(|error| {
+                if error == BadLimit::OutOfRange {
+                    kext::log::error!("Limits must be in the order 0% <= stop < cull < run < 100%");
+                }
+                EINVAL
+            }),
+            Command::Dir(args) => {
+                let dir = non_empty(args, "directory")?;
+                if config.dir.is_some() {
+                    kext::log::error!("The cache directory is set already");
+                    return Err(EEXIST);
+                }
+                config.dir = Some(to_cstring(dir)?);
+                Ok(())
+            }
+            Command::Tag(args) => {
+                let tag = non_empty(args, "tag")?;
+                if config.tag.is_some() {
+                    return Err(EEXIST);
+                }
+                config.tag = Some(to_cstring(tag)?);
+                Ok(())
+            }
+            Command::SecCtx(args) => {
+                let context = non_empty(args, "security context")?;
+                if config.security_id.is_some() {
+                    kext::log::error!("The security context is set already");
+                    return Err(EINVAL);
+                }
+                config.security_id = Some(kext::cred::secctx_to_secid(&to_cstring(context)?)?);
+                Ok(())
+            }
+            Command::Debug(args) => {
+                let mask = command::parse_debug_mask(args).map_err(|_| {
+                    kext::log::error!("The debug command takes a mask");
+                    EINVAL
+                })?;
+                kext::params::set_debug_mask(mask);
+                Ok(())
+            }
+            Command::Cull(name) => {
+                check_name(name, "cull")?;
+                cull::cull(self.live_cache("cull")?, name)
+            }
+            Command::InUse(name) => {
+                check_name(name, "inuse")?;
+                cull::check_in_use(self.live_cache("inuse")?, name)
+            }
+            Command::Copen(_) | Command::Restore => Ok(()),
+        }
+    }
+
+    fn bind(&self, config: &Config, args: &[u8]) -> Result {
+        let Some(dir) = &config.dir else {
+            kext::log::error!("No cache directory specified");
+            return Err(EINVAL);
+        };
+        if self.bound.get().is_some() {
+            kext::log::error!("The cache is bound already");
+            return Err(EBUSY);
+        }
+        match args {
+            b"ondemand" => {}
+            b"" => {
+                kext::log::error!("Only 'bind ondemand' is supported by this version of the module");
+                return Err(EOPNOTSUPP);
+            }
+            _ => {
+                kext::log::error!("Invalid argument to the 'bind' command");
+                return Err(EINVAL);
+            }
+        }
+        let tag: &CStr = match &config.tag {
+            Some(tag) => tag,
+            None => kernel::c_str!("CacheFiles"),
+        };
+        let settings = Settings {
+            dir,
+            tag,
+            limits: config.limits,
+            security_id: config.security_id,
+        };
+        let cache = bind::bind(&settings, &self.notifier)?;
+        let pin = Pin::new(cache, self.claim.clone());
+        // `config` is locked, so nobody else can have bound in between.
+        self.bound.set(Arc::new(pin, GFP_KERNEL)?);
+        Ok(())
+    }
+
+    fn copen(&self, args: &[u8]) -> Result {
+        let cache = self.ondemand()?;
+        let copen = command::parse_copen(args).map_err(|error| {
+            kext::log::error!("The copen command takes an id and a size");
+            number_error(error)
+        })?;
+        cache.ondemand.copen(copen.id, copen.size.map_err(number_error))
+    }
+
+    /// The cache, in the mode in which a daemon answers requests.
+    fn ondemand(&self) -> Result<&Arc<Cache>> {
+        let cache = self.cache().ok_or(EOPNOTSUPP)?;
+        if cache.is_dead() {
+            return Err(EIO);
+        }
+        Ok(cache)
+    }
+
+    fn live_cache(&self, command: &str) -> Result<&Arc<Cache>> {
+        self.cache().filter(|cache| !cache.is_dead()).ok_or_else(|| {
+            kext::log::error!("The {} command needs a bound cache that is alive", command);
+            EIO
+        })
+    }
+}
+
+fn number_error(error: BadNumber) -> Error {
+    match error {
+        BadNumber::Malformed => EINVAL,
+        BadNumber::TooLarge => ERANGE,
+    }
+}
+
+fn non_empty<'a>(args: &'a [u8], what: &str) -> Result<&'a [u8]> {
+    if args.is_empty() {
+        kext::log::error!("Empty {} specified", what);
+        return Err(EINVAL);
+    }
+    Ok(args)
+}
+
+fn check_name(name: &[u8], command: &str) -> Result {
+    if name.is_empty() || name.contains(&b'/') {
+        kext::log::error!("The {} command takes the name of a file in the working directory", command);
+        return Err(EINVAL);
+    }
+    Ok(())
+}
+
+/// The parser let no NUL through, so this fails only for lack of memory.
+fn to_cstring(text: &[u8]) -> Result<CString> {
+    let mut buf = KVec::with_capacity(text.len() + 1, GFP_KERNEL)?;
+    buf.extend_from_slice(text, GFP_KERNEL)?;
+    buf.push(0, GFP_KERNEL)?;
+    let text = CStr::from_bytes_with_nul(&buf).map_err(|_| EINVAL)?;
+    Ok(text.to_cstring()?)
+}

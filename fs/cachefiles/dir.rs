@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Directories of the cache, and the mark that keeps others off what we use.
+//!
+//! An inode in use bears `S_KERNEL_FILE`: it can't be removed by `rmdir`, and neither `cull` nor a
+//! second cache takes it.
+
+use crate::cache::Backing;
+use crate::space::Purpose;
+use cachefiles_trace::{self as trace, ErrorSite};
+use kernel::prelude::*;
+use kernel::types::ARef;
+use kext::fs::{Dentry, Inode, InodeGuard};
+use kext::params::{injected_read_error, injected_write_error};
+
+/// Marks a locked inode as in use. False where it already is. `object` is for the trace.
+pub(crate) fn mark_in_use(object: Option<u32>, inode: &mut InodeGuard<'_>) -> bool {
+    let marked = inode.mark_kernel_file();
+    if marked {
+        trace::mark_active(object, inode.inode());
+    } else {
+        trace::mark_failed(object, inode.inode());
+    }
+    marked
+}
+
+/// Takes the mark away again.
+pub(crate) fn clear_in_use(object: Option<u32>, inode: &Inode) {
+    inode.lock().clear_kernel_file();
+    trace::mark_inactive(object, inode);
+}
+
+/// A directory of the cache, marked as in use for as long as this lives.
+pub(crate) struct CacheDir {
+    dentry: ARef<Dentry>,
+}
+
+impl CacheDir {
+    /// Opens the directory `name` in `parent`, and makes it if it's missing; true if it was made.
+    ///
+    /// Runs with the cache's credentials. Errors: EBUSY in use already; EIO not a directory; EPERM
+    /// lacks an operation that we need; ENOBUFS no room for it; what the file system says.
+    pub(crate) fn open(backing: &Backing, parent: &Dentry, name: &[u8]) -> Result<(Self, bool)> {
+        let (dentry, is_new) = Self::look_up_or_make(backing, parent, name).inspect_err(|error| {
+            if *error != ENOMEM {
+                kext::log::error!("Cannot open the cache's directory {}: error {}", name.escape_ascii(), error.to_errno());
+            }
+        })?;
+        let inode = dentry.inode().ok_or(EIO)?;
+        if !mark_in_use(None, &mut inode.lock()) {
+            kext::log::notice!("Directory {} (inode {}) is in use already", name.escape_ascii(), inode.ino());
+            return Err(EBUSY);
+        }
+        let dir = Self { dentry };
+        if !dir.can_lookup() {
+            kext::log::error!("{} is not a directory", name.escape_ascii());
+            return Err(EIO);
+        }
+        if !dir.inode().is_some_and(Inode::can_be_cache_dir) {
+            return Err(EPERM);
+        }
+        Ok((dir, is_new))
+    }
+
+    /// Another reference to the directory, which does not keep the mark.
+    pub(crate) fn dentry(&self) -> ARef<Dentry> {
+        self.dentry.clone()
+    }
+
+    fn look_up_or_make(backing: &Backing, parent: &Dentry, name: &[u8]) -> Result<(ARef<Dentry>, bool)> {
+        let locked = parent.lock_as_parent()?;
+        loop {
+            let found = injected_read_error().and_then(|()| locked.lookup(name));
+            trace::lookup(None, parent, found.as_deref().map_err(|error| *error));
+            let dentry = found.inspect_err(|&error| {
+                if let Some(inode) = parent.inode() {
+                    trace::vfs_error(None, inode, error, ErrorSite::Lookup);
+                }
+            })?;
+            if !dentry.is_negative() {
+                return Ok((dentry, false));
+            }
+            backing.space.reserve(1, 0, Purpose::Create)?;
+            locked.may_mkdir(&backing.mount, &dentry, 0o700)?;
+            injected_write_error()
+                .and_then(|()| locked.mkdir(&dentry, 0o700))
+                .inspect_err(|&error| {
+                    if let Some(inode) = parent.inode() {
+                        trace::vfs_error(None, inode, error, ErrorSite::Mkdir);
+                    }
+                })?;
+            trace::mkdir(parent, &dentry);
+            // Some file systems drop the dentry that they were given: look again.
+            if !dentry.is_unhashed() {
+                return Ok((dentry, true));
+            }
+        }
+    }
+}
+
+impl core::ops::Deref for CacheDir {
+    type Target = Dentry;
+
+    fn deref(&self) -> &Dentry {
+        &self.dentry
+    }
+}
+
+impl Drop for CacheDir {
+    fn drop(&mut self) {
+        if let Some(inode) = self.dentry.inode() {
+            clear_in_use(None, inode);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Finding the file of an object, making it, giving it its name, and letting go of it.
+//!
+//! All of it runs with the cache's credentials.
+
+use crate::coherency;
+use crate::dir::{clear_in_use, mark_in_use};
+use crate::grave;
+use crate::object::Object;
+use crate::resize::round_to_dio;
+use crate::space::Purpose;
+use cachefiles_trace::{self as trace, ErrorSite, Killed, Trunc};
+use fscache::CookieFlag;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::types::{ARef, ScopeGuard};
+use kext::errno::ESTALE;
+use kext::fs::{Dentry, File, Path};
+use kext::params::{injected_read_error, injected_write_error};
+
+/// Finds or makes the file of an object, and asks the daemon for it in on-demand mode.
+///
+/// Errors: ENOBUFS no room; EBUSY the file is in use; what the daemon or the file system says.
+pub(crate) fn look_up(object: &Arc<Object>) -> Result {
+    let fan = object.volume().fan_dir(object.cookie().key_hash())?;
+    let found =
+        injected_read_error().and_then(|()| fan.lookup_positive_unlocked(object.name()));
+    trace::lookup(Some(object.debug_id()), &fan, found.as_deref().map_err(|error| *error));
+    let dentry = match found {
+        Ok(dentry) => dentry,
+        Err(error) if error == ENOENT => return create(object, &fan),
+        Err(error) => {
+            if error == EIO {
+                object.io_error(format_args!("Lookup failed"));
+            }
+            return Err(error);
+        }
+    };
+    if !dentry.is_regular() {
+        kext::log::error!("{} is not a file", object.name().escape_ascii());
+        let locked = fan.lock_as_parent()?;
+        grave::bury(object.cache(), Some(object), locked, &dentry, Killed::Weird)?;
+        return create(object, &fan);
+    }
+    open(object, &fan, &dentry)
+}
+
+/// Notes towards netfs that there is nothing to be found, and makes a new file.
+fn create(object: &Arc<Object>, fan: &Dentry) -> Result {
+    object.cookie().lookup_negative();
+    create_file(object, fan)
+}
+
+fn create_file(object: &Arc<Object>, fan: &Dentry) -> Result {
+    object.cache().has_space(1, 0, Purpose::Create)?;
+    let file = create_tmpfile_in(object, fan)?;
+    object.cookie().set_flag(CookieFlag::NeedsUpdate);
+    object.set_tmpfile(true);
+    object.replace_file(Some(file));
+    Ok(())
+}
+
+/// Makes a file without a name, as large as the object is. It gets its name when the object is
+/// committed.
+///
+/// Errors: what the daemon or the file system says.
+pub(crate) fn create_tmpfile(object: &Arc<Object>) -> Result<ARef<File>> {
+    let fan = object.volume().fan_dir(object.cookie().key_hash())?;
+    create_tmpfile_in(object, &fan)
+}
+
+fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<ARef<File>> {
+    let id = Some(object.debug_id());
+    let backing = &object.cache().backing;
+    let dir = Path::new(&backing.mount, fan);
+    let file = injected_write_error()
+        .and_then(|()| File::create_tmpfile(&dir, 0o600, &backing.cred))
+        .inspect_err(|&error| {
+            if let Some(inode) = fan.inode() {
+                trace::vfs_error(id, inode, error, ErrorSite::Tmpfile);
+            }
+            if error == EIO {
+                object.io_error(format_args!("Failed to create tmpfile"));
+            }
+        })?;
+    trace::tmpfile(object.debug_id(), file.inode());
+    if !mark_in_use(id, &mut file.inode().lock()) {
+        // Nobody else can know of a new file.
+        return Err(EBUSY);
+    }
+    let file = in_use(object, file);
+
+    object.cache().ondemand.open(object)?;
+
+    let size = round_to_dio(object.cookie().object_size())?;
+    if size > 0 {
+        trace::trunc(object.debug_id(), file.inode(), 0, size, Trunc::ExpandTmpfile);
+        injected_write_error().and_then(|()| file.truncate(size)).inspect_err(|&error| {
+            trace::vfs_error(id, file.inode(), error, ErrorSite::Trunc);
+        })?;
+    }
+    check_operations(&file)?;
+    Ok(file.dismiss())
+}
+
+/// Takes a file that is there, or puts a new one in its place if it is of another state.
+fn open(object: &Arc<Object>, fan: &Dentry, dentry: &Dentry) -> Result {
+    let cookie = object.cookie();
+    let id = Some(object.debug_id());
+    let inode = dentry.inode().ok_or(ENOENT)?;
+    if !mark_in_use(id, &mut inode.lock()) {
+        kext::log::notice!("File {} (inode {}) is in use already", object.name().escape_ascii(), inode.ino());
+        return Err(EBUSY);
+    }
+    let backing = &object.cache().backing;
+    let path = Path::new(&backing.mount, dentry);
+    let file = File::open_cache_file(&path, &backing.cred).inspect_err(|&error| {
+        trace::vfs_error(id, inode, error, ErrorSite::Open);
+        clear_in_use(id, inode);
+    })?;
+    let file = in_use(object, file);
+    check_operations(&file)?;
+
+    object.cache().ondemand.open(object)?;
+
+    if let Err(error) = coherency::check_object(object, &file) {
+        cookie.lookup_negative();
+        backing.space.released(inode);
+        drop(file);
+        return if error == ESTALE { create_file(object, fan) } else { Err(error) };
+    }
+    cookie.clear_flag(CookieFlag::NoDataToRead);
+    let file = file.dismiss();
+    // Culling goes by atime, which look-up and open leave alone.
+    file.touch_atime();
+    object.replace_file(Some(file));
+    Ok(())
+}
+
+fn check_operations(file: &File) -> Result {
+    if !file.has_iter_ops() {
+        kext::log::notice!("The cache's file system has no read_iter and write_iter");
+        return Err(EINVAL);
+    }
+    Ok(())
+}
+
+/// A file marked as in use; the mark goes with this, unless the file is handed on by `dismiss`.
+fn in_use<'a>(object: &'a Object, file: ARef<File>) -> InUse<impl FnOnce(ARef<File>) + 'a> {
+    ScopeGuard::new_with_data(file, move |file: ARef<File>| {
+        clear_in_use(Some(object.debug_id()), file.inode());
+    })
+}
+
+type InUse<F> = ScopeGuard<ARef<File>, F>;
+
+/// Lets go of the object's file: commits it, or removes it if netfs retired the object.
+pub(crate) fn put_away(object: &Object) {
+    use cachefiles_trace::RefWhy;
+
+    let Some(file) = object.file() else { return };
+    match (object.cookie().test_flag(CookieFlag::Retired), object.is_tmpfile()) {
+        (true, false) => {
+            object.see(RefWhy::SeeCleanDelete);
+            // Failing is made known by itself, and leaves a file that is found to be stale.
+            let _ = delete(object, &file);
+        }
+        (true, true) => object.see(RefWhy::SeeCleanDropTmp),
+        (false, _) => {
+            object.see(RefWhy::SeeCleanCommit);
+            commit(object, &file);
+        }
+    }
+    clear_in_use(Some(object.debug_id()), file.inode());
+    if !object.is_tmpfile() {
+        object.cache().backing.space.released(file.inode());
+    }
+    let last = object.replace_file(None);
+    drop((last, file));
+}
+
+fn delete(object: &Object, file: &File) -> Result {
+    let fan = object.volume().fan_dir(object.cookie().key_hash())?;
+    let locked = fan.lock_as_parent()?;
+    // Held, so that unlinking does not turn the dentry of the open file negative.
+    let dentry: ARef<Dentry> = file.dentry().into();
+    grave::unlink(object.cache(), Some(object), &locked, &dentry, Killed::Retired)
+}
+
+fn commit(object: &Object, file: &ARef<File>) {
+    let cookie = object.cookie();
+    let written = cookie.test_and_clear_flag(CookieFlag::LocalWrite);
+    let changed = cookie.test_and_clear_flag(CookieFlag::NeedsUpdate);
+    if written || changed {
+        // Failing is made known by itself, and leaves a file that is found to be stale.
+        let _ = coherency::set_object(object);
+    }
+    if object.is_tmpfile() && link(object, file).is_ok() {
+        object.set_tmpfile(false);
+    }
+}
+
+/// Gives a file without a name its name, in place of what may be there.
+fn link(object: &Object, file: &File) -> Result {
+    let id = Some(object.debug_id());
+    let fan = object.volume().fan_dir(object.cookie().key_hash())?;
+    let fan_inode = fan.inode().ok_or(ENOENT)?;
+    let look_up = |locked: &kext::fs::LockedDir<'_>| {
+        injected_read_error().and_then(|()| locked.lookup(object.name())).inspect_err(|&error| {
+            trace::vfs_error(id, fan_inode, error, ErrorSite::Lookup);
+        })
+    };
+    let locked = fan.lock_as_parent()?;
+    let mut dentry = look_up(&locked)?;
+    if let Some(inode) = dentry.inode() {
+        if core::ptr::eq(inode, file.inode()) {
+            return Ok(());
+        }
+        grave::unlink(object.cache(), Some(object), &locked, &dentry, Killed::Stale)?;
+        dentry = look_up(&locked)?;
+    }
+    injected_read_error().and_then(|()| locked.link(file.dentry(), &dentry)).inspect_err(|&error| {
+        trace::vfs_error(id, fan_inode, error, ErrorSite::Link);
+    })?;
+    trace::link(object.debug_id(), file.inode());
+    Ok(())
+}
+
+/// Puts an empty file in place of the object's, whose content netfs no longer wants.
+///
+/// False where that can't be done: netfs then gives up caching the object.
+pub(crate) fn invalidate(object: &Arc<Object>) -> bool {
+    let cookie = object.cookie();
+    let was_tmpfile = object.is_tmpfile();
+    if object.file().is_none() {
+        cookie.resume_after_invalidation();
+        return true;
+    }
+    let _secure = object.cache().secure();
+    let Ok(file) = create_tmpfile(object) else { return false };
+    let old = object.replace_file(Some(file));
+    object.set_tmpfile(true);
+    cookie.set_flag(CookieFlag::NeedsUpdate);
+    cookie.resume_after_invalidation();
+
+    if let Some(old) = old.filter(|_| !was_tmpfile) {
+        let buried = object.volume().fan_dir(cookie.key_hash()).and_then(|fan| {
+            let locked = fan.lock_as_parent()?;
+            grave::bury(object.cache(), Some(object), locked, old.dentry(), Killed::Invalidated)
+        });
+        // What can't be removed is replaced when the new file gets its name.
+        let _ = buried;
+        drop(old);
+    }
+    true
+}

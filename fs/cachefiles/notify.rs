@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Telling the daemon that something happened: what `poll` on the device waits for.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use kernel::prelude::*;
+use kext::sync::{poll, WaitQueue};
+
+/// Shared by the device, which the daemon polls, and the cache, where things happen.
+#[pin_data]
+pub(crate) struct Notifier {
+    #[pin]
+    waiters: WaitQueue,
+    /// The daemon is to make room.
+    culling: AtomicBool,
+    /// Something changed since the daemon last read the state.
+    changed: AtomicBool,
+}
+
+impl Notifier {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            waiters <- WaitQueue::new(),
+            culling: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn wait_queue(&self) -> &WaitQueue {
+        &self.waiters
+    }
+
+    /// One request became ready: wakes one of those who wait exclusively, and all others.
+    pub(crate) fn request_ready(&self) {
+        self.waiters.wake_up_poll(poll::IN);
+    }
+
+    /// Many requests may have become ready, or the cache died.
+    pub(crate) fn everything(&self) {
+        self.waiters.wake_up_all();
+    }
+
+    /// The state that the daemon reads in the original mode changed.
+    pub(crate) fn state_changed(&self) {
+        self.changed.store(true, Ordering::Release);
+        self.waiters.wake_up_all();
+    }
+
+    pub(crate) fn is_state_changed(&self) -> bool {
+        self.changed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_culling(&self) -> bool {
+        self.culling.load(Ordering::Acquire)
+    }
+
+    /// Starts or ends culling, and says so if that is news.
+    pub(crate) fn set_culling(&self, culling: bool) {
+        if self.is_culling() != culling && self.culling.swap(culling, Ordering::AcqRel) != culling {
+            self.state_changed();
+        }
+    }
+}

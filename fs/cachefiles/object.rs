@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An object: what netfs caches under one cookie, and the file that holds it.
+
+use crate::cache::Cache;
+use crate::key::{self, Name};
+use crate::ondemand::ObjectState;
+use crate::volume::Volume;
+use cachefiles_trace::{self as trace, RefWhy};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use fscache::{Cookie, CookieRef, ObjectCount};
+use kernel::prelude::*;
+use kernel::sync::{new_spinlock, Arc, SpinLock};
+use kernel::types::ARef;
+use kernel::workqueue::{impl_has_work, new_work, Work};
+use kext::fs::File;
+use kext::xarray::Guarded;
+
+/// Numbers objects for those who watch.
+static LAST_DEBUG_ID: AtomicU32 = AtomicU32::new(0);
+
+/// An object. Held by its cookie, by I/O on its way, by requests and anonymous fds.
+#[pin_data]
+pub(crate) struct Object {
+    debug_id: u32,
+    /// References as the trace counts them: those that are traced, not every `Arc`.
+    usage: AtomicI32,
+    name: Name,
+    cookie: CookieRef,
+    /// The file, from look-up to withdrawal. What is taken out is dropped after the lock.
+    #[pin]
+    file: SpinLock<Option<ARef<File>>>,
+    /// The file has no name yet.
+    tmpfile: AtomicBool,
+    /// What the daemon has of it; protected by the lock of the cache's request table.
+    pub(crate) ondemand: Guarded<ObjectState>,
+    #[pin]
+    reopen: Work<Object>,
+    volume: Arc<Volume>,
+    /// Goes last: when it does, the cache may go as well.
+    _count: ObjectCount,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Object { self.reopen }
+}
+
+impl Object {
+    /// Errors: ENOMEM; EINVAL for a key that no file can be named after.
+    pub(crate) fn new(volume: &Arc<Volume>, cookie: &Cookie) -> Result<Arc<Self>> {
+        let name = key::encode(cookie.key()).ok_or(EINVAL)?;
+        let cache = volume.cache();
+        let debug_id = LAST_DEBUG_ID.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let object = Arc::pin_init(
+            pin_init!(Self {
+                debug_id,
+                usage: AtomicI32::new(1),
+                name,
+                cookie: cookie.get(),
+                file <- new_spinlock!(None, "cachefiles_object"),
+                tmpfile: AtomicBool::new(false),
+                ondemand: cache.ondemand.new_object_state(),
+                reopen <- new_work!("cachefiles_reopen"),
+                volume: volume.clone(),
+                _count: cache.fscache.count_object(),
+            }),
+            GFP_KERNEL,
+        )?;
+        trace::ref_(debug_id, cookie.debug_id(), 1, RefWhy::New);
+        Ok(object)
+    }
+
+    pub(crate) fn debug_id(&self) -> u32 {
+        self.debug_id
+    }
+
+    /// The name of its file.
+    pub(crate) fn name(&self) -> &[u8] {
+        self.name.as_bytes()
+    }
+
+    pub(crate) fn cookie(&self) -> &Cookie {
+        &self.cookie
+    }
+
+    pub(crate) fn volume(&self) -> &Arc<Volume> {
+        &self.volume
+    }
+
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        self.volume.cache()
+    }
+
+    /// The file, if there is one at the moment.
+    pub(crate) fn file(&self) -> Option<ARef<File>> {
+        self.file.lock().clone()
+    }
+
+    /// Puts another file in place, or none, and returns the one that was.
+    pub(crate) fn replace_file(&self, file: Option<ARef<File>>) -> Option<ARef<File>> {
+        core::mem::replace(&mut *self.file.lock(), file)
+    }
+
+    pub(crate) fn is_tmpfile(&self) -> bool {
+        self.tmpfile.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_tmpfile(&self, tmpfile: bool) {
+        self.tmpfile.store(tmpfile, Ordering::Release);
+    }
+
+    /// Lets those who watch know that the object came by.
+    pub(crate) fn see(&self, why: RefWhy) {
+        let usage = self.usage.load(Ordering::Relaxed);
+        trace::ref_(self.debug_id, self.cookie.debug_id(), usage, why);
+    }
+
+    /// Another reference, with the reasons for which it is taken and will be given up.
+    pub(crate) fn grab(self: &Arc<Self>, get: RefWhy, put: RefWhy) -> ObjectRef {
+        let usage = self.usage.fetch_add(1, Ordering::Relaxed);
+        trace::ref_(self.debug_id, self.cookie.debug_id(), usage, get);
+        ObjectRef { object: self.clone(), put }
+    }
+
+    /// The end of a traced reference.
+    pub(crate) fn note_put(&self, why: RefWhy) {
+        let usage = self.usage.fetch_sub(1, Ordering::Relaxed);
+        trace::ref_(self.debug_id, self.cookie.debug_id(), usage, why);
+    }
+
+    /// An error of this object that the cache can't go on with.
+    pub(crate) fn io_error(&self, what: core::fmt::Arguments<'_>) {
+        self.cache().io_error(format_args!("{what} [o={:08x}]", self.debug_id));
+    }
+}
+
+/// A traced reference to an object.
+pub(crate) struct ObjectRef {
+    object: Arc<Object>,
+    put: RefWhy,
+}
+
+impl ObjectRef {
+    pub(crate) fn arc(&self) -> &Arc<Object> {
+        &self.object
+    }
+}
+
+impl core::ops::Deref for ObjectRef {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        &self.object
+    }
+}
+
+impl Drop for ObjectRef {
+    fn drop(&mut self) {
+        self.object.note_put(self.put);
+    }
+}

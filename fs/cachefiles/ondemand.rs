@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! On-demand mode: what is not in the cache is asked of the daemon as it is read.
+//!
+//! A read's way: `Engine::fetch` puts a READ into the table and waits; `Engine::read_message`
+//! hands it to the daemon, which writes the data through the object's anonymous fd and completes
+//! the READ by `Engine::cread`. When the daemon goes away with READs in its hands, the last close
+//! of the fd (`Engine::fd_closed`) puts them back, and `reopen` asks the next daemon to open the
+//! object again.
+//!
+//! - `state`, `table`, `message`: the decisions and the format, without any kernel;
+//! - `request`: a request and its slots in the xarray; `engine`: the table with its lock, waiting;
+//! - `deliver`: the daemon's read; `answer`: `copen`, `cread`, `restore`;
+//! - `anon_fd`: the fd of an object; `reopen`: opening objects again.
+
+mod anon_fd;
+mod answer;
+mod deliver;
+mod engine;
+mod message;
+mod reopen;
+mod request;
+mod state;
+mod table;
+
+pub(crate) use engine::Engine;
+pub(crate) use state::ObjectState;

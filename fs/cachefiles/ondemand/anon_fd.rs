@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The anonymous fd of an object: how the daemon writes its data and completes its reads.
+
+use crate::cache::Pin;
+use crate::io;
+use crate::object::ObjectRef;
+use cachefiles_trace as trace;
+use core::num::NonZeroU32;
+use kernel::prelude::*;
+use kernel::str::CStr;
+use kernel::sync::Arc;
+use kext::anon_file::{oflags, AnonFile, AnonFileOps, FdReservation, KiocbRef};
+use kext::errno::ENOBUFS;
+use kext::fs::Whence;
+use kext::io::IovIter;
+
+/// `_IOW(0x98, 1, int)`: the READ whose id is the argument is done.
+const READ_COMPLETE: u32 = kernel::ioctl::_IOW::<i32>(0x98, 1);
+
+/// What an anonymous fd stands for. Dropped when its last duplicate is closed.
+pub(super) struct ObjectFd {
+    object: ObjectRef,
+    id: NonZeroU32,
+    /// Goes last: with it the cache may be withdrawn.
+    _pin: Arc<Pin>,
+}
+
+impl ObjectFd {
+    pub(super) fn new(object: ObjectRef, id: NonZeroU32, pin: Arc<Pin>) -> Self {
+        Self { object, id, _pin: pin }
+    }
+}
+
+impl Drop for ObjectFd {
+    fn drop(&mut self) {
+        let engine = &self.object.cache().ondemand;
+        engine.fd_closed(self.object.arc(), self.id);
+        engine.fd_ids.free(self.id.get());
+        trace::ondemand_fd_release(self.object.debug_id(), self.id.get() as i32);
+    }
+}
+
+/// An anonymous fd that user space can't use yet.
+pub(super) struct NewFd {
+    file: AnonFile<Operations>,
+    id: NonZeroU32,
+}
+
+impl NewFd {
+    pub(super) fn object_id(&self) -> NonZeroU32 {
+        self.id
+    }
+
+    /// From here on it's the daemon's.
+    pub(super) fn install(self, fd: FdReservation) {
+        fd.install(self.file);
+    }
+}
+
+/// Makes the file. Errors: ENOMEM, ENFILE.
+pub(super) fn create(fd: ObjectFd) -> Result<NewFd> {
+    let id = fd.id;
+    let data = KBox::new(fd, GFP_KERNEL)?;
+    let file = AnonFile::create(&crate::THIS_MODULE, data, oflags::O_WRONLY)
+        .map_err(|(error, _)| error)?;
+    Ok(NewFd { file, id })
+}
+
+/// What can be done with the fd.
+struct Operations;
+
+impl AnonFileOps for Operations {
+    const NAME: &'static CStr = kernel::c_str!("[cachefiles]");
+    type Data = ObjectFd;
+
+    fn release(fd: KBox<ObjectFd>) {
+        drop(fd);
+    }
+
+    fn write(fd: &ObjectFd, kiocb: &mut KiocbRef<'_>, iter: &mut IovIter) -> Result<usize> {
+        let written = io::write_from_daemon(&fd.object, kiocb.pos(), iter)?;
+        kiocb.set_pos(kiocb.pos().saturating_add_unsigned(written as u64));
+        Ok(written)
+    }
+
+    /// Moves within the cache file: data and holes can be looked for. Error: ENOBUFS no file.
+    fn llseek(fd: &ObjectFd, offset: i64, whence: i32) -> Result<i64> {
+        let file = fd.object.file().ok_or(ENOBUFS)?;
+        file.llseek(offset, Whence::from_raw(whence).ok_or(EINVAL)?)
+    }
+
+    /// Errors: EINVAL another command, or not a READ of this object.
+    fn ioctl(fd: &ObjectFd, command: u32, argument: usize) -> Result<isize> {
+        if command != READ_COMPLETE {
+            return Err(EINVAL);
+        }
+        let id = u32::try_from(argument).map_err(|_| EINVAL)?;
+        fd.object.cache().ondemand.cread(fd.object.arc(), id)?;
+        Ok(0)
+    }
+}

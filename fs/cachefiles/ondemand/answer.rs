@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the daemon says to requests: `copen`, `cread`, `restore`, and closing an fd.
+
+use super::engine::Engine;
+use super::state::{AfterRefusal, State};
+use super::table::{Consequence, Kind, Slots as _, Table};
+use crate::object::Object;
+use cachefiles_trace as trace;
+use core::num::NonZeroU32;
+use fscache::CookieFlag;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kext::errno::EBADFD;
+
+/// The largest errno: a size between it, negated, and -1 is one.
+const MAX_ERRNO: i64 = 4095;
+
+impl Engine {
+    /// `copen ID,SIZE`: the daemon accepts an object, or refuses with a negative errno for a size.
+    ///
+    /// Errors: EINVAL no OPEN with this id is in the daemon's hands, or the size is no errno;
+    /// those of `size` itself. The OPEN fails, too, when the size is at fault.
+    pub(crate) fn copen(&self, id: u64, size: Result<i64>) -> Result {
+        let id = u32::try_from(id).map_err(|_| EINVAL)?;
+        let object = self.object_of_open(id).ok_or(EINVAL)?;
+        match size {
+            Ok(size @ 0..) => self.accept(&object, id, size),
+            Ok(size) => {
+                let (outcome, returned) = if size >= -MAX_ERRNO {
+                    (kext::errno::error(size as i32), Ok(()))
+                } else {
+                    (EINVAL, Err(EINVAL))
+                };
+                self.refuse(&object, id, outcome)?;
+                returned
+            }
+            Err(error) => {
+                self.refuse(&object, id, error)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn object_of_open(&self, id: u32) -> Option<Arc<Object>> {
+        let mut guard = self.table.lock();
+        let (mut slots, _) = guard.slots();
+        if !Table::may_answer_open(&mut slots, id) {
+            return None;
+        }
+        slots.get(id).map(|node| node.shared().object.clone())
+    }
+
+    /// The size is set before any read can be handed out. Where the fd was closed already, the
+    /// OPEN fails with EBADFD, and the daemon is not told: it knows.
+    fn accept(&self, object: &Arc<Object>, id: u32, size: i64) -> Result {
+        let accepted = self.with(object, |slots, table, state| {
+            if !Table::may_answer_open(slots, id) {
+                return Err(EINVAL);
+            }
+            let Some(consequence) = table.accept_open(slots, state, id) else { return Ok(None) };
+            let cookie = object.cookie();
+            cookie.set_object_size(size.unsigned_abs());
+            if size == 0 {
+                cookie.set_flag(CookieFlag::NoDataToRead);
+            } else {
+                cookie.clear_flag(CookieFlag::NoDataToRead);
+            }
+            Ok(Some((consequence, slots.remove(id))))
+        })??;
+        let Some((consequence, node)) = accepted else {
+            return self.refuse(object, id, EBADFD);
+        };
+        trace::ondemand_copen(object.debug_id(), id, size);
+        self.follow_up(object, consequence);
+        if let Some(node) = node {
+            node.shared().complete(Ok(()));
+        }
+        Ok(())
+    }
+
+    /// The OPEN failed: whoever waits for it is told, and so are, at the end of our patience, the
+    /// reads that wait for a reopen.
+    fn refuse(&self, object: &Arc<Object>, id: u32, error: Error) -> Result {
+        let (after, node) = self.with(object, |slots, table, state| {
+            if !Table::may_answer_open(slots, id) {
+                return Err(EINVAL);
+            }
+            Ok((table.refuse_open(slots, state, Some(id)), slots.remove(id)))
+        })??;
+        if let Some(node) = node {
+            node.shared().complete(Err(error));
+        }
+        self.finish_stale_closes(object);
+        self.after_refusal(object, after);
+        Ok(())
+    }
+
+    /// Whoever waits for the daemon to let go of an fd that it no longer has need not wait.
+    pub(super) fn finish_stale_closes(&self, object: &Arc<Object>) {
+        self.finish_requests(object, Ok(()), |slots, state| Table::next_stale_close(slots, state));
+    }
+
+    pub(super) fn after_refusal(&self, object: &Arc<Object>, after: AfterRefusal) {
+        match after {
+            AfterRefusal::Nothing => {}
+            AfterRefusal::TryAgain => super::reopen::queue(object),
+            AfterRefusal::FailReads => {
+                kext::log::error!(
+                    "The daemon does not open {} again: its readers get an I/O error",
+                    object.name().escape_ascii()
+                );
+                // A read that comes now begins a reopen of its own, which the others then await.
+                self.fail_requests(object, EIO, |slots, state| {
+                    (state.state() == State::Close).then(|| Table::next_parked(slots, state)).flatten()
+                });
+            }
+        }
+    }
+
+    /// The READ `id` of this object is done. Error: EINVAL there is no such READ.
+    pub(super) fn cread(&self, object: &Arc<Object>, id: u32) -> Result {
+        let node = self.with(object, |slots, table, state| {
+            let is_read = slots.entry(id).is_some_and(|entry| matches!(entry.kind, Kind::Read { .. }));
+            let is_ours =
+                slots.get(id).is_some_and(|node| Arc::ptr_eq(&node.shared().object, object));
+            if !is_read || !is_ours {
+                return None;
+            }
+            table.take_out(slots, state, id);
+            slots.remove(id)
+        })?;
+        let node = node.ok_or(EINVAL)?;
+        trace::ondemand_cread(object.debug_id(), id);
+        node.shared().complete(Ok(()));
+        Ok(())
+    }
+
+    /// `restore`: what was handed out and not answered is handed out again.
+    pub(crate) fn restore(&self) -> Result {
+        let mut from = 0;
+        while let Some(id) = self.restore_next(from)? {
+            let Some(next) = id.checked_add(1) else { break };
+            from = next;
+        }
+        self.notifier.everything();
+        Ok(())
+    }
+
+    /// Restores the first request at or after `from`, and returns its id.
+    ///
+    /// The lock is let go of between requests: `restore` must not stop the world.
+    fn restore_next(&self, from: u32) -> Result<Option<u32>> {
+        let mut guard = self.table.lock();
+        let (id, object) = {
+            let (slots, _) = guard.slots();
+            let Some(id) = slots.find(from) else { return Ok(None) };
+            let Some(node) = slots.get(id) else { return Ok(None) };
+            (id, node.shared().object.clone())
+        };
+        Self::with_guard(&mut guard, &object, |slots, table, state| table.restore(slots, state, id))?;
+        drop(guard);
+        drop(object);
+        Ok(Some(id))
+    }
+
+    /// The last duplicate of an anonymous fd was closed: by the daemon, or by its death.
+    pub(super) fn fd_closed(&self, object: &Arc<Object>, fd: NonZeroU32) {
+        let consequence = self.with(object, |slots, table, state| table.close_fd(slots, state, fd));
+        self.finish_stale_closes(object);
+        self.follow_up(object, consequence.unwrap_or(Consequence::default()));
+    }
+}

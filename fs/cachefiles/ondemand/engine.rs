@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The engine of one cache: the request table with its lock, and those who wait.
+//!
+//! One lock, that of the xarray, protects the table and the daemon's side of every object. Under
+//! it nothing sleeps, completes a request or drops one: that comes after.
+
+use super::request::{Request, RequestGuard, RequestNode, RequestSlots, RequestTable};
+use super::state::{ObjectState, State};
+use super::table::{Consequence, Entry, Kind, Phase, Refused, Table};
+use crate::io::{next_extent, Extent};
+use crate::notify::Notifier;
+use crate::object::Object;
+use cachefiles_trace as trace;
+use kernel::prelude::*;
+use kernel::sync::{Arc, UniqueArc};
+use kext::fs::File;
+use kext::ids::CyclicIds;
+use kext::xarray::{new_locked_xarray, Guarded};
+
+/// The on-demand engine.
+#[pin_data]
+pub(crate) struct Engine {
+    #[pin]
+    pub(super) table: RequestTable,
+    /// Numbers anonymous fds: the object ids that the daemon sees.
+    #[pin]
+    pub(super) fd_ids: CyclicIds,
+    pub(super) notifier: Arc<Notifier>,
+}
+
+/// A request that is waited for.
+pub(super) struct Waiting {
+    id: u32,
+    node: Arc<RequestNode>,
+}
+
+impl Engine {
+    pub(crate) fn new(notifier: Arc<Notifier>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            table <- new_locked_xarray!(Table::new(), "cachefiles_requests"),
+            fd_ids <- CyclicIds::new(),
+            notifier,
+        })
+    }
+
+    /// The state of a new object of this cache.
+    pub(crate) fn new_object_state(&self) -> Guarded<ObjectState> {
+        Guarded::new(&self.table, ObjectState::new())
+    }
+
+    /// Whether the daemon's next read would return something.
+    pub(crate) fn has_ready(&self) -> bool {
+        self.table.has_mark(super::request::READY)
+    }
+
+    /// Runs `f` on the table and the state of one object, both locked.
+    pub(super) fn with<R>(
+        &self,
+        object: &Object,
+        f: impl FnOnce(&mut RequestSlots<'_>, &mut Table, &mut ObjectState) -> R,
+    ) -> Result<R> {
+        Self::with_guard(&mut self.table.lock(), object, f)
+    }
+
+    pub(super) fn with_guard<R>(
+        guard: &mut RequestGuard<'_>,
+        object: &Object,
+        f: impl FnOnce(&mut RequestSlots<'_>, &mut Table, &mut ObjectState) -> R,
+    ) -> Result<R> {
+        let (mut slots, table, state) = guard.with(&object.ondemand)?;
+        Ok(f(&mut slots, table, state))
+    }
+
+    /// What an event calls for, done after the lock is dropped.
+    pub(super) fn follow_up(&self, object: &Arc<Object>, consequence: Consequence) {
+        if consequence.wake {
+            self.notifier.everything();
+        }
+        if consequence.reopen {
+            super::reopen::queue(object);
+        }
+    }
+
+    /// Tells the daemon of an object and waits until it accepts. Does nothing if it did before.
+    ///
+    /// Errors: EIO the cache is dead or the object goes away; EINTR killed; ENOMEM; EINVAL for
+    /// an object whose size netfs does not leave to the daemon; the daemon's refusal.
+    pub(crate) fn open(&self, object: &Arc<Object>) -> Result {
+        if self.with(object, |_, _, state| state.state() == State::Open)? {
+            return Ok(());
+        }
+        if !object.cookie().wants_cache_size() {
+            kext::log::error!("On-demand mode needs objects whose size the daemon may set");
+            return Err(EINVAL);
+        }
+        let waiting = self.submit(object, Kind::Open)?;
+        self.wait(waiting)
+    }
+
+    /// Has the daemon fill the hole from `pos` to `end`. True when there is data at `pos` after
+    /// that.
+    ///
+    /// A read that lies inside another one in flight waits for that one. If it turns out not to
+    /// have brought what was needed, the daemon is asked once more, by a READ of our own.
+    /// Errors: as for [`Engine::open`].
+    pub(crate) fn fetch(&self, object: &Arc<Object>, file: &File, pos: i64, end: i64) -> Result<bool> {
+        let off = u64::try_from(pos).map_err(|_| EINVAL)?;
+        let len = u64::try_from(end - pos).map_err(|_| EINVAL)?;
+        loop {
+            let (waiting, is_own) = self.submit_read(object, off, len)?;
+            self.wait(waiting)?;
+            let there = matches!(next_extent(file, pos, end)?, Extent::Data(_));
+            if there || is_own {
+                return Ok(there);
+            }
+        }
+    }
+
+    /// Takes an object away from the daemon: sends the CLOSE, and waits until it is read or the
+    /// fd is closed; then fails what is left, and sees that no reopen is under way.
+    pub(crate) fn drop_object(&self, object: &Arc<Object>) {
+        let fd = self.with(object, |_, _, state| state.fd()).ok().flatten();
+        if let Some(fd) = fd {
+            if let Ok(waiting) = self.submit(object, Kind::Close(fd)) {
+                // Dead, or closed in the meantime: either way the daemon has let go.
+                let _ = self.wait(waiting);
+            }
+        }
+        let _ = self.with(object, |_, table, state| table.drop_object(state));
+        self.fail_requests(object, EIO, |_, state| state.first);
+        kext::workqueue::cancel_work_sync(object);
+    }
+
+    /// The cache died: no request is taken any more, and those in the table fail with EIO.
+    pub(crate) fn kill(&self) {
+        self.table.lock().data().kill();
+        while let Some(node) = self.take_any() {
+            node.shared().complete(Err(EIO));
+        }
+    }
+
+    fn take_any(&self) -> Option<Arc<RequestNode>> {
+        let mut guard = self.table.lock();
+        let (id, object) = {
+            let (slots, _) = guard.slots();
+            let id = slots.find(0)?;
+            (id, slots.get(id)?.shared().object.clone())
+        };
+        let node = Self::take(&mut guard, &object, id);
+        drop(guard);
+        drop(object);
+        node
+    }
+
+    /// Takes a request out of its object's chain and its slot, for the caller to complete.
+    fn take(guard: &mut RequestGuard<'_>, object: &Object, id: u32) -> Option<Arc<RequestNode>> {
+        Self::with_guard(guard, object, |slots, table, state| {
+            table.take_out(slots, state, id);
+            slots.remove(id)
+        })
+        .ok()
+        .flatten()
+    }
+
+    /// Fails, one by one, the object's requests that `next` names.
+    pub(super) fn fail_requests(
+        &self,
+        object: &Arc<Object>,
+        error: Error,
+        next: impl Fn(&mut RequestSlots<'_>, &ObjectState) -> Option<u32>,
+    ) {
+        self.finish_requests(object, Err(error), next);
+    }
+
+    pub(super) fn finish_requests(
+        &self,
+        object: &Arc<Object>,
+        outcome: Result,
+        next: impl Fn(&mut RequestSlots<'_>, &ObjectState) -> Option<u32>,
+    ) {
+        loop {
+            let node = self.with(object, |slots, table, state| {
+                let id = next(slots, state)?;
+                table.take_out(slots, state, id);
+                slots.remove(id)
+            });
+            match node {
+                Ok(Some(node)) => node.shared().complete(outcome),
+                _ => return,
+            }
+        }
+    }
+
+    fn submit_read(&self, object: &Arc<Object>, off: u64, len: u64) -> Result<(Waiting, bool)> {
+        let joined = {
+            let mut guard = self.table.lock();
+            let (mut slots, table, state) = guard.with(&object.ondemand)?;
+            match table.join_covering_read(&mut slots, state, off, len) {
+                Some(id) => slots.get(id).map(|node| Waiting { id, node: node.into() }),
+                None => None,
+            }
+        };
+        match joined {
+            Some(waiting) => Ok((waiting, false)),
+            None => Ok((self.submit(object, Kind::Read { off, len })?, true)),
+        }
+    }
+
+    /// Puts a request into the table. Errors: EIO the cache is dead, the object goes away or is
+    /// not open; ENOMEM; EBUSY the table is full.
+    pub(super) fn submit(&self, object: &Arc<Object>, kind: Kind) -> Result<Waiting> {
+        let node = UniqueArc::pin_init(
+            RequestNode::new(Request::new(object.clone()), Entry::new(kind, 1)),
+            GFP_KERNEL,
+        )?;
+        let mut guard = self.table.lock();
+        let inserted = guard.insert_cyclic(node, GFP_KERNEL);
+        let (id, node) = match inserted {
+            Ok(inserted) => inserted,
+            Err((error, node)) => {
+                drop(guard);
+                drop(node);
+                return Err(error);
+            }
+        };
+        let (admitted, phase, refused, object_id) =
+            Self::with_guard(&mut guard, object, |slots, table, state| {
+                let admitted = table.admit(slots, state, id);
+                let refused = admitted.is_err().then(|| slots.remove(id)).flatten();
+                let phase = super::table::Slots::entry(slots, id).map(|entry| entry.phase());
+                (admitted, phase, refused, state.fd().map_or(0, |fd| fd.get()))
+            })?;
+        drop(guard);
+        drop(refused);
+        let consequence = admitted.map_err(|refused| match refused {
+            Refused::Gone | Refused::NotOpen => EIO,
+            Refused::NotNeeded => EBUSY,
+        })?;
+        match kind {
+            Kind::Read { off, len } => trace::ondemand_read(object.debug_id(), id, object_id, off, len),
+            Kind::Close(fd) => trace::ondemand_close(object.debug_id(), id, fd.get()),
+            Kind::Open => {}
+        }
+        if phase == Some(Phase::Ready) {
+            self.notifier.request_ready();
+        }
+        if consequence.reopen {
+            super::reopen::queue(object);
+        }
+        Ok(Waiting { id, node })
+    }
+
+    /// Waits for the answer. A killed task leaves, and takes the request with it if nobody else
+    /// waits for it. Error EINTR, or that of the request.
+    pub(super) fn wait(&self, waiting: Waiting) -> Result {
+        let Waiting { id, node } = waiting;
+        if let Some(outcome) = node.shared().wait() {
+            return outcome;
+        }
+        let object = &node.shared().object;
+        let left = self.with(object, |slots, table, state| {
+            // The id may have been answered, and given to another request, in the meantime.
+            if !slots.get(id).is_some_and(|found| Arc::ptr_eq(&found.into(), &node)) {
+                return None;
+            }
+            if !Table::leave(slots, state, id) {
+                return None;
+            }
+            table.take_out(slots, state, id);
+            slots.remove(id)
+        });
+        drop(left);
+        Err(EINTR)
+    }
+}

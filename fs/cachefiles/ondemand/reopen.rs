@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Opening an object again whose fd the daemon no longer has, because reads wait for it.
+//!
+//! The work only puts the OPEN into the table; it does not wait for the answer, so that no worker
+//! of netfs' queue is held up however many objects are to be reopened. The answer moves the reads
+//! on by itself, see `answer`.
+
+use super::engine::Engine;
+use super::state::State;
+use super::table::Kind;
+use crate::object::Object;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::workqueue::WorkItem;
+
+/// Has a worker see to it: never the task that is here now, which may be the daemon itself.
+pub(super) fn queue(object: &Arc<Object>) {
+    // If it is queued already, the reference comes back, and that run will do.
+    let _ = fscache::queue().enqueue(object.clone());
+}
+
+impl WorkItem for Object {
+    type Pointer = Arc<Object>;
+
+    fn run(object: Arc<Object>) {
+        object.cache().ondemand.reopen(&object);
+    }
+}
+
+impl Engine {
+    fn reopen(&self, object: &Arc<Object>) {
+        let wanted = self.with(object, |_, _, state| {
+            state.state() == State::Reopening && !state.is_opening()
+        });
+        if wanted != Ok(true) {
+            return;
+        }
+        if let Err(error) = self.submit(object, Kind::Open) {
+            if error == ENOMEM || error == EBUSY {
+                // As if refused: tried again a few times, and then the readers are told.
+                let after = self.with(object, |slots, table, state| {
+                    table.refuse_open(slots, state, None)
+                });
+                if let Ok(after) = after {
+                    self.after_refusal(object, after);
+                }
+            }
+            // Else the cache is dead or the object goes away, and the reads with it; or the
+            // object is being opened by others.
+        }
+    }
+}

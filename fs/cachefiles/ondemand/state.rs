@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the on-demand engine knows of one object, and the transitions it may make.
+//!
+//! Free of kernel calls: the same file is compiled into the module and into the host-side tests.
+//! All of it is protected by the lock of the cache's request table; the methods therefore take
+//! `&mut self`, which in the module only exists while that lock is held.
+//!
+//! The full table of events and states is in `Documentation/ondemand.rst`.
+
+use core::num::NonZeroU32;
+
+/// How often a reopen is tried before the readers that wait for it are told.
+///
+/// A daemon that refuses every reopen is asked this many times in a row, each at its own pace
+/// (the next try is only made when the last was answered), and then the waiting reads fail.
+pub(crate) const MAX_REOPEN_TRIES: u8 = 3;
+
+/// Whether the daemon has an anonymous fd through which it can serve the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// No usable fd: never opened, refused, or closed by the daemon.
+    Close,
+    /// The daemon accepted the object and holds an fd: reads may be handed out.
+    Open,
+    /// The fd is gone, reads wait, and the object is on its way to being opened again.
+    Reopening,
+    /// The object is being taken away: nothing is accepted any more. Final.
+    Dropping,
+}
+
+/// The id of a request in the table, or none.
+pub(crate) type Link = Option<u32>;
+
+/// Protected by the table's lock: the daemon's side of one object.
+#[derive(Debug)]
+pub(crate) struct ObjectState {
+    state: State,
+    /// Id of the anonymous fd that counts: the newest one that was handed out and not closed.
+    fd: Option<NonZeroU32>,
+    /// An OPEN of this object is in the table.
+    opening: bool,
+    /// Reopens that failed since the last one that worked.
+    failed_reopens: u8,
+    /// Ends of the chain of this object's requests, oldest first.
+    pub(super) first: Link,
+    pub(super) last: Link,
+}
+
+impl ObjectState {
+    /// An object that no daemon has been told of.
+    pub(crate) const fn new() -> Self {
+        Self {
+            state: State::Close,
+            fd: None,
+            opening: false,
+            failed_reopens: 0,
+            first: None,
+            last: None,
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    /// The object id that the daemon knows, while it holds the fd.
+    pub(crate) fn fd(&self) -> Option<NonZeroU32> {
+        self.fd
+    }
+
+    pub(crate) fn is_opening(&self) -> bool {
+        self.opening
+    }
+
+    /// An OPEN enters the table. False where it would be the second, or has no purpose.
+    pub(super) fn begin_open(&mut self) -> bool {
+        let wanted = matches!(self.state, State::Close | State::Reopening);
+        if self.opening || !wanted {
+            return false;
+        }
+        self.opening = true;
+        true
+    }
+
+    /// The OPEN left the table without an answer (its waiter was killed, the cache died).
+    pub(super) fn abandon_open(&mut self) {
+        self.opening = false;
+    }
+
+    /// A read arrived that nobody can serve: the object has to be opened again.
+    ///
+    /// True when this call made it so, and the caller has to see to the reopen.
+    pub(super) fn begin_reopen(&mut self) -> bool {
+        match self.state {
+            State::Close => {
+                self.state = State::Reopening;
+                !self.opening
+            }
+            State::Open | State::Reopening | State::Dropping => false,
+        }
+    }
+
+    /// The OPEN was delivered together with a new fd.
+    pub(super) fn attach_fd(&mut self, id: NonZeroU32) {
+        self.fd = Some(id);
+    }
+
+    /// The daemon accepted the OPEN. False where the fd is already closed.
+    pub(super) fn accept(&mut self) -> bool {
+        if self.fd.is_none() || !matches!(self.state, State::Close | State::Reopening) {
+            return false;
+        }
+        self.state = State::Open;
+        self.opening = false;
+        self.failed_reopens = 0;
+        true
+    }
+
+    /// The OPEN failed. What has to be done about the reads that wait for it.
+    ///
+    /// The fd, if there is one, no longer counts: the daemon that refused knows that it did.
+    pub(super) fn refuse(&mut self) -> AfterRefusal {
+        self.fd = None;
+        self.opening = false;
+        if self.state != State::Reopening {
+            return AfterRefusal::Nothing;
+        }
+        self.failed_reopens = self.failed_reopens.saturating_add(1);
+        if self.failed_reopens < MAX_REOPEN_TRIES {
+            return AfterRefusal::TryAgain;
+        }
+        self.failed_reopens = 0;
+        self.state = State::Close;
+        AfterRefusal::FailReads
+    }
+
+    /// The next try is called off, as nobody waits for it.
+    pub(super) fn settle(&mut self) {
+        if self.state == State::Reopening && !self.opening {
+            self.state = State::Close;
+            self.failed_reopens = 0;
+        }
+    }
+
+    /// An anonymous fd was closed for good. False where it is not the one that counts.
+    pub(super) fn detach_fd(&mut self, id: NonZeroU32) -> bool {
+        if self.fd != Some(id) {
+            return false;
+        }
+        self.fd = None;
+        if self.state == State::Open {
+            self.state = State::Close;
+        }
+        true
+    }
+
+    /// The object goes away. False where it already was on its way.
+    pub(super) fn drop_object(&mut self) -> bool {
+        if self.state == State::Dropping {
+            return false;
+        }
+        self.state = State::Dropping;
+        self.opening = false;
+        true
+    }
+}
+
+/// What a failed OPEN means for the reads that wait for the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AfterRefusal {
+    /// Nobody reads yet: whoever sent the OPEN is told.
+    Nothing,
+    /// Ask the daemon once more.
+    TryAgain,
+    /// Enough: the waiting reads fail.
+    FailReads,
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the cache may still take of the backing file system.
+
+use crate::limits::{Amounts, Limits};
+use crate::notify::Notifier;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::types::ARef;
+use kext::errno::ENOBUFS;
+use kext::fs::{Inode, Mount, Path, Statfs};
+
+/// What room is asked for, as far as the statistics tell refusals apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Nothing in particular: bring the culling state up to date.
+    Check,
+    /// Data of a file.
+    Write,
+    /// A new file or directory.
+    Create,
+}
+
+/// The space accounting of one cache.
+pub(crate) struct Space {
+    mount: ARef<Mount>,
+    notifier: Arc<Notifier>,
+    files: Amounts,
+    blocks: Amounts,
+    /// In bytes; a power of two, at most a page.
+    block_size: u32,
+    /// Blocks of writes on their way, which the file system has not accounted for yet.
+    writing: AtomicU64,
+    /// Objects let go of since the daemon last asked.
+    released_files: AtomicU32,
+    /// Their blocks of 512 bytes.
+    released_blocks: AtomicU64,
+}
+
+impl Space {
+    /// Applies the limits to the file system below `root`.
+    ///
+    /// Errors: those of `statfs()`; ERANGE for a block size of nothing; EOPNOTSUPP for one over a
+    /// page, as direct I/O to pages could not be served.
+    pub(crate) fn new(root: &Path, limits: Limits, notifier: Arc<Notifier>) -> Result<Self> {
+        let stats = root.statfs()?;
+        if stats.bsize <= 0 {
+            return Err(ERANGE);
+        }
+        let block_size = u32::try_from(stats.bsize)
+            .ok()
+            .filter(|&size| size as usize <= kernel::page::PAGE_SIZE)
+            .ok_or(kext::errno::EOPNOTSUPP)?;
+        Ok(Self {
+            mount: root.mount().into(),
+            notifier,
+            files: limits.files.of(stats.files),
+            blocks: limits.blocks.of(stats.blocks),
+            block_size,
+            writing: AtomicU64::new(0),
+            released_files: AtomicU32::new(0),
+            released_blocks: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn block_size(&self) -> u32 {
+        self.block_size
+    }
+
+    /// Whether there is room for so many files and blocks more. Starts and ends culling.
+    ///
+    /// Errors: ENOBUFS when below a stop limit; those of `statfs()`.
+    pub(crate) fn reserve(&self, files: u64, blocks: u64, purpose: Purpose) -> Result {
+        let stats = self.mount.statfs()?;
+        let Statfs { ffree, bavail, .. } = stats;
+        let writing = self.writing.load(Ordering::Relaxed);
+        let files_left = ffree.saturating_sub(files);
+        let blocks_left = bavail.saturating_sub(writing).saturating_sub(blocks);
+
+        if files_left < self.files.stop || blocks_left < self.blocks.stop {
+            match purpose {
+                Purpose::Check => {}
+                Purpose::Write => fscache::stats::count_no_write_space(),
+                Purpose::Create => fscache::stats::count_no_create_space(),
+            }
+            self.notifier.set_culling(true);
+            return Err(ENOBUFS);
+        }
+        if files_left < self.files.cull || blocks_left < self.blocks.cull {
+            self.notifier.set_culling(true);
+        } else if files_left >= self.files.run && blocks_left >= self.blocks.run {
+            self.notifier.set_culling(false);
+        }
+        Ok(())
+    }
+
+    /// Notes that an object's file is no longer in use, and may be culled.
+    pub(crate) fn released(&self, inode: &Inode) {
+        self.released_blocks.fetch_add(inode.blocks(), Ordering::Relaxed);
+        self.released_files.fetch_add(1, Ordering::Relaxed);
+        self.notifier.state_changed();
+    }
+
+    /// Accounts for a write of `len` bytes until [`Space::end_write`]. Returns the blocks it takes.
+    pub(crate) fn begin_write(&self, len: usize) -> u64 {
+        let blocks = (len as u64).div_ceil(u64::from(self.block_size.max(1)));
+        self.writing.fetch_add(blocks, Ordering::Relaxed);
+        blocks
+    }
+
+    /// Ends what [`Space::begin_write`] began; `blocks` is what it returned.
+    pub(crate) fn end_write(&self, blocks: u64) {
+        self.writing.fetch_sub(blocks, Ordering::Relaxed);
+    }
+}

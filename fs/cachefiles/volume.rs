@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A volume: a directory `I<key>` in the store, with up to 256 directories `@XX` that spread the
+//! cache files of its objects.
+
+use crate::cache::Cache;
+use crate::coherency;
+use crate::dir::CacheDir;
+use crate::grave;
+use cachefiles_trace::Killed;
+use fscache::VolumeHandle;
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Arc, Mutex};
+use kernel::types::ARef;
+use kext::errno::ESTALE;
+use kext::fs::Dentry;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// A volume in use.
+#[pin_data]
+pub(crate) struct Volume {
+    netfs: VolumeHandle,
+    dir: CacheDir,
+    /// The directories that were needed so far, by the low byte of the cookie's key hash.
+    #[pin]
+    fanout: Mutex<KVec<(u8, CacheDir)>>,
+    /// Goes last, as the directories are the cache's.
+    cache: Arc<Cache>,
+}
+
+impl Volume {
+    /// Opens the directory of a volume, or makes it, and sees that what is in it belongs to the
+    /// volume as it is now: else what was there is buried.
+    ///
+    /// Errors: ENOMEM; as for [`CacheDir::open`].
+    pub(crate) fn acquire(cache: &Arc<Cache>, netfs: VolumeHandle) -> Result<Arc<Self>> {
+        let _secure = cache.secure();
+        let mut name = KVec::with_capacity(netfs.key().len() + 1, GFP_KERNEL)?;
+        name.push(b'I', GFP_KERNEL)?;
+        name.extend_from_slice(netfs.key(), GFP_KERNEL)?;
+
+        let dir = loop {
+            let (dir, is_new) = CacheDir::open(&cache.backing, &cache.store, &name)?;
+            if is_new {
+                coherency::set_volume(cache, &netfs, &dir)?;
+                break dir;
+            }
+            match coherency::check_volume(cache, &netfs, &dir) {
+                Ok(()) => break dir,
+                Err(error) if error == ESTALE => {
+                    let store = cache.store.lock_as_parent()?;
+                    // If it can't be buried, the next round finds it again and fails for good.
+                    let buried = grave::bury(cache, None, store, &dir, Killed::VolumeWeird);
+                    drop(dir);
+                    buried?;
+                    kext::task::cond_resched();
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        Arc::pin_init(
+            pin_init!(Self {
+                netfs,
+                dir,
+                fanout <- new_mutex!(KVec::new(), "cachefiles_fanout"),
+                cache: cache.clone(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    pub(crate) fn netfs(&self) -> &VolumeHandle {
+        &self.netfs
+    }
+
+    pub(crate) fn debug_id(&self) -> u32 {
+        self.netfs.debug_id()
+    }
+
+    /// The directory of cache files whose key hashes to `hash`. Made when it is first needed.
+    ///
+    /// Runs with the cache's credentials. Errors: ENOMEM; as for [`CacheDir::open`].
+    pub(crate) fn fan_dir(&self, hash: u32) -> Result<ARef<Dentry>> {
+        let [byte, ..] = hash.to_le_bytes();
+        let mut fanout = self.fanout.lock();
+        match fanout.as_slice().binary_search_by_key(&byte, |(at, _)| *at) {
+            Ok(at) => fanout.get(at).map(|(_, dir)| dir.dentry()).ok_or(EIO),
+            Err(at) => {
+                let [high, low] = [byte >> 4, byte & 0xf].map(|nibble| HEX[usize::from(nibble)]);
+                let (dir, _) = CacheDir::open(&self.cache.backing, &self.dir, &[b'@', high, low])?;
+                let dentry = dir.dentry();
+                fanout.push((byte, dir), GFP_KERNEL)?;
+                // Into its place, so that the next search finds it.
+                if let Some(tail) = fanout.as_mut_slice().get_mut(at..) {
+                    tail.rotate_right(1);
+                }
+                Ok(dentry)
+            }
+        }
+    }
+
+    /// Writes down the volume's coherency data as it is now. Failing is made known by itself.
+    pub(crate) fn set_coherency(&self, cache: &Cache) {
+        let _ = coherency::set_volume(cache, &self.netfs, &self.dir);
+    }
+}

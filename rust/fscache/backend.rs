@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a cache backend is: the operations that fscache and netfs call.
+//!
+//! C headers: [`include/linux/fscache-cache.h`](srctree/include/linux/fscache-cache.h)
+//! (`struct fscache_cache_ops`), [`include/linux/netfs.h`](srctree/include/linux/netfs.h)
+//! (`struct netfs_cache_ops`). The functions that C calls are in `ops.rs`.
+
+use crate::{cache::CachePrivate, Cookie, Resources, SubreqFlags, Termination, VolumeHandle};
+use cachefiles_bindings as bindings;
+use kernel::{
+    error::Result,
+    str::CStr,
+    sync::{Arc, ArcBorrow},
+};
+use kext::{errno::ENOBUFS, io::IovIter};
+
+/// A cache backend.
+///
+/// All run in process context and may sleep, but for [`Backend::end_operation`].
+pub trait Backend: Sized + 'static {
+    /// What `/proc/fs/fscache` and the log call it.
+    const NAME: &'static CStr;
+    /// A cache of this backend.
+    type Cache: Send + Sync;
+    /// A volume in it.
+    type Volume: Send + Sync;
+    /// An object in a volume.
+    type Object: Send + Sync;
+
+    /// Makes or finds the volume's place in the cache. `None` if that fails: it is then not cached.
+    ///
+    /// Runs on the system work queue, at most once at a time for a volume. The cache is not
+    /// withdrawn meanwhile.
+    fn acquire_volume(
+        cache: ArcBorrow<'_, Self::Cache>,
+        volume: VolumeHandle,
+    ) -> Option<Arc<Self::Volume>>;
+
+    /// The volume is about to be attached: where the backend lists it, so that the cache can be
+    /// withdrawn. On an error it is dropped instead, and not cached.
+    ///
+    /// Runs in the same callback as [`Backend::acquire_volume`], so neither
+    /// [`Backend::free_volume`] nor the end of [`AcquiredCache::withdraw`] can come before it is
+    /// attached.
+    ///
+    /// [`AcquiredCache::withdraw`]: crate::AcquiredCache::withdraw
+    fn volume_attached(cache: ArcBorrow<'_, Self::Cache>, volume: &Arc<Self::Volume>) -> Result {
+        let _ = (cache, volume);
+        Ok(())
+    }
+
+    /// The volume's owner and all its cookies are gone. The volume is detached by now.
+    fn free_volume(volume: Arc<Self::Volume>);
+
+    /// Finds or makes the object of a cookie, and hands it to `slot` before anything else can get
+    /// to see the cookie, that is before [`Cookie::lookup_negative`].
+    ///
+    /// False if it failed. An object that was attached is withdrawn then.
+    ///
+    /// Runs on `fscache_wq`, as all operations on cookies up to [`Backend::invalidate_cookie`], of
+    /// which only one runs at a time for a cookie.
+    fn lookup_cookie(
+        cache: ArcBorrow<'_, Self::Cache>,
+        volume: Option<ArcBorrow<'_, Self::Volume>>,
+        cookie: &Cookie,
+        slot: LookupSlot<'_, Self>,
+    ) -> bool;
+
+    /// Puts an object away: nobody has access to it any more. It is detached and dropped when this
+    /// returns.
+    fn withdraw_cookie(cookie: &Cookie, object: ArcBorrow<'_, Self::Object>);
+
+    /// Replaces what is stored by nothing, and calls [`Cookie::resume_after_invalidation`]. False
+    /// if it failed: the object is withdrawn then.
+    fn invalidate_cookie(cookie: &Cookie, object: ArcBorrow<'_, Self::Object>) -> bool;
+
+    /// The owner is about to write to the file, for the first time.
+    fn prepare_to_write(cookie: &Cookie, object: ArcBorrow<'_, Self::Object>);
+
+    /// The owner changed the file's size, in bytes. Not on a worker but in the owner's task.
+    fn resize_cookie(resources: &mut Resources<'_, Self>, new_size: u64);
+
+    /// Begins an operation: calls [`Resources::set_ops`] and [`Resources::set_file`]. False if
+    /// there is no file and `want` says that there has to be one.
+    ///
+    /// Also called from within [`Resources::wait_for_operation`].
+    fn begin_operation(resources: &mut Resources<'_, Self>, want: WantState) -> bool;
+
+    /// An operation is over. Once this returns, the file is given up and the access to the cookie
+    /// ends.
+    ///
+    /// May be called in hard interrupt context, from the completion of a read.
+    fn end_operation(resources: &mut Resources<'_, Self>) {
+        let _ = resources;
+    }
+
+    /// Reads from the object at `start` (bytes) into `iter` and tells `done`.
+    ///
+    /// Returns 0 if it is done, `-EIOCBQUEUED` if it is on its way, or another negative error
+    /// number, which `done` was told as well.
+    fn read(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        iter: &mut IovIter,
+        hole: ReadHole,
+        done: Termination,
+    ) -> isize;
+
+    /// Writes to the object at `start` (bytes) out of `iter` and tells `done`. As for
+    /// [`Backend::read`].
+    ///
+    /// A backend that does not take writes need not provide it: it answers `-ENOBUFS`.
+    fn write(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        iter: &mut IovIter,
+        done: Termination,
+    ) -> isize {
+        let _ = (resources, start, iter);
+        let result = ENOBUFS.to_errno() as isize;
+        done.finish(result, false);
+        result
+    }
+
+    /// Where a read of `len` bytes at `start` is to be served from; may shorten it. A backend with
+    /// on-demand fetching has the data fetched here, and waits for it.
+    fn prepare_ondemand_read(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        len: &mut usize,
+        i_size: i64,
+        flags: &mut SubreqFlags<'_>,
+        ino: u64,
+    ) -> IoSource;
+
+    /// Where the first data in the range is, in bytes, and how long it goes on, both in whole
+    /// granules.
+    ///
+    /// Errors: `ENODATA` if there is none; `ENOBUFS` if the cache cannot say.
+    fn query_occupancy(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        len: usize,
+        granularity: usize,
+    ) -> Result<(i64, usize)>;
+}
+
+/// Where a look-up puts the object that it found.
+pub struct LookupSlot<'a, B: Backend> {
+    cookie: &'a Cookie,
+    cache: &'a CachePrivate<B>,
+}
+
+impl<'a, B: Backend> LookupSlot<'a, B> {
+    #[inline]
+    pub(crate) fn new(cookie: &'a Cookie, cache: &'a CachePrivate<B>) -> Self {
+        Self { cookie, cache }
+    }
+
+    /// Attaches the object to the cookie, for all other operations on the cookie to find.
+    #[inline]
+    pub fn attach(self, object: Arc<B::Object>) {
+        self.cache.attach();
+        let object = Arc::into_raw(object);
+        if !self.cookie.set_private(object.cast_mut().cast()) {
+            self.cache.detach();
+            // fscache looks a cookie up only when it has no object, so this is not to be reached.
+            //
+            // SAFETY: `object` came out of an `Arc` above, and nobody else got it.
+            drop(unsafe { Arc::from_raw(object) });
+        }
+    }
+}
+
+/// How far an object has to be for an operation to begin (`enum fscache_want_state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WantState {
+    /// It is known what it is; there may be nothing in it, not even a file.
+    Params,
+    /// It can be written to.
+    Write,
+    /// It can be read.
+    Read,
+}
+
+impl WantState {
+    #[inline]
+    pub(crate) fn from_raw(want: bindings::fscache_want_state) -> Self {
+        match want {
+            bindings::fscache_want_state_FSCACHE_WANT_PARAMS => Self::Params,
+            bindings::fscache_want_state_FSCACHE_WANT_WRITE => Self::Write,
+            _ => Self::Read,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn as_raw(self) -> bindings::fscache_want_state {
+        match self {
+            Self::Params => bindings::fscache_want_state_FSCACHE_WANT_PARAMS,
+            Self::Write => bindings::fscache_want_state_FSCACHE_WANT_WRITE,
+            Self::Read => bindings::fscache_want_state_FSCACHE_WANT_READ,
+        }
+    }
+}
+
+/// What a read that begins in a hole is to do (`enum netfs_read_from_hole`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadHole {
+    /// Not look for holes: the caller knows that there are none.
+    Ignore,
+    /// Fill it with zeros.
+    Clear,
+    /// Fail with `ENODATA`.
+    Fail,
+}
+
+impl ReadHole {
+    #[inline]
+    pub(crate) fn from_raw(hole: bindings::netfs_read_from_hole) -> Self {
+        match hole {
+            bindings::netfs_read_from_hole_NETFS_READ_HOLE_IGNORE => Self::Ignore,
+            bindings::netfs_read_from_hole_NETFS_READ_HOLE_CLEAR => Self::Clear,
+            _ => Self::Fail,
+        }
+    }
+}
+
+/// Where data is to come from (`enum netfs_io_source`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i8)]
+pub enum IoSource {
+    /// There is none: it is behind the end of the file.
+    FillWithZeroes = bindings::netfs_io_source_NETFS_FILL_WITH_ZEROES,
+    /// From the server; it is not in the cache.
+    DownloadFromServer = bindings::netfs_io_source_NETFS_DOWNLOAD_FROM_SERVER,
+    /// From the cache.
+    ReadFromCache = bindings::netfs_io_source_NETFS_READ_FROM_CACHE,
+    /// From nowhere: the read has to fail.
+    InvalidRead = bindings::netfs_io_source_NETFS_INVALID_READ,
+}

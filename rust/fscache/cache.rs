@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Caches: from the reservation of a name to its being given up.
+//!
+//! C header: [`include/linux/fscache-cache.h`](srctree/include/linux/fscache-cache.h)
+//! (`struct fscache_cache`).
+
+use crate::{gate::Gate, ops::CacheOps, Backend};
+use cachefiles_bindings as bindings;
+use core::{
+    ptr::NonNull,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+use kernel::{
+    alloc::flags::GFP_KERNEL,
+    error::{
+        code::{EBUSY, EINVAL},
+        from_err_ptr, to_result, Result,
+    },
+    ffi::c_void,
+    prelude::*,
+    str::{CStr, CString},
+    sync::{new_mutex, Arc, Mutex},
+};
+
+/// How far a cache is.
+enum Phase {
+    /// Its name is reserved.
+    Acquired,
+    /// fscache uses it.
+    Added(Private),
+    /// No access begins any more.
+    Withdrawn(Private),
+    /// It is given up.
+    Relinquished,
+}
+
+/// The owned pointer in `cache_priv`, of a type that is known only to `drop`.
+struct Private {
+    ptr: NonNull<c_void>,
+    drop: unsafe fn(NonNull<c_void>),
+}
+
+// SAFETY: It stands for a `KBox<CachePrivate<B>>`, and what is in that is `Send`.
+unsafe impl Send for Private {}
+
+/// What all who hold a part of the cache share.
+#[pin_data]
+struct Shared {
+    /// Valid while the gate is open, and while there are objects or anything is attached.
+    raw: NonNull<bindings::fscache_cache>,
+    name: CString,
+    gate: Gate,
+    /// Objects counted by an [`ObjectCount`].
+    objects: AtomicUsize,
+    /// Volumes and cookies that have something of the backend in them.
+    attached: AtomicUsize,
+    /// Held while sleeping.
+    #[pin]
+    phase: Mutex<Phase>,
+}
+
+// SAFETY: The pointer is used by the rules of the fields; what it points to is C's, which locks it.
+unsafe impl Send for Shared {}
+// SAFETY: As above.
+unsafe impl Sync for Shared {}
+
+/// What `fscache_cache::cache_priv` points to.
+pub(crate) struct CachePrivate<B: Backend> {
+    data: Arc<B::Cache>,
+    shared: Arc<Shared>,
+}
+
+impl<B: Backend> CachePrivate<B> {
+    /// The backend's own cache.
+    #[inline]
+    pub(crate) fn data(&self) -> &Arc<B::Cache> {
+        &self.data
+    }
+
+    /// Something is about to be attached to the cache.
+    #[inline]
+    pub(crate) fn attach(&self) {
+        self.shared.attached.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Something was detached. The cache may be gone right after this.
+    #[inline]
+    pub(crate) fn detach(&self) {
+        self.shared.attached.fetch_sub(1, Ordering::Release);
+    }
+
+    /// # Safety
+    ///
+    /// `ptr` came out of a `KBox` of this type, which nobody uses any more.
+    unsafe fn drop_raw(ptr: NonNull<c_void>) {
+        // SAFETY: By the caller's promise.
+        drop(unsafe { KBox::from_raw(ptr.cast::<Self>().as_ptr()) });
+    }
+}
+
+/// A cache that fscache knows by its name.
+///
+/// Dropping it withdraws and relinquishes it. A backend that keeps it inside of what it gives to
+/// [`AcquiredCache::add`] has made a cycle, and has to call [`AcquiredCache::relinquish`].
+pub struct AcquiredCache {
+    shared: Arc<Shared>,
+}
+
+impl AcquiredCache {
+    /// Reserves the name `tag`.
+    ///
+    /// Errors: `EBUSY` if there is a cache of that name already; `ENOMEM`.
+    pub fn acquire(tag: &CStr) -> Result<Self> {
+        let name = CString::try_from(tag)?;
+        // SAFETY: `tag` is a NUL-terminated string.
+        let raw = from_err_ptr(unsafe { bindings::fscache_acquire_cache(tag.as_char_ptr()) })?;
+        let raw = NonNull::new(raw).ok_or(EINVAL)?;
+        Arc::pin_init(
+            pin_init!(Shared {
+                raw,
+                name,
+                gate: Gate::new(),
+                objects: AtomicUsize::new(0),
+                attached: AtomicUsize::new(0),
+                phase <- new_mutex!(Phase::Acquired, "fscache_phase"),
+            }),
+            GFP_KERNEL,
+        )
+        .map(|shared| Self { shared })
+        .inspect_err(|_| {
+            // SAFETY: It was acquired above, and nobody else knows of it.
+            unsafe { bindings::fscache_relinquish_cache(raw.as_ptr()) };
+        })
+    }
+
+    /// Lets network file systems use the cache, and keeps `data` until it is relinquished.
+    ///
+    /// Errors: `EBUSY` if it was added before; `ENOMEM`.
+    pub fn add<B: Backend>(&self, data: Arc<B::Cache>) -> Result {
+        let mut phase = self.shared.phase.lock();
+        if !matches!(*phase, Phase::Acquired) {
+            return Err(EBUSY);
+        }
+        let private = KBox::new(
+            CachePrivate::<B> {
+                data,
+                shared: self.shared.clone(),
+            },
+            GFP_KERNEL,
+        )?;
+        let private = Private {
+            ptr: NonNull::from(KBox::leak(private)).cast(),
+            drop: CachePrivate::<B>::drop_raw,
+        };
+        // SAFETY: The cache is ours and being prepared; the table lives for ever, and `ptr` until
+        // after the cache was relinquished.
+        let ret = unsafe {
+            bindings::fscache_add_cache(
+                self.shared.raw.as_ptr(),
+                CacheOps::<B>::table(),
+                private.ptr.as_ptr(),
+            )
+        };
+        if let Err(error) = to_result(ret) {
+            // SAFETY: fscache did not take it.
+            unsafe { (private.drop)(private.ptr) };
+            return Err(error);
+        }
+        *phase = Phase::Added(private);
+        Ok(())
+    }
+
+    /// Ends all use of the cache as such: no access to it or to its volumes begins any more. Waits
+    /// for the acquisition of volumes that is under way.
+    ///
+    /// Does nothing for a cache that was not added, or was withdrawn before.
+    pub fn withdraw(&self) {
+        let mut phase = self.shared.phase.lock();
+        *phase = match core::mem::replace(&mut *phase, Phase::Relinquished) {
+            Phase::Added(private) => {
+                // SAFETY: The cache is ours, was added and not withdrawn yet.
+                unsafe { bindings::fscache_withdraw_cache(self.shared.raw.as_ptr()) };
+                Phase::Withdrawn(private)
+            }
+            other => other,
+        };
+    }
+
+    /// Waits until there is no object any more, that is, no [`ObjectCount`].
+    ///
+    /// Does nothing for a cache that was relinquished.
+    pub fn wait_for_objects(&self) {
+        let phase = self.shared.phase.lock();
+        if !matches!(*phase, Phase::Relinquished) {
+            // SAFETY: The cache is not relinquished, and cannot be while the phase is locked.
+            unsafe { bindings::cfh_fscache_wait_for_objects(self.shared.raw.as_ptr()) };
+        }
+    }
+
+    /// Notes that the cache cannot be used any more for an error of what is behind it: no access
+    /// begins any more. Any context.
+    pub fn io_error(&self) {
+        self.shared.gate.pass(|| {
+            // SAFETY: The cache is not relinquished while we are inside the gate.
+            unsafe { bindings::fscache_io_error(self.shared.raw.as_ptr()) };
+        });
+    }
+
+    /// The name.
+    #[inline]
+    pub fn name(&self) -> &CStr {
+        &self.shared.name
+    }
+
+    /// Counts an object that uses the cache, for as long as the answer lives. Any context.
+    pub fn count_object(&self) -> ObjectCount {
+        let shared = self.shared.gate.pass(|| {
+            self.shared.objects.fetch_add(1, Ordering::Relaxed);
+            // SAFETY: The cache is not relinquished while we are inside the gate.
+            unsafe { bindings::cfh_fscache_count_object(self.shared.raw.as_ptr()) };
+            self.shared.clone()
+        });
+        // INVARIANT: It was counted in both places just now.
+        ObjectCount(shared)
+    }
+
+    /// Withdraws the cache, if that was not done, and gives it and its name up. Drops what
+    /// [`AcquiredCache::add`] was given.
+    ///
+    /// All objects have to be withdrawn and all volumes detached by now. A cache with something
+    /// left cannot be freed: its memory and its name are lost, and an error is logged.
+    ///
+    /// Does nothing the second time.
+    pub fn relinquish(&self) {
+        self.withdraw();
+        let mut phase = self.shared.phase.lock();
+        let private = match core::mem::replace(&mut *phase, Phase::Relinquished) {
+            Phase::Relinquished => return,
+            Phase::Acquired => None,
+            Phase::Added(private) | Phase::Withdrawn(private) => Some(private),
+        };
+        self.shared.gate.close();
+        let objects = self.shared.objects.load(Ordering::Acquire);
+        let attached = self.shared.attached.load(Ordering::Acquire);
+        if objects != 0 || attached != 0 {
+            kext::log::error!(
+                "Cache {} is given up in use: {} objects, {} attached",
+                self.name(),
+                objects,
+                attached
+            );
+            return;
+        }
+        // The last object may be on its way between its two counts.
+        //
+        // SAFETY: The cache is not relinquished before the line below.
+        unsafe { bindings::cfh_fscache_wait_for_objects(self.shared.raw.as_ptr()) };
+        // SAFETY: The cache is ours; the gate is closed, and nothing is attached or counted any
+        // more, so nobody uses the pointer after this.
+        unsafe { bindings::fscache_relinquish_cache(self.shared.raw.as_ptr()) };
+        drop(phase);
+        if let Some(private) = private {
+            // SAFETY: fscache has let go of it just now, and callbacks that borrow it need
+            // something attached, or an access that `withdraw()` waited for.
+            unsafe { (private.drop)(private.ptr) };
+        }
+    }
+}
+
+impl Drop for AcquiredCache {
+    fn drop(&mut self) {
+        self.relinquish();
+    }
+}
+
+/// An object that is counted: its cache is not relinquished meanwhile.
+///
+/// May be dropped in any context.
+///
+/// # Invariants
+///
+/// If there is a cache in it, then the object is counted there: in `Shared::objects` and in
+/// `fscache_cache::object_count`.
+pub struct ObjectCount(Option<Arc<Shared>>);
+
+impl Drop for ObjectCount {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            // Our own count first: when `wait_for_objects()` is over, both are 0.
+            shared.objects.fetch_sub(1, Ordering::Release);
+            // SAFETY: The object is counted (type invariant), and a cache is not relinquished
+            // before fscache's count is 0.
+            unsafe { bindings::cfh_fscache_uncount_object(shared.raw.as_ptr()) };
+        }
+    }
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Cookies: what a network file system asks to be cached as one object.
+//!
+//! C header: [`include/linux/fscache.h`](srctree/include/linux/fscache.h)
+//! (`struct fscache_cookie`).
+
+use crate::CoherencyData;
+use cachefiles_bindings as bindings;
+use core::{
+    ops::Deref,
+    ptr::NonNull,
+    sync::atomic::{AtomicPtr, Ordering},
+};
+use kernel::{ffi::c_void, types::Opaque};
+
+/// Bits of `fscache_cookie::flags` that concern a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum CookieFlag {
+    /// The owner wants the object deleted.
+    Retired = bindings::FSCACHE_COOKIE_RETIRED,
+    /// There is nothing to read in the cache.
+    NoDataToRead = bindings::FSCACHE_COOKIE_NO_DATA_TO_READ,
+    /// The attributes are to be written down.
+    NeedsUpdate = bindings::FSCACHE_COOKIE_NEEDS_UPDATE,
+    /// The owner changed the file itself.
+    LocalWrite = bindings::FSCACHE_COOKIE_LOCAL_WRITE,
+    /// Something was written to the cache.
+    HaveData = bindings::FSCACHE_COOKIE_HAVE_DATA,
+}
+
+/// A cookie (`struct fscache_cookie`).
+///
+/// # Invariants
+///
+/// The cookie has a reference count above zero for as long as a reference to this value exists.
+#[repr(transparent)]
+pub struct Cookie(Opaque<bindings::fscache_cookie>);
+
+// SAFETY: What is reached through a shared reference is constant, atomic, locked by fscache, or
+// copied.
+unsafe impl Send for Cookie {}
+// SAFETY: As above.
+unsafe impl Sync for Cookie {}
+
+impl Cookie {
+    /// Borrows a cookie of the C side.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` is a cookie that has a reference for all of `'a`.
+    #[inline]
+    pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::fscache_cookie) -> &'a Self {
+        // SAFETY: `Cookie` is transparent over `fscache_cookie`; the rest is the caller's promise.
+        // INVARIANT: The caller promises the reference.
+        unsafe { &*ptr.cast() }
+    }
+
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *mut bindings::fscache_cookie {
+        self.0.get()
+    }
+
+    /// Takes a reference. Any context.
+    #[inline]
+    pub fn get(&self) -> CookieRef {
+        // SAFETY: `self` is a cookie with a reference (type invariant).
+        unsafe { bindings::cfh_fscache_get_cookie(self.as_ptr()) };
+        // INVARIANT: The reference was taken just now.
+        CookieRef(NonNull::from(self))
+    }
+
+    /// The number by which traces name it.
+    #[inline]
+    pub fn debug_id(&self) -> u32 {
+        // SAFETY: `self` is a cookie with a reference; the number does not change.
+        unsafe { (*self.as_ptr()).debug_id }
+    }
+
+    /// The key of the object in its volume; 1 to 255 bytes of any value.
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        // SAFETY: `self` is a cookie with a reference. The key, which is in it or hangs off it, has
+        // `key_len` bytes, lives as long, and does not change.
+        unsafe {
+            core::slice::from_raw_parts(
+                bindings::cfh_fscache_get_key(self.as_ptr()).cast(),
+                usize::from((*self.as_ptr()).key_len),
+            )
+        }
+    }
+
+    /// fscache's hash of volume key and key: the same on any machine, as it is part of the layout
+    /// on disk.
+    #[inline]
+    pub fn key_hash(&self) -> u32 {
+        // SAFETY: `self` is a cookie with a reference; the hash does not change.
+        unsafe { (*self.as_ptr()).key_hash }
+    }
+
+    /// The coherency data as it is now.
+    #[inline]
+    pub fn aux(&self) -> CoherencyData {
+        // SAFETY: `self` is a cookie with a reference; the length does not change.
+        let len = unsafe { (*self.as_ptr()).aux_len };
+        CoherencyData::filled_by(len, |to| {
+            // SAFETY: `self` is a cookie with a reference, and `to` has room for `aux_len` bytes.
+            unsafe { bindings::cfh_fscache_copy_aux(self.as_ptr(), to) };
+        })
+    }
+
+    /// The size of the object in bytes, as the owner knows it.
+    #[inline]
+    pub fn object_size(&self) -> u64 {
+        // SAFETY: `self` is a cookie with a reference. The owner may store a new size at any time,
+        // in one access, hence the volatile read.
+        let size = unsafe { (&raw const (*self.as_ptr()).object_size).read_volatile() };
+        // The C code, too, takes it for unsigned.
+        size as u64
+    }
+
+    /// Sets the size of the object in bytes.
+    #[inline]
+    pub fn set_object_size(&self, size: u64) {
+        // SAFETY: `self` is a cookie with a reference. Others may read or store a size at any time,
+        // in one access, hence the volatile write.
+        unsafe { (&raw mut (*self.as_ptr()).object_size).write_volatile(size as i64) };
+    }
+
+    /// How often the object was invalidated. Any context.
+    #[inline]
+    pub fn inval_counter(&self) -> u32 {
+        // SAFETY: `self` is a cookie with a reference. The number changes under a lock that readers
+        // do not take, hence the volatile read.
+        unsafe { (&raw const (*self.as_ptr()).inval_counter).read_volatile() }
+    }
+
+    /// Whether the owner does not know the object's size and asks the cache for it.
+    #[inline]
+    pub fn wants_cache_size(&self) -> bool {
+        // SAFETY: `self` is a cookie with a reference; the advice does not change.
+        let advice = unsafe { (*self.as_ptr()).advice };
+        u32::from(advice) & bindings::FSCACHE_ADV_WANT_CACHE_SIZE != 0
+    }
+
+    /// Whether a flag is set. Any context.
+    #[inline]
+    pub fn test_flag(&self, flag: CookieFlag) -> bool {
+        // SAFETY: `self` is a cookie with a reference, and the flag is one that it has.
+        unsafe { bindings::cfh_fscache_test_cookie_flag(self.as_ptr(), flag as u32) }
+    }
+
+    /// Sets a flag. Any context.
+    #[inline]
+    pub fn set_flag(&self, flag: CookieFlag) {
+        // SAFETY: As above.
+        unsafe { bindings::cfh_fscache_set_cookie_flag(self.as_ptr(), flag as u32) };
+    }
+
+    /// Clears a flag. Any context.
+    #[inline]
+    pub fn clear_flag(&self, flag: CookieFlag) {
+        // SAFETY: As above.
+        unsafe { bindings::cfh_fscache_clear_cookie_flag(self.as_ptr(), flag as u32) };
+    }
+
+    /// Clears a flag, and says whether it was set. Any context.
+    #[inline]
+    pub fn test_and_clear_flag(&self, flag: CookieFlag) -> bool {
+        // SAFETY: As above.
+        unsafe { bindings::cfh_fscache_test_and_clear_cookie_flag(self.as_ptr(), flag as u32) }
+    }
+
+    /// The look-up found that there is nothing: readers need not wait any longer.
+    ///
+    /// Only in [`Backend::lookup_cookie`](crate::Backend::lookup_cookie). Takes the cookie's
+    /// spinlock.
+    #[inline]
+    pub fn lookup_negative(&self) {
+        // SAFETY: `self` is a cookie with a reference (type invariant).
+        unsafe { bindings::fscache_cookie_lookup_negative(self.as_ptr()) };
+    }
+
+    /// The invalidation is far enough for I/O to go on.
+    ///
+    /// Only in [`Backend::invalidate_cookie`](crate::Backend::invalidate_cookie). Takes the
+    /// cookie's spinlock.
+    #[inline]
+    pub fn resume_after_invalidation(&self) {
+        // SAFETY: `self` is a cookie with a reference (type invariant).
+        unsafe { bindings::fscache_resume_after_invalidation(self.as_ptr()) };
+    }
+
+    /// The object cannot be cached: it is to be withdrawn, and not tried again meanwhile.
+    ///
+    /// Only where [`lookup_negative`](Self::lookup_negative) or
+    /// [`resume_after_invalidation`](Self::resume_after_invalidation) may be called. Takes the
+    /// cookie's spinlock.
+    #[inline]
+    pub fn caching_failed(&self) {
+        // SAFETY: `self` is a cookie with a reference (type invariant).
+        unsafe { bindings::fscache_caching_failed(self.as_ptr()) };
+    }
+
+    /// Whether it was said that caching failed.
+    #[inline]
+    pub(crate) fn has_failed(&self) -> bool {
+        // SAFETY: `self` is a cookie with a reference. Only the worker that calls us changes the
+        // state here, others may read it.
+        let state = unsafe { (&raw const (*self.as_ptr()).state).read_volatile() };
+        state == bindings::fscache_cookie_state_FSCACHE_COOKIE_STATE_FAILED
+    }
+
+    /// Has the object withdrawn by a worker as soon as nobody has access to it, even if it is in
+    /// use. Does not sleep: may be called under a spinlock.
+    #[inline]
+    pub fn withdraw(&self) {
+        // SAFETY: `self` is a cookie with a reference (type invariant).
+        unsafe { bindings::fscache_withdraw_cookie(self.as_ptr()) };
+    }
+
+    /// Where the backend's object is kept.
+    #[inline]
+    fn private_slot(&self) -> &AtomicPtr<c_void> {
+        // SAFETY: `self` is a cookie with a reference; the field is aligned, and lives as long.
+        // fscache only ever compares it with null.
+        unsafe { AtomicPtr::from_ptr(&raw mut (*self.as_ptr()).cache_priv) }
+    }
+
+    /// The backend's object, null if there is none.
+    #[inline]
+    pub(crate) fn private(&self) -> *mut c_void {
+        self.private_slot().load(Ordering::Acquire)
+    }
+
+    /// Stores the backend's object. False if there is one already.
+    #[inline]
+    pub(crate) fn set_private(&self, private: *mut c_void) -> bool {
+        self.private_slot()
+            .compare_exchange(
+                core::ptr::null_mut(),
+                private,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    /// Takes the backend's object out.
+    #[inline]
+    pub(crate) fn take_private(&self) -> *mut c_void {
+        self.private_slot()
+            .swap(core::ptr::null_mut(), Ordering::AcqRel)
+    }
+}
+
+/// A counted reference to a cookie.
+///
+/// The last one frees the cookie and gives up a reference to its volume, which may sleep.
+///
+/// # Invariants
+///
+/// Owns a reference to the cookie.
+pub struct CookieRef(NonNull<Cookie>);
+
+// SAFETY: As for `Cookie`; the reference may be given up by any task.
+unsafe impl Send for CookieRef {}
+// SAFETY: As above.
+unsafe impl Sync for CookieRef {}
+
+impl Deref for CookieRef {
+    type Target = Cookie;
+
+    #[inline]
+    fn deref(&self) -> &Cookie {
+        // SAFETY: The type invariant: there is a reference that keeps it alive.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for CookieRef {
+    #[inline]
+    fn clone(&self) -> Self {
+        self.get()
+    }
+}
+
+impl Drop for CookieRef {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: The type invariant: the reference is ours to give up.
+        unsafe { bindings::cfh_fscache_put_cookie(self.as_ptr()) };
+    }
+}

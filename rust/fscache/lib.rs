@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! fscache as a cache backend sees it.
+//!
+//! C headers: [`include/linux/fscache-cache.h`](srctree/include/linux/fscache-cache.h),
+//! [`include/linux/netfs.h`](srctree/include/linux/netfs.h). See also
+//! `Documentation/filesystems/caching/backend-api.rst` of the kernel.
+//!
+//! A backend implements [`Backend`] and hands itself to fscache with [`AcquiredCache::add`]. Its
+//! own state hangs off fscache's three structures, each as an `Arc` in the field `cache_priv`:
+//!
+//! | C structure | set by | valid until |
+//! |---|---|---|
+//! | `fscache_cache` | [`AcquiredCache::add`] | [`AcquiredCache::relinquish`] |
+//! | `fscache_volume` | after [`Backend::acquire_volume`] | [`Backend::free_volume`], [`VolumeRef::detach`] |
+//! | `fscache_cookie` | [`LookupSlot::attach`] | after [`Backend::withdraw_cookie`] |
+//!
+//! # What keeps the pointers valid
+//!
+//! fscache counts *accesses*: to a cache while a volume is acquired, to a volume while a cookie is
+//! looked up, to a cookie while it is looked up, invalidated or operated on. An object is withdrawn
+//! when its cookie has no access; a volume can be detached only after
+//! [`VolumeRef::withdraw`] saw its accesses end in a cache that is not active any more, which
+//! admits no new one. So what a callback borrows stays for the time of the callback.
+//!
+//! The crate counts what is attached to a cache. Relinquishing one that still has something does
+//! not free anything: the cache is given up for lost, with an error in the log.
+
+#![warn(missing_docs)]
+#![deny(unsafe_op_in_unsafe_fn)]
+#![deny(clippy::undocumented_unsafe_blocks)]
+
+mod backend;
+mod cache;
+mod cookie;
+mod gate;
+mod netfs;
+mod ops;
+mod resources;
+pub mod stats;
+mod volume;
+
+pub use self::{
+    backend::{Backend, IoSource, LookupSlot, ReadHole, WantState},
+    cache::{AcquiredCache, ObjectCount},
+    cookie::{Cookie, CookieFlag, CookieRef},
+    netfs::{SubreqFlags, Termination},
+    resources::Resources,
+    volume::{Volume, VolumeHandle, VolumeRef},
+};
+
+use core::ops::Deref;
+use kernel::workqueue::Queue;
+
+/// What errors in the log begin with.
+pub(crate) const LOG_PREFIX: &[u8] = b"CacheFiles\0";
+
+/// fscache's own work queue (`fscache_wq`), on which cookies are looked up and withdrawn.
+#[inline]
+pub fn queue() -> &'static Queue {
+    // SAFETY: The queue is made when the netfs module comes and destroyed when it goes, which
+    // cannot be before we go, as we use its symbols. The pointer does not change in between.
+    unsafe { Queue::from_raw(cachefiles_bindings::fscache_wq) }
+}
+
+/// A copy of what a network file system stores to tell stale data from current, at most 255 bytes.
+///
+/// A copy, as the owner may store something new at any time.
+#[derive(Clone)]
+pub struct CoherencyData {
+    bytes: [u8; 255],
+    len: u8,
+}
+
+impl CoherencyData {
+    /// No data.
+    pub(crate) const EMPTY: Self = Self {
+        bytes: [0; 255],
+        len: 0,
+    };
+
+    /// Lets `fill` write `len` bytes to the place that it is given.
+    #[inline]
+    pub(crate) fn filled_by(len: u8, fill: impl FnOnce(*mut u8)) -> Self {
+        let mut data = Self::EMPTY;
+        data.len = len;
+        fill(data.bytes.as_mut_ptr());
+        data
+    }
+}
+
+impl Deref for CoherencyData {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or(&[])
+    }
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The operations on the content of an object, as netfs and EROFS call them.
+//!
+//! C header: [`include/linux/netfs.h`](srctree/include/linux/netfs.h)
+//! (`struct netfs_cache_ops`).
+
+use crate::{Backend, IoSource, ReadHole, Resources};
+use cachefiles_bindings as bindings;
+use core::marker::PhantomData;
+use kernel::{
+    error::code::EIO,
+    ffi::{c_int, c_ulong, c_ulonglong, c_void},
+};
+use kext::{errno::ENOBUFS, io::IovIter};
+
+/// Who waits for a read or write: a function of the caller's, to be called exactly once.
+///
+/// Dropping it tells the caller `EIO`, so that it does not wait for ever.
+pub struct Termination {
+    /// `None` once it was called, and if the caller does not want to be told.
+    func: Option<unsafe extern "C" fn(*mut c_void, isize, bool)>,
+    private: *mut c_void,
+}
+
+// SAFETY: netfs takes the result in any context, so also in any task.
+unsafe impl Send for Termination {}
+
+impl Termination {
+    /// # Safety
+    ///
+    /// `func`, if there is one, may be called with `private` exactly once, in any context.
+    #[inline]
+    unsafe fn new(func: bindings::netfs_io_terminated_t, private: *mut c_void) -> Self {
+        Self { func, private }
+    }
+
+    /// Whether the caller wants to be told. If not, the operation has to be over when it returns.
+    #[inline]
+    pub fn is_wanted(&self) -> bool {
+        self.func.is_some()
+    }
+
+    /// Tells the caller: bytes transferred, or a negative error number. `was_async` if this is not
+    /// the context of the call. Any context.
+    ///
+    /// The caller may end the operation right here: what the access to the cookie keeps alive may
+    /// be gone after this, and whoever drops the last reference to it then drops it in this
+    /// context.
+    #[inline]
+    pub fn finish(mut self, result: isize, was_async: bool) {
+        self.call(result, was_async);
+    }
+
+    #[inline]
+    fn call(&mut self, result: isize, was_async: bool) {
+        if let Some(func) = self.func.take() {
+            // SAFETY: It may be called once, which is now, as it was taken out (promise of `new`).
+            unsafe { func(self.private, result, was_async) };
+        }
+    }
+}
+
+impl Drop for Termination {
+    #[inline]
+    fn drop(&mut self) {
+        // Where this happens is not known: the careful answer is that it is not the caller's
+        // context.
+        self.call(EIO.to_errno() as isize, true);
+    }
+}
+
+/// The flags of a subrequest (`netfs_io_subrequest::flags`). Only the caller uses them meanwhile.
+pub struct SubreqFlags<'a>(&'a mut c_ulong);
+
+impl SubreqFlags<'_> {
+    const COPY_TO_CACHE: c_ulong = 1 << bindings::NETFS_SREQ_COPY_TO_CACHE;
+    const ONDEMAND: c_ulong = 1 << bindings::NETFS_SREQ_ONDEMAND;
+
+    /// Whether missing data is to be fetched by the cache itself.
+    #[inline]
+    pub fn ondemand(&self) -> bool {
+        *self.0 & Self::ONDEMAND != 0
+    }
+
+    /// Nothing is to be fetched any more.
+    #[inline]
+    pub fn clear_ondemand(&mut self) {
+        *self.0 &= !Self::ONDEMAND;
+    }
+
+    /// The data is to be written to the cache when it was downloaded.
+    #[inline]
+    pub fn set_copy_to_cache(&mut self) {
+        *self.0 |= Self::COPY_TO_CACHE;
+    }
+
+    /// All of them, for traces.
+    #[inline]
+    pub fn raw(&self) -> c_ulong {
+        *self.0
+    }
+}
+
+/// The table of functions of a backend.
+pub(crate) struct NetfsOps<B>(PhantomData<B>);
+
+impl<B: Backend> NetfsOps<B> {
+    /// The operations of a network file system that reads and writes through netfs decline: they
+    /// must be there, as netfs calls them without a look.
+    const TABLE: bindings::netfs_cache_ops = bindings::netfs_cache_ops {
+        end_operation: Some(Self::end_operation),
+        read: Some(Self::read),
+        write: Some(Self::write),
+        issue_write: Some(decline_issue_write),
+        expand_readahead: None,
+        prepare_read: Some(decline_prepare_read),
+        prepare_write_subreq: Some(decline_prepare_write_subreq),
+        prepare_write: Some(decline_prepare_write),
+        prepare_ondemand_read: Some(Self::prepare_ondemand_read),
+        query_occupancy: Some(Self::query_occupancy),
+    };
+
+    #[inline]
+    pub(crate) fn table() -> &'static bindings::netfs_cache_ops {
+        &Self::TABLE
+    }
+
+    /// # Safety
+    ///
+    /// Only called by netfs: once, when nobody uses the resources any more.
+    unsafe extern "C" fn end_operation(cres: *mut bindings::netfs_cache_resources) {
+        // SAFETY: netfs passes resources that the backend began an operation on.
+        let mut resources = unsafe { Resources::<B>::from_raw(cres) };
+        B::end_operation(&mut resources);
+        // SAFETY: This is the end, and the backend has returned.
+        unsafe { resources.end() };
+    }
+
+    /// # Safety
+    ///
+    /// Only called by netfs.
+    unsafe extern "C" fn read(
+        cres: *mut bindings::netfs_cache_resources,
+        start: bindings::loff_t,
+        iter: *mut bindings::iov_iter,
+        hole: bindings::netfs_read_from_hole,
+        func: bindings::netfs_io_terminated_t,
+        private: *mut c_void,
+    ) -> c_int {
+        // SAFETY: netfs passes resources that the backend began an operation on.
+        let mut resources = unsafe { Resources::<B>::from_raw(cres) };
+        // SAFETY: netfs passes an iterator that is ours for the time of the call.
+        let iter = unsafe { IovIter::from_raw(iter) };
+        // SAFETY: netfs passes a function that is to be called once, with `private`.
+        let done = unsafe { Termination::new(func, private) };
+        // An error number or 0.
+        B::read(&mut resources, start, iter, ReadHole::from_raw(hole), done) as c_int
+    }
+
+    /// # Safety
+    ///
+    /// Only called by netfs.
+    unsafe extern "C" fn write(
+        cres: *mut bindings::netfs_cache_resources,
+        start: bindings::loff_t,
+        iter: *mut bindings::iov_iter,
+        func: bindings::netfs_io_terminated_t,
+        private: *mut c_void,
+    ) -> c_int {
+        // SAFETY: netfs passes resources that the backend began an operation on.
+        let mut resources = unsafe { Resources::<B>::from_raw(cres) };
+        // SAFETY: netfs passes an iterator that is ours for the time of the call.
+        let iter = unsafe { IovIter::from_raw(iter) };
+        // SAFETY: netfs passes a function that is to be called once, with `private`.
+        let done = unsafe { Termination::new(func, private) };
+        // An error number or 0.
+        B::write(&mut resources, start, iter, done) as c_int
+    }
+
+    /// # Safety
+    ///
+    /// Only called by EROFS and netfs, with valid places for `len` and `flags`.
+    unsafe extern "C" fn prepare_ondemand_read(
+        cres: *mut bindings::netfs_cache_resources,
+        start: bindings::loff_t,
+        len: *mut usize,
+        i_size: bindings::loff_t,
+        flags: *mut c_ulong,
+        ino: bindings::ino_t,
+    ) -> bindings::netfs_io_source {
+        // SAFETY: The caller passes resources that the backend began an operation on.
+        let mut resources = unsafe { Resources::<B>::from_raw(cres) };
+        // SAFETY: The caller passes places of its own for these two.
+        let (len, flags) = unsafe { (&mut *len, &mut *flags) };
+        let mut flags = SubreqFlags(flags);
+        B::prepare_ondemand_read(&mut resources, start, len, i_size, &mut flags, ino as u64)
+            as bindings::netfs_io_source
+    }
+
+    /// # Safety
+    ///
+    /// Only called by netfs, with valid places for the answer.
+    unsafe extern "C" fn query_occupancy(
+        cres: *mut bindings::netfs_cache_resources,
+        start: bindings::loff_t,
+        len: usize,
+        granularity: usize,
+        data_start: *mut bindings::loff_t,
+        data_len: *mut usize,
+    ) -> c_int {
+        // SAFETY: netfs passes resources that the backend began an operation on.
+        let mut resources = unsafe { Resources::<B>::from_raw(cres) };
+        let (answer, ret) = match B::query_occupancy(&mut resources, start, len, granularity) {
+            Ok(answer) => (answer, 0),
+            Err(error) => ((-1, 0), error.to_errno()),
+        };
+        // SAFETY: netfs passes places of its own for both.
+        unsafe { (*data_start, *data_len) = answer };
+        ret
+    }
+}
+
+/// # Safety
+///
+/// Only called by netfs.
+unsafe extern "C" fn decline_prepare_read(
+    _subreq: *mut bindings::netfs_io_subrequest,
+    _i_size: c_ulonglong,
+) -> bindings::netfs_io_source {
+    IoSource::DownloadFromServer as bindings::netfs_io_source
+}
+
+/// # Safety
+///
+/// Only called by netfs.
+unsafe extern "C" fn decline_prepare_write(
+    _cres: *mut bindings::netfs_cache_resources,
+    _start: *mut bindings::loff_t,
+    _len: *mut usize,
+    _upper_len: usize,
+    _i_size: bindings::loff_t,
+    _no_space_allocated_yet: bool,
+) -> c_int {
+    ENOBUFS.to_errno()
+}
+
+/// # Safety
+///
+/// Only called by netfs.
+unsafe extern "C" fn decline_prepare_write_subreq(subreq: *mut bindings::netfs_io_subrequest) {
+    // SAFETY: netfs passes a subrequest that is being prepared.
+    unsafe { bindings::netfs_prepare_write_failed(subreq) };
+}
+
+/// # Safety
+///
+/// Only called by netfs.
+unsafe extern "C" fn decline_issue_write(subreq: *mut bindings::netfs_io_subrequest) {
+    // SAFETY: netfs passes a subrequest that is to be terminated once.
+    unsafe {
+        bindings::netfs_write_subrequest_terminated(
+            subreq.cast(),
+            ENOBUFS.to_errno() as isize,
+            false,
+        )
+    };
+}

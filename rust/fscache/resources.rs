@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Resources: what an operation on a cookie has got hold of.
+//!
+//! C header: [`include/linux/netfs.h`](srctree/include/linux/netfs.h)
+//! (`struct netfs_cache_resources`).
+
+use crate::{netfs::NetfsOps, Backend, Cookie, WantState};
+use cachefiles_bindings as bindings;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull,
+    sync::atomic::{AtomicPtr, Ordering},
+};
+use kernel::{ffi::c_void, sync::ArcBorrow, types::ARef};
+use kext::fs::File;
+
+/// The resources of an operation, during one callback.
+///
+/// # Invariants
+///
+/// - `raw` is valid for `'a`. Its `cache_priv` is a cookie of `B`, to which there is an access for
+///   `'a`.
+/// - Its `cache_priv2` is null, or a file with a reference that the resources own. Once it is set
+///   it stays, up to the end of `end_operation`.
+pub struct Resources<'a, B: Backend> {
+    raw: NonNull<bindings::netfs_cache_resources>,
+    _cookie: PhantomData<&'a Cookie>,
+    _backend: PhantomData<fn() -> B>,
+}
+
+impl<'a, B: Backend> Resources<'a, B> {
+    /// # Safety
+    ///
+    /// The type invariants hold for `raw`, as fscache and netfs guarantee it in callbacks.
+    #[inline]
+    pub(crate) unsafe fn from_raw(raw: *mut bindings::netfs_cache_resources) -> Self {
+        // INVARIANT: By the caller's promise.
+        Self {
+            // SAFETY: Valid pointers are not null.
+            raw: unsafe { NonNull::new_unchecked(raw) },
+            _cookie: PhantomData,
+            _backend: PhantomData,
+        }
+    }
+
+    /// The cookie.
+    #[inline]
+    pub fn cookie(&self) -> &'a Cookie {
+        // SAFETY: The type invariant: a cookie with an access, and that has a reference.
+        unsafe { Cookie::from_raw((*self.raw.as_ptr()).cache_priv.cast()) }
+    }
+
+    /// The object of the cookie; none while it is looked up.
+    #[inline]
+    pub fn object(&self) -> Option<ArcBorrow<'a, B::Object>> {
+        let object = self.cookie().private().cast::<B::Object>().cast_const();
+        // SAFETY: It came out of an `Arc` when it was attached. An object is not withdrawn while
+        // there is an access to its cookie, which there is for `'a` (type invariant).
+        (!object.is_null()).then(|| unsafe { ArcBorrow::from_raw(object) })
+    }
+
+    #[inline]
+    fn file_slot(&self) -> &AtomicPtr<c_void> {
+        // SAFETY: Valid for `'a` (type invariant), and aligned. The operations of one request may
+        // run at the same time; netfs only ever compares the field with null.
+        unsafe { AtomicPtr::from_ptr(&raw mut (*self.raw.as_ptr()).cache_priv2) }
+    }
+
+    /// The file, if the operation has got one.
+    #[inline]
+    pub fn file(&self) -> Option<&File> {
+        let file = self.file_slot().load(Ordering::Acquire);
+        // SAFETY: The type invariant: a file with a reference, that stays.
+        (!file.is_null()).then(|| unsafe { File::from_raw(file.cast()) })
+    }
+
+    /// Hands the operation its file. If it has one already, that stays, and the other is dropped.
+    #[inline]
+    pub fn set_file(&mut self, file: ARef<File>) {
+        let file = ARef::into_raw(file);
+        let stored = self.file_slot().compare_exchange(
+            core::ptr::null_mut(),
+            file.as_ptr().cast(),
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+        if stored.is_err() {
+            // SAFETY: The reference came out of an `ARef` above, and nobody else got it.
+            drop(unsafe { ARef::from_raw(file) });
+        }
+    }
+
+    /// Gives the operation the backend's functions.
+    #[inline]
+    pub fn set_ops(&mut self) {
+        // SAFETY: Valid for `'a` (type invariant); the table lives for ever. All operations of one
+        // request store the same value.
+        unsafe { (&raw mut (*self.raw.as_ptr()).ops).write_volatile(NetfsOps::<B>::table()) };
+    }
+
+    /// How often the object had been invalidated when the operation began.
+    #[inline]
+    pub fn inval_counter(&self) -> u32 {
+        // SAFETY: Valid for `'a` (type invariant); the value does not change.
+        unsafe { (*self.raw.as_ptr()).inval_counter }
+    }
+
+    /// Waits until the object is as far as `want` says, and begins the operation if it has no file
+    /// yet: calls [`Backend::begin_operation`]. False if the object will never be that far.
+    ///
+    /// Process context. Cannot be killed.
+    #[inline]
+    pub fn wait_for_operation(&mut self, want: WantState) -> bool {
+        // SAFETY: Valid for `'a` (type invariant), with a cookie and an access to it. We hold no
+        // reference into it, so the nested callback may use it as this one does.
+        unsafe { bindings::fscache_wait_for_operation(self.raw.as_ptr(), want.as_raw()) }
+    }
+
+    /// Ends the operation: gives up the file and the access to the cookie. Any context.
+    ///
+    /// # Safety
+    ///
+    /// Only at the very end of `end_operation`.
+    #[inline]
+    pub(crate) unsafe fn end(self) {
+        let cookie = self.cookie().as_ptr();
+        let file = self
+            .file_slot()
+            .swap(core::ptr::null_mut(), Ordering::AcqRel);
+        if let Some(file) = NonNull::new(file.cast::<File>()) {
+            // SAFETY: The type invariant: the resources own the reference, and nobody uses the
+            // operation any more (the caller's promise).
+            drop(unsafe { ARef::from_raw(file) });
+        }
+        // SAFETY: The access is the one that came with the operation, and nothing that it keeps
+        // alive is used any more (the caller's promise).
+        unsafe { bindings::cfh_fscache_end_io_access(cookie) };
+    }
+}

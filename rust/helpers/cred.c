@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/cred.h>
+#include <linux/sched.h>
+#include <linux/security.h>
+
+const struct cred *cfh_get_cred(const struct cred *cred)
+{
+	return get_cred(cred);
+}
+
+void cfh_put_cred(const struct cred *cred)
+{
+	put_cred(cred);
+}
+
+const struct cred *cfh_current_cred(void)
+{
+	return current_cred();
+}
+
+struct cred *cfh_prepare_kernel_cred(void)
+{
+	return prepare_kernel_cred(current);
+}
+
+int cfh_security_secctx_to_secid(const char *secdata, u32 seclen, u32 *secid)
+{
+	return security_secctx_to_secid(secdata, seclen, secid);
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/dcache.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/fs_struct.h>
+#include <linux/ioprio.h>
+#include <linux/mount.h>
+#include <linux/namei.h>
+#include <linux/sched.h>
+#include <linux/security.h>
+#include <linux/uio.h>
+
+/* Mounts and paths */
+
+bool cfh_is_idmapped_mnt(const struct vfsmount *mnt)
+{
+	return is_idmapped_mnt(mnt);
+}
+
+/* An exiting task has given up its fs_struct: then there is no directory. */
+bool cfh_get_current_pwd(struct path *pwd)
+{
+	if (!current->fs)
+		return false;
+	get_fs_pwd(current->fs, pwd);
+	return true;
+}
+
+bool cfh_sb_rdonly(const struct super_block *sb)
+{
+	return sb_rdonly(sb);
+}
+
+/* Dentries */
+
+struct dentry *cfh_dget(struct dentry *dentry)
+{
+	return dget(dentry);
+}
+
+struct inode *cfh_d_backing_inode(const struct dentry *dentry)
+{
+	return d_backing_inode(dentry);
+}
+
+bool cfh_d_is_negative(const struct dentry *dentry)
+{
+	return d_is_negative(dentry);
+}
+
+bool cfh_d_is_dir(const struct dentry *dentry)
+{
+	return d_is_dir(dentry);
+}
+
+bool cfh_d_is_reg(const struct dentry *dentry)
+{
+	return d_is_reg(dentry);
+}
+
+bool cfh_d_can_lookup(const struct dentry *dentry)
+{
+	return d_can_lookup(dentry);
+}
+
+bool cfh_d_unhashed(const struct dentry *dentry)
+{
+	return d_unhashed(dentry);
+}
+
+bool cfh_d_mountpoint(const struct dentry *dentry)
+{
+	return d_mountpoint(dentry);
+}
+
+/* Inodes */
+
+void cfh_inode_lock(struct inode *inode)
+{
+	inode_lock(inode);
+}
+
+void cfh_inode_lock_parent(struct inode *inode)
+{
+	inode_lock_nested(inode, I_MUTEX_PARENT);
+}
+
+void cfh_inode_unlock(struct inode *inode)
+{
+	inode_unlock(inode);
+}
+
+loff_t cfh_i_size_read(const struct inode *inode)
+{
+	return i_size_read(inode);
+}
+
+/* Files */
+
+struct file *cfh_get_file(struct file *file)
+{
+	return get_file(file);
+}
+
+/* Security hooks: empty inline functions in a kernel without LSMs */
+
+int cfh_security_path_mkdir(const struct path *dir, struct dentry *dentry,
+			    umode_t mode)
+{
+	return security_path_mkdir(dir, dentry, mode);
+}
+
+int cfh_security_path_unlink(const struct path *dir, struct dentry *dentry)
+{
+	return security_path_unlink(dir, dentry);
+}
+
+int cfh_security_path_rename(const struct path *old_dir,
+			     struct dentry *old_dentry,
+			     const struct path *new_dir,
+			     struct dentry *new_dentry)
+{
+	return security_path_rename(old_dir, old_dentry, new_dir, new_dentry, 0);
+}
+
+int cfh_security_inode_mkdir(struct inode *dir, struct dentry *dentry)
+{
+	return security_inode_mkdir(dir, dentry, 0);
+}
+
+int cfh_security_inode_create(struct inode *dir, struct dentry *dentry)
+{
+	return security_inode_create(dir, dentry, 0);
+}
+
+/* Direct I/O */
+
+u16 cfh_get_current_ioprio(void)
+{
+	return get_current_ioprio();
+}
+
+void cfh_kiocb_end_write(struct kiocb *iocb)
+{
+	kiocb_end_write(iocb);
+}
+
+size_t cfh_iov_iter_count(const struct iov_iter *iter)
+{
+	return iov_iter_count(iter);
+}
+
+void cfh_iov_iter_truncate(struct iov_iter *iter, size_t count)
+{
+	iov_iter_truncate(iter, count);
+}
+
+void cfh_iov_iter_reexpand(struct iov_iter *iter, size_t count)
+{
+	iov_iter_reexpand(iter, count);
+}
+
+const unsigned int CFH_CONST_LOOKUP_DIRECTORY = LOOKUP_DIRECTORY;
+const int CFH_CONST_FALLOC_FL_ZERO_RANGE = FALLOC_FL_ZERO_RANGE;
+const int CFH_CONST_FALLOC_FL_PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE;
+const int CFH_CONST_FALLOC_FL_KEEP_SIZE = FALLOC_FL_KEEP_SIZE;
+/* The kernel's bindings may or may not have these: they depend on the config. */
+const int CFH_CONST_CACHE_FILE_FLAGS = O_RDWR | O_LARGEFILE | O_DIRECT;

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/completion.h>
+#include <linux/poll.h>
+#include <linux/wait.h>
+
+void cfh_init_completion(struct completion *done)
+{
+	init_completion(done);
+}
+
+void cfh_poll_wait(struct file *file, struct wait_queue_head *head,
+		   struct poll_table_struct *table)
+{
+	poll_wait(file, head, table);
+}
+
+/* One exclusive waiter and all the others, each told what is ready. */
+void cfh_wake_up_poll(struct wait_queue_head *head, unsigned int mask)
+{
+	wake_up_poll(head, (__force __poll_t)mask);
+}
+
+void cfh_init_waitqueue_head(struct wait_queue_head *head)
+{
+	init_waitqueue_head(head);
+}
+
+void cfh_wake_up_all(struct wait_queue_head *head)
+{
+	wake_up_all(head);
+}
+
+const unsigned int CFH_CONST_EPOLLIN = (__force unsigned int)EPOLLIN;
+const unsigned int CFH_CONST_EPOLLOUT = (__force unsigned int)EPOLLOUT;
+const unsigned int CFH_CONST_EPOLLERR = (__force unsigned int)EPOLLERR;

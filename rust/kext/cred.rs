@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Credentials: what the cache acts as on its own files.
+//!
+//! C headers: [`include/linux/cred.h`](srctree/include/linux/cred.h),
+//! [`include/linux/security.h`](srctree/include/linux/security.h).
+
+use crate::fs::Inode;
+use cachefiles_bindings as bindings;
+use core::{
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ptr::{self, NonNull},
+};
+use kernel::{
+    error::{
+        code::{EINVAL, ENOMEM},
+        to_result, Result,
+    },
+    str::CStr,
+    types::{ARef, AlwaysRefCounted, Opaque},
+};
+
+/// Whether the current task has `CAP_SYS_ADMIN` in the initial user namespace.
+#[inline]
+pub fn capable_sys_admin() -> bool {
+    // SAFETY: The capability is a valid one, and there is nothing else to rely on.
+    unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as i32) }
+}
+
+/// The security module's number for a security context.
+///
+/// Errors: `EOPNOTSUPP` without a security module, `EINVAL` for a context that it does not know,
+/// `ENOMEM`, and others of the module.
+pub fn secctx_to_secid(ctx: &CStr) -> Result<u32> {
+    let len = ctx.len().try_into().map_err(|_| EINVAL)?;
+    let mut secid = 0;
+    // SAFETY: `ctx` is a string of `len` bytes; `secid` is a valid place for the answer.
+    to_result(unsafe {
+        bindings::cfh_security_secctx_to_secid(ctx.as_char_ptr(), len, &mut secid)
+    })?;
+    Ok(secid)
+}
+
+/// Credentials in use (`struct cred`). They do not change.
+///
+/// # Invariants
+///
+/// The credentials have a reference count above zero for as long as a reference to this value
+/// exists.
+#[repr(transparent)]
+pub struct Cred(Opaque<bindings::cred>);
+
+// SAFETY: Published credentials do not change, and their count is atomic.
+unsafe impl Send for Cred {}
+// SAFETY: As above.
+unsafe impl Sync for Cred {}
+
+// SAFETY: `get_cred()` and `put_cred()` count the references that keep credentials alive; all
+// credentials are counted.
+unsafe impl AlwaysRefCounted for Cred {
+    #[inline]
+    fn inc_ref(&self) {
+        // SAFETY: `self` has a reference (type invariant).
+        unsafe { bindings::cfh_get_cred(self.as_ptr()) };
+    }
+
+    #[inline]
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller owns the reference that is given up. `Cred` is transparent, and an
+        // `Opaque` has the address of what is in it.
+        unsafe { bindings::cfh_put_cred(obj.cast().as_ptr()) };
+    }
+}
+
+impl Cred {
+    /// The pointer that C functions take.
+    #[inline]
+    pub fn as_ptr(&self) -> *const bindings::cred {
+        self.0.get()
+    }
+
+    /// Makes the current task act with these credentials until the guard is dropped.
+    ///
+    /// Guards of one task nest: the youngest is to be dropped first. May be called in process
+    /// context only; does not sleep.
+    #[inline]
+    pub fn override_current(&self) -> Override<'_> {
+        // SAFETY: The credentials are alive; the task takes a reference of its own.
+        let old = unsafe { bindings::override_creds(self.as_ptr()) };
+        // INVARIANT: `self` is in force from now on, and `old` was before.
+        Override {
+            new: self,
+            old,
+            _not_send: PhantomData,
+        }
+    }
+}
+
+/// Credentials in force instead of the current task's own.
+///
+/// # Invariants
+///
+/// `override_creds()` put `new` in force for the task that this belongs to, and returned `old`,
+/// which is not yet in force again.
+#[must_use = "the task's own credentials are back in force when this is dropped"]
+pub struct Override<'a> {
+    new: &'a Cred,
+    old: *const bindings::cred,
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl Drop for Override<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: There is nothing to rely on: a task has credentials at any time.
+        let current = unsafe { bindings::cfh_current_cred() };
+        // Were an older guard dropped before a younger one, both would give up the wrong
+        // reference, so it does nothing instead: the task keeps the older one's credentials, and
+        // one reference is lost.
+        if !ptr::eq(current, self.new.as_ptr()) {
+            return;
+        }
+        // SAFETY: The task still acts with `new`, so the reference that it took for it is there to
+        // be given up, and `old` is what it acted with before (type invariant); `old` has the
+        // reference that the task had.
+        unsafe { bindings::revert_creds(self.old) };
+    }
+}
+
+/// Credentials in the making.
+///
+/// # Invariants
+///
+/// Owns the only reference to credentials that nobody acts with yet.
+pub struct NewCred(NonNull<bindings::cred>);
+
+// SAFETY: The credentials are owned, and may be changed or given up by any task.
+unsafe impl Send for NewCred {}
+
+impl NewCred {
+    /// The kernel's own credentials, those of its first task.
+    ///
+    /// Errors: `ENOMEM`.
+    pub fn of_kernel() -> Result<Self> {
+        // SAFETY: There is nothing to rely on.
+        let cred = unsafe { bindings::cfh_prepare_kernel_cred() };
+        // INVARIANT: A copy that nobody else knows of.
+        NonNull::new(cred).map(Self).ok_or(ENOMEM)
+    }
+
+    /// A copy of the credentials that the current task acts with, with an override if there is one.
+    ///
+    /// Errors: `ENOMEM`.
+    pub fn of_current() -> Result<Self> {
+        // SAFETY: There is nothing to rely on.
+        let cred = unsafe { bindings::prepare_creds() };
+        // INVARIANT: A copy that nobody else knows of.
+        NonNull::new(cred).map(Self).ok_or(ENOMEM)
+    }
+
+    /// Lets them act in the security context `secid`.
+    ///
+    /// Errors: those of the security module, `EPERM` and `EACCES` above all.
+    pub fn set_security_override(&mut self, secid: u32) -> Result {
+        // SAFETY: The credentials are ours alone, so they may be changed (type invariant).
+        to_result(unsafe { bindings::set_security_override(self.0.as_ptr(), secid) })
+    }
+
+    /// Lets files that are made with them get the owner and security context of `inode`.
+    ///
+    /// Errors: `EINVAL` for an owner without a mapping; those of the security module.
+    pub fn create_files_as(&mut self, inode: &Inode) -> Result {
+        // SAFETY: The credentials are ours alone, so they may be changed (type invariant); the
+        // inode is alive while it is borrowed.
+        to_result(unsafe { bindings::set_create_files_as(self.0.as_ptr(), inode.as_ptr()) })
+    }
+
+    /// Ends the making: from now on they do not change, and can be acted with.
+    #[inline]
+    pub fn publish(self) -> ARef<Cred> {
+        let cred = ManuallyDrop::new(self).0;
+        // SAFETY: The one reference goes over to the answer.
+        unsafe { ARef::from_raw(cred.cast()) }
+    }
+}
+
+impl Drop for NewCred {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: The type invariant: the reference is ours to give up.
+        unsafe { bindings::cfh_put_cred(self.0.as_ptr()) };
+    }
+}

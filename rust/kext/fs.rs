@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The VFS as a cache in a directory uses it.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
+//! [`include/linux/namei.h`](srctree/include/linux/namei.h),
+//! [`include/linux/dcache.h`](srctree/include/linux/dcache.h),
+//! [`include/linux/mount.h`](srctree/include/linux/mount.h).
+//!
+//! What is here works on the cache's own directory tree with the cache's own credentials, so it
+//! takes names and dentries and no user memory. Every function runs in process context and may
+//! sleep, unless it says otherwise.
+//!
+//! # Three facts that make it sound
+//!
+//! - A dentry that is held and positive stays positive: `d_delete()` makes a dentry negative only
+//!   if its caller has the one reference. So an [`Inode`] can be borrowed from a [`Dentry`]. The
+//!   functions here that delete take a reference of their own for the time of the call.
+//! - The child of a locked directory stays its child. Functions that change a directory check that
+//!   first (`ESTALE`), because the VFS has a `BUG_ON()` where it relies on it, and the
+//!   administrator can rename anything between a lookup and the lock.
+//! - A lock is let go by the task that took it: the guards are not `Send`.
+
+mod dentry;
+mod dir;
+mod file;
+mod inode;
+mod mount;
+mod path;
+mod rename;
+mod xattr;
+
+pub use self::{
+    dentry::{Dentry, DentryName},
+    dir::{may_create_in, LockedDir},
+    file::{FallocMode, File, WantWriteFile, Whence},
+    inode::{Inode, InodeGuard},
+    mount::{Mount, Statfs, WantWrite},
+    path::Path,
+    rename::RenameLock,
+};
+
+use cachefiles_bindings as bindings;
+use kernel::error::{code::EINVAL, Result};
+
+/// The mapping of an unmapped mount, the only kind that a cache accepts.
+#[inline]
+fn nop_idmap() -> *mut bindings::mnt_idmap {
+    &raw mut bindings::nop_mnt_idmap
+}
+
+/// A name's length as the lookup functions of the VFS take it.
+///
+/// Errors: `EINVAL` for what no `int` can hold. A name that is only too long for the file system is
+/// its own to refuse (`ENAMETOOLONG`).
+#[inline]
+fn name_len(name: &[u8]) -> Result<kernel::ffi::c_int> {
+    name.len().try_into().map_err(|_| EINVAL)
+}

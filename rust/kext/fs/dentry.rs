@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Dentries: names in directories.
+//!
+//! C header: [`include/linux/dcache.h`](srctree/include/linux/dcache.h).
+
+use super::{name_len, Inode};
+use cachefiles_bindings as bindings;
+use core::{fmt, mem::MaybeUninit, ptr::NonNull};
+use kernel::{
+    error::{code::ENOTDIR, from_err_ptr, Result},
+    str::BStr,
+    types::{ARef, AlwaysRefCounted, Opaque},
+};
+
+/// A directory entry (`struct dentry`).
+///
+/// # Invariants
+///
+/// The dentry has a reference count above zero for as long as a reference to this value exists.
+#[repr(transparent)]
+pub struct Dentry(Opaque<bindings::dentry>);
+
+// SAFETY: `dput()` may be called by any task, and what is reached through a shared reference is
+// constant, or read and locked as the VFS does it.
+unsafe impl Send for Dentry {}
+// SAFETY: As above.
+unsafe impl Sync for Dentry {}
+
+// SAFETY: `dget()` and `dput()` count the references that keep a dentry alive; all dentries are
+// counted.
+unsafe impl AlwaysRefCounted for Dentry {
+    #[inline]
+    fn inc_ref(&self) {
+        // SAFETY: `self` is a dentry with a reference (type invariant).
+        unsafe { bindings::cfh_dget(self.as_ptr()) };
+    }
+
+    #[inline]
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller owns the reference that is given up. `Dentry` is transparent, and an
+        // `Opaque` has the address of what is in it.
+        unsafe { bindings::dput(obj.cast().as_ptr()) };
+    }
+}
+
+impl Dentry {
+    /// Borrows a dentry of the C side.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` is a dentry that has a reference for all of `'a`.
+    #[inline]
+    pub unsafe fn from_raw<'a>(ptr: *mut bindings::dentry) -> &'a Self {
+        // SAFETY: `Dentry` is transparent over `dentry`; the rest is the caller's promise.
+        // INVARIANT: The caller promises the reference.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// Takes over what a lookup function returned: a dentry with a reference, or an error.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` is the error pointer or not null, and in the latter case its reference is the
+    /// caller's to give away.
+    #[inline]
+    pub(super) unsafe fn from_lookup(ptr: *mut bindings::dentry) -> Result<ARef<Self>> {
+        let ptr = from_err_ptr(ptr)?;
+        // SAFETY: Not an error, so not null, and with a reference for us (the caller's promise).
+        Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(ptr.cast())) })
+    }
+
+    /// The pointer that C functions take.
+    #[inline]
+    pub fn as_ptr(&self) -> *mut bindings::dentry {
+        self.0.get()
+    }
+
+    /// Whether no file has this name.
+    #[inline]
+    pub fn is_negative(&self) -> bool {
+        // SAFETY: `self` is a dentry with a reference (type invariant).
+        unsafe { bindings::cfh_d_is_negative(self.as_ptr()) }
+    }
+
+    /// Whether this is a directory.
+    #[inline]
+    pub fn is_dir(&self) -> bool {
+        // SAFETY: `self` is a dentry with a reference (type invariant).
+        unsafe { bindings::cfh_d_is_dir(self.as_ptr()) }
+    }
+
+    /// Whether this is a regular file.
+    #[inline]
+    pub fn is_regular(&self) -> bool {
+        // SAFETY: `self` is a dentry with a reference (type invariant).
+        unsafe { bindings::cfh_d_is_reg(self.as_ptr()) }
+    }
+
+    /// Whether names can be looked up in it: it is a directory, and no mere automount point.
+    #[inline]
+    pub fn can_lookup(&self) -> bool {
+        // SAFETY: `self` is a dentry with a reference (type invariant).
+        unsafe { bindings::cfh_d_can_lookup(self.as_ptr()) }
+    }
+
+    /// Whether a lookup would not find this dentry any more.
+    #[inline]
+    pub fn is_unhashed(&self) -> bool {
+        // SAFETY: `self` is a dentry with a reference (type invariant).
+        unsafe { bindings::cfh_d_unhashed(self.as_ptr()) }
+    }
+
+    /// Whether something is mounted on it, in any namespace.
+    #[inline]
+    pub fn is_mountpoint(&self) -> bool {
+        // SAFETY: `self` is a dentry with a reference (type invariant).
+        unsafe { bindings::cfh_d_mountpoint(self.as_ptr()) }
+    }
+
+    /// The file behind the name, if there is one.
+    #[inline]
+    pub fn inode(&self) -> Option<&Inode> {
+        // SAFETY: `self` is a dentry with a reference (type invariant).
+        let inode = unsafe { bindings::cfh_d_backing_inode(self.as_ptr()) };
+        // SAFETY: A positive dentry that is held stays positive and holds its inode (see the
+        // module's head), for as long as `self` is borrowed.
+        (!inode.is_null()).then(|| unsafe { Inode::from_raw(inode) })
+    }
+
+    /// Whether `dir` is the directory of this name at this moment. It stays so only while `dir` is
+    /// locked.
+    #[inline]
+    pub fn is_child_of(&self, dir: &Dentry) -> bool {
+        // SAFETY: `self` is a dentry with a reference; the pointer in it may change at any time,
+        // which is why it is read as a volatile, and is only compared.
+        let parent = unsafe { (&raw const (*self.as_ptr()).d_parent).read_volatile() };
+        core::ptr::eq(parent, dir.as_ptr())
+    }
+
+    /// Whether this is `dir` or anywhere below it, at this moment.
+    #[inline]
+    pub fn is_within(&self, dir: &Dentry) -> bool {
+        // SAFETY: Both are dentries with references (type invariant).
+        unsafe { bindings::is_subdir(self.as_ptr(), dir.as_ptr()) }
+    }
+
+    /// Whether the file system is mounted read-only as a whole.
+    #[inline]
+    pub fn super_block_is_read_only(&self) -> bool {
+        // SAFETY: The dentry keeps its super block alive.
+        unsafe { bindings::cfh_sb_rdonly(self.super_block()) }
+    }
+
+    /// The file system's block size in bytes.
+    #[inline]
+    pub fn super_block_size(&self) -> u64 {
+        // SAFETY: The dentry keeps its super block alive; the size is constant once it is mounted.
+        unsafe { (*self.super_block()).s_blocksize as u64 }
+    }
+
+    /// Whether the file system can be synchronised, and can tell how full it is.
+    #[inline]
+    pub fn super_block_can_sync_and_statfs(&self) -> bool {
+        // SAFETY: The dentry keeps its super block alive; every super block has an operation table,
+        // which is constant.
+        unsafe {
+            let ops = (*self.super_block()).s_op;
+            (*ops).sync_fs.is_some() && (*ops).statfs.is_some()
+        }
+    }
+
+    /// Whether both are of one file system.
+    #[inline]
+    pub(super) fn same_super_block(&self, other: &Dentry) -> bool {
+        core::ptr::eq(self.super_block(), other.super_block())
+    }
+
+    #[inline]
+    fn super_block(&self) -> *mut bindings::super_block {
+        // SAFETY: `self` is a dentry with a reference; its super block does not change.
+        unsafe { (*self.as_ptr()).d_sb }
+    }
+
+    /// The name as it is at this moment, to be printed.
+    ///
+    /// Takes `d_lock` for a moment; may not sleep.
+    pub fn name(&self) -> DentryName {
+        let mut snapshot = MaybeUninit::<bindings::name_snapshot>::uninit();
+        // SAFETY: `self` is a dentry with a reference. The snapshot, which may point into itself,
+        // stays in its place until it is released.
+        unsafe { bindings::take_dentry_name_snapshot(snapshot.as_mut_ptr(), self.as_ptr()) };
+        // SAFETY: The call filled it in; it holds a name of `len` bytes.
+        let name = unsafe {
+            let name = &(*snapshot.as_ptr()).name;
+            core::slice::from_raw_parts(
+                name.name,
+                name.__bindgen_anon_1.__bindgen_anon_1.len as usize,
+            )
+        };
+        let copy = DentryName::copy_of(name);
+        // SAFETY: It was taken above and is released once; the slice into it is used no more.
+        unsafe { bindings::release_dentry_name_snapshot(snapshot.as_mut_ptr()) };
+        copy
+    }
+
+    /// Looks up a name in this directory, which is locked only if the name is not in memory.
+    /// Answers with a positive dentry only.
+    ///
+    /// Errors: `ENOENT`; `ENOTDIR` if this is no directory; `EACCES` for an empty name, `.`, `..`
+    /// or one with a slash or NUL, or without permission; `ENAMETOOLONG`, `ENOMEM`, `EIO`.
+    pub fn lookup_positive_unlocked(&self, name: &[u8]) -> Result<ARef<Dentry>> {
+        let len = name_len(name)?;
+        if !self.can_lookup() {
+            return Err(ENOTDIR);
+        }
+        // SAFETY: `name` has `len` bytes; `self` is a directory, as was just checked, and what it
+        // is does not change while it is held. The answer's reference is ours.
+        unsafe {
+            Self::from_lookup(bindings::lookup_positive_unlocked(
+                name.as_ptr().cast(),
+                self.as_ptr(),
+                len,
+            ))
+        }
+    }
+}
+
+/// A copy of a dentry's name, for a log line.
+pub struct DentryName {
+    bytes: [u8; Self::CAPACITY],
+    len: usize,
+}
+
+impl DentryName {
+    /// No file system that can hold a cache has longer names.
+    const CAPACITY: usize = bindings::NAME_MAX as usize;
+
+    fn copy_of(name: &[u8]) -> Self {
+        let mut bytes = [0; Self::CAPACITY];
+        let mut len = 0;
+        for (to, from) in bytes.iter_mut().zip(name) {
+            *to = *from;
+            len += 1;
+        }
+        Self { bytes, len }
+    }
+}
+
+impl fmt::Display for DentryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What is not printable is escaped there.
+        fmt::Display::fmt(
+            BStr::from_bytes(self.bytes.get(..self.len).unwrap_or(&[])),
+            f,
+        )
+    }
+}

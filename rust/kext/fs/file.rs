@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Open cache files.
+//!
+//! C headers: [`include/linux/file.h`](srctree/include/linux/file.h),
+//! [`include/linux/fs.h`](srctree/include/linux/fs.h).
+
+use super::{nop_idmap, Dentry, Inode, Path};
+use crate::cred::Cred;
+use cachefiles_bindings as bindings;
+use core::ptr::NonNull;
+use kernel::{
+    error::{
+        code::{EINVAL, ENOENT, ENOTDIR},
+        from_err_ptr, to_result, Error, Result,
+    },
+    types::{ARef, AlwaysRefCounted, Opaque},
+};
+
+/// An open file (`struct file`).
+///
+/// The last reference may be dropped in any context; the file is then closed by a task or a worker.
+/// It is not to be dropped under a spinlock all the same, so that the closing does not depend on
+/// where the drop happens.
+///
+/// # Invariants
+///
+/// The file is open, with a dentry that is positive, and has a reference count above zero for as
+/// long as a reference to this value exists.
+#[repr(transparent)]
+pub struct File(Opaque<bindings::file>);
+
+// SAFETY: `fput()` may be called in any context. Everything reached through a shared reference is
+// constant once the file is open, or locked by the VFS.
+unsafe impl Send for File {}
+// SAFETY: As above.
+unsafe impl Sync for File {}
+
+// SAFETY: `get_file()` and `fput()` count the references that keep a file open; all files are
+// counted.
+unsafe impl AlwaysRefCounted for File {
+    #[inline]
+    fn inc_ref(&self) {
+        // SAFETY: `self` is a file with a reference (type invariant).
+        unsafe { bindings::cfh_get_file(self.as_ptr()) };
+    }
+
+    #[inline]
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller owns the reference that is given up. `File` is transparent, and an
+        // `Opaque` has the address of what is in it.
+        unsafe { bindings::fput(obj.cast().as_ptr()) };
+    }
+}
+
+impl File {
+    /// Borrows a file of the C side.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` is an open file of a file system that has a reference for all of `'a`.
+    #[inline]
+    pub unsafe fn from_raw<'a>(ptr: *mut bindings::file) -> &'a Self {
+        // SAFETY: `File` is transparent over `file`; the rest is the caller's promise.
+        // INVARIANT: The caller promises the reference.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// The pointer that C functions take.
+    #[inline]
+    pub fn as_ptr(&self) -> *mut bindings::file {
+        self.0.get()
+    }
+
+    /// Takes over what an open function returned: a file with a reference, or an error.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` is an error pointer or not null, and in the latter case its reference is the caller's
+    /// to give away.
+    #[inline]
+    unsafe fn from_open(ptr: *mut bindings::file) -> Result<ARef<Self>> {
+        let ptr = from_err_ptr(ptr)?;
+        // SAFETY: Not an error, so not null, and with a reference for us (the caller's promise).
+        Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(ptr.cast())) })
+    }
+
+    /// Opens a regular file of the cache for direct reading and writing, whatever the limits of the
+    /// current task.
+    ///
+    /// Errors: `ENOENT` if the path is negative, `EINVAL` if it is no regular file or the file
+    /// system has no direct I/O; `ETXTBSY`, `ENOMEM`, `EIO`, and others.
+    pub fn open_cache_file(path: &Path, cred: &Cred) -> Result<ARef<Self>> {
+        if path.dentry().is_negative() {
+            return Err(ENOENT);
+        }
+        if !path.dentry().is_regular() {
+            return Err(EINVAL);
+        }
+        // SAFETY: The path is alive and positive, and so are the credentials. The file takes
+        // references of its own. The answer's reference is ours.
+        unsafe {
+            Self::from_open(bindings::kernel_file_open(
+                path.as_ptr(),
+                bindings::CACHE_FILE_FLAGS,
+                cred.as_ptr(),
+            ))
+        }
+    }
+
+    /// Makes a file without a name in the directory `dir`, open for direct reading and writing.
+    ///
+    /// Errors: `ENOTDIR` if `dir` is no directory; `EOPNOTSUPP`, `EACCES`, `ENOSPC`, `EDQUOT`,
+    /// `ENOMEM`, `EIO`, `EINVAL` if the file system has no direct I/O, and others.
+    pub fn create_tmpfile(dir: &Path, mode: u16, cred: &Cred) -> Result<ARef<Self>> {
+        if !dir.dentry().can_lookup() {
+            return Err(ENOTDIR);
+        }
+        // S_IFREG is a bit of the 16 that a mode has.
+        let mode = bindings::S_IFREG as u16 | mode;
+        // SAFETY: The path is alive and a directory, and the credentials are alive. The file takes
+        // references of its own. The answer's reference is ours.
+        unsafe {
+            Self::from_open(bindings::kernel_tmpfile_open(
+                nop_idmap(),
+                dir.as_ptr(),
+                mode,
+                bindings::CACHE_FILE_FLAGS,
+                cred.as_ptr(),
+            ))
+        }
+    }
+
+    #[inline]
+    fn path_ptr(&self) -> *const bindings::path {
+        // SAFETY: `self` is a file with a reference (type invariant).
+        unsafe { &raw const (*self.as_ptr()).f_path }
+    }
+
+    /// The file's inode. May be called in any context.
+    #[inline]
+    pub fn inode(&self) -> &Inode {
+        // SAFETY: An open file holds its inode, which does not change.
+        unsafe { Inode::from_raw((*self.as_ptr()).f_inode) }
+    }
+
+    /// The dentry that the file was opened by. May be called in any context.
+    #[inline]
+    pub fn dentry(&self) -> &Dentry {
+        // SAFETY: An open file holds its dentry, which does not change.
+        unsafe { Dentry::from_raw((*self.path_ptr()).dentry) }
+    }
+
+    /// Whether the file can be read and written by `iov_iter`, as the cache does it.
+    #[inline]
+    pub fn has_iter_ops(&self) -> bool {
+        // SAFETY: An open file has an operation table, which is constant.
+        unsafe {
+            let ops = (*self.as_ptr()).f_op;
+            (*ops).read_iter.is_some() && (*ops).write_iter.is_some()
+        }
+    }
+
+    /// Seeks; [`Whence::Data`] and [`Whence::Hole`] are how the cache learns what is in a file.
+    ///
+    /// Moves the file's position, which direct I/O by a kiocb does not use.
+    ///
+    /// Errors: `ENXIO` if there is no data (hole) behind `pos`; `EINVAL`, `EIO`.
+    #[inline]
+    pub fn llseek(&self, pos: i64, whence: Whence) -> Result<i64> {
+        // SAFETY: `self` is a file with a reference (type invariant).
+        let ret = unsafe { bindings::vfs_llseek(self.as_ptr(), pos, whence as i32) };
+        // Positions may be negative as long as they are no error numbers (`/dev/mem` has such).
+        match i32::try_from(ret) {
+            Ok(errno) if (-(bindings::MAX_ERRNO as i32)..0).contains(&errno) => {
+                Err(Error::from_errno(errno))
+            }
+            _ => Ok(ret),
+        }
+    }
+
+    /// Notes that the file was used; the culling of the cache goes by that.
+    #[inline]
+    pub fn touch_atime(&self) {
+        // SAFETY: An open file holds its path (type invariant).
+        unsafe { bindings::touch_atime(self.path_ptr()) };
+    }
+
+    /// Sets the file's size in bytes. Takes write access to the mount and locks the inode.
+    ///
+    /// Errors: `EINVAL` for a negative size; `EFBIG`, `ENOSPC`, `EROFS`, `EPERM`, `EIO`, and others.
+    pub fn truncate(&self, size: i64) -> Result {
+        // SAFETY: An open file holds its path (type invariant).
+        let ret = unsafe { bindings::vfs_truncate(self.path_ptr(), size) };
+        // 0 or an error number, which an `i32` holds.
+        to_result(ret as i32)
+    }
+
+    /// Changes how a range of the file, in bytes, is stored.
+    ///
+    /// Errors: `EOPNOTSUPP`, `EINVAL`, `EFBIG`, `ENOSPC`, `EPERM`, `EIO`, and others.
+    pub fn fallocate(&self, mode: FallocMode, start: i64, len: i64) -> Result {
+        // SAFETY: `self` is a file with a reference (type invariant).
+        to_result(unsafe { bindings::vfs_fallocate(self.as_ptr(), mode.as_raw(), start, len) })
+    }
+
+    /// Keeps the file's mount writable, and its file system from being frozen, while the guard
+    /// lives.
+    ///
+    /// Errors: `EROFS`.
+    #[inline]
+    pub fn want_write(&self) -> Result<WantWriteFile<'_>> {
+        // SAFETY: `self` is a file with a reference (type invariant).
+        to_result(unsafe { bindings::mnt_want_write_file(self.as_ptr()) })?;
+        Ok(WantWriteFile(self))
+    }
+}
+
+/// Write access to the mount of an open file.
+///
+/// # Invariants
+///
+/// `mnt_want_write_file()` was successful for the file and is undone when this is dropped.
+#[must_use = "write access ends when this is dropped"]
+pub struct WantWriteFile<'a>(&'a File);
+
+impl Drop for WantWriteFile<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: The type invariant: there is write access to give up, and the file is open.
+        unsafe { bindings::mnt_drop_write_file(self.0.as_ptr()) };
+    }
+}
+
+/// Where a seek starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Whence {
+    /// The start of the file.
+    Set = bindings::SEEK_SET as i32,
+    /// The present position.
+    Cur = bindings::SEEK_CUR as i32,
+    /// The end of the file.
+    End = bindings::SEEK_END as i32,
+    /// The next data at or behind the offset.
+    Data = bindings::SEEK_DATA as i32,
+    /// The next hole at or behind the offset.
+    Hole = bindings::SEEK_HOLE as i32,
+}
+
+impl Whence {
+    /// What a system call's argument means; `None` for anything unknown.
+    pub fn from_raw(whence: i32) -> Option<Self> {
+        [Self::Set, Self::Cur, Self::End, Self::Data, Self::Hole]
+            .into_iter()
+            .find(|w| *w as i32 == whence)
+    }
+}
+
+/// What [`File::fallocate`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FallocMode {
+    /// Makes the range read as zeros; the file may grow.
+    ZeroRange,
+    /// Takes the range's space away; the size stays.
+    PunchHoleKeepSize,
+}
+
+impl FallocMode {
+    const fn as_raw(self) -> i32 {
+        match self {
+            Self::ZeroRange => bindings::FALLOC_FL_ZERO_RANGE,
+            Self::PunchHoleKeepSize => {
+                bindings::FALLOC_FL_PUNCH_HOLE | bindings::FALLOC_FL_KEEP_SIZE
+            }
+        }
+    }
+}

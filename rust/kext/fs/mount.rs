@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mounts: write access, space and synchronisation of the file system behind them.
+//!
+//! C headers: [`include/linux/mount.h`](srctree/include/linux/mount.h),
+//! [`include/linux/statfs.h`](srctree/include/linux/statfs.h).
+
+use super::{Dentry, Inode};
+use cachefiles_bindings as bindings;
+use core::ptr::NonNull;
+use kernel::{
+    error::{to_result, Result},
+    types::{AlwaysRefCounted, Opaque},
+};
+
+/// A mounted file system (`struct vfsmount`).
+///
+/// # Invariants
+///
+/// The mount has a reference count above zero for as long as a reference to this value exists.
+#[repr(transparent)]
+pub struct Mount(Opaque<bindings::vfsmount>);
+
+// SAFETY: The count is atomic, `mntput()` may be called by any task, and what is reached through a
+// shared reference is constant or locked by the VFS.
+unsafe impl Send for Mount {}
+// SAFETY: As above.
+unsafe impl Sync for Mount {}
+
+// SAFETY: `mntget()` and `mntput()` count the references that keep a mount alive; all mounts are
+// counted.
+unsafe impl AlwaysRefCounted for Mount {
+    #[inline]
+    fn inc_ref(&self) {
+        // SAFETY: `self` is a mount with a reference (type invariant).
+        unsafe { bindings::mntget(self.as_ptr()) };
+    }
+
+    #[inline]
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller owns the reference that is given up. `Mount` is transparent, and an
+        // `Opaque` has the address of what is in it.
+        unsafe { bindings::mntput(obj.cast().as_ptr()) };
+    }
+}
+
+impl Mount {
+    /// Borrows a mount of the C side.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` is a mount that has a reference for all of `'a`.
+    #[inline]
+    pub unsafe fn from_raw<'a>(ptr: *mut bindings::vfsmount) -> &'a Self {
+        // SAFETY: `Mount` is transparent over `vfsmount`; the rest is the caller's promise.
+        // INVARIANT: The caller promises the reference.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// The pointer that C functions take.
+    #[inline]
+    pub fn as_ptr(&self) -> *mut bindings::vfsmount {
+        self.0.get()
+    }
+
+    /// Whether user and group ids are mapped on this mount.
+    #[inline]
+    pub fn is_idmapped(&self) -> bool {
+        // SAFETY: `self` is a mount with a reference (type invariant).
+        unsafe { bindings::cfh_is_idmapped_mnt(self.as_ptr()) }
+    }
+
+    /// Keeps the mount writable, and its file system from being frozen, while the guard lives.
+    ///
+    /// Errors: `EROFS`.
+    #[inline]
+    pub fn want_write(&self) -> Result<WantWrite<'_>> {
+        // SAFETY: `self` is a mount with a reference (type invariant).
+        to_result(unsafe { bindings::mnt_want_write(self.as_ptr()) })?;
+        Ok(WantWrite(self))
+    }
+
+    /// Writes everything that the file system has not written yet, and waits for it.
+    ///
+    /// Takes the super block's `s_umount` for reading.
+    ///
+    /// Errors: those of the file system, `EIO` above all.
+    pub fn sync_filesystem(&self) -> Result {
+        let sb = self.super_block();
+        // SAFETY: The mount keeps its super block alive, and so the semaphore in it.
+        let s_umount = unsafe { &raw mut (*sb).s_umount };
+        // SAFETY: The semaphore is initialised for as long as the super block lives.
+        unsafe { bindings::down_read(s_umount) };
+        // SAFETY: The super block is alive, and `s_umount` is held as the function demands.
+        let ret = unsafe { bindings::sync_filesystem(sb) };
+        // SAFETY: This task took the semaphore for reading above.
+        unsafe { bindings::up_read(s_umount) };
+        to_result(ret)
+    }
+
+    /// Space and numbers of files, as seen from the mount's root.
+    ///
+    /// Errors: `ENOSYS`, `EIO`, and others of the file system.
+    pub fn statfs(&self) -> Result<Statfs> {
+        let path = bindings::path {
+            mnt: self.as_ptr(),
+            // SAFETY: `self` is a mount with a reference; its root does not change.
+            dentry: unsafe { (*self.as_ptr()).mnt_root },
+        };
+        // SAFETY: The mount keeps its root alive; both are while `self` is borrowed.
+        unsafe { Statfs::of_raw(&path) }
+    }
+
+    /// The root of the mount.
+    #[inline]
+    pub fn root(&self) -> &Dentry {
+        // SAFETY: `self` is a mount with a reference, which holds its root; the root does not
+        // change.
+        unsafe { Dentry::from_raw((*self.as_ptr()).mnt_root) }
+    }
+
+    /// The inode of the mount's root.
+    #[inline]
+    pub fn root_inode(&self) -> &Inode {
+        // SAFETY: The root of a mount is held by it and always positive.
+        unsafe { Inode::from_raw((*(*self.as_ptr()).mnt_root).d_inode) }
+    }
+
+    #[inline]
+    fn super_block(&self) -> *mut bindings::super_block {
+        // SAFETY: `self` is a mount with a reference; its super block does not change.
+        unsafe { (*self.as_ptr()).mnt_sb }
+    }
+}
+
+/// Write access to a mount.
+///
+/// # Invariants
+///
+/// `mnt_want_write()` was successful for the mount and is undone when this is dropped.
+#[must_use = "write access ends when this is dropped"]
+pub struct WantWrite<'a>(&'a Mount);
+
+impl Drop for WantWrite<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: The type invariant: there is write access to give up, and the mount is alive.
+        unsafe { bindings::mnt_drop_write(self.0.as_ptr()) };
+    }
+}
+
+/// How full a file system is (`struct kstatfs`).
+#[derive(Clone, Copy, Debug)]
+pub struct Statfs {
+    /// Bytes in a block. File systems are known to report nonsense: check it.
+    pub bsize: i64,
+    /// Blocks in all.
+    pub blocks: u64,
+    /// Blocks that an unprivileged user can have.
+    pub bavail: u64,
+    /// Inodes in all.
+    pub files: u64,
+    /// Inodes that are free.
+    pub ffree: u64,
+}
+
+impl Statfs {
+    /// # Safety
+    ///
+    /// Mount and dentry of `path` are alive.
+    pub(super) unsafe fn of_raw(path: &bindings::path) -> Result<Self> {
+        let mut stats = bindings::kstatfs::default();
+        // The kernel's own bindings know `kstatfs` by name only, hence the cast.
+        //
+        // SAFETY: The path is alive (the caller's promise); `stats` is a valid place for the
+        // answer, of the C type.
+        to_result(unsafe { bindings::vfs_statfs(path, (&raw mut stats).cast()) })?;
+        Ok(Self {
+            bsize: stats.f_bsize as i64,
+            blocks: stats.f_blocks,
+            bavail: stats.f_bavail,
+            files: stats.f_files,
+            ffree: stats.f_ffree,
+        })
+    }
+}

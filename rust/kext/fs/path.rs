@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Paths: a dentry together with the mount that it is seen through.
+//!
+//! C headers: [`include/linux/path.h`](srctree/include/linux/path.h),
+//! [`include/linux/namei.h`](srctree/include/linux/namei.h).
+
+use super::{Dentry, Mount, Statfs};
+use cachefiles_bindings as bindings;
+use kernel::{
+    error::{code::ENOENT, to_result, Result},
+    str::CStr,
+};
+
+/// An owned `struct path`.
+///
+/// # Invariants
+///
+/// Owns a reference to the mount and one to the dentry.
+pub struct Path(bindings::path);
+
+// SAFETY: Both references may be given up by any task, and the two pointers do not change.
+unsafe impl Send for Path {}
+// SAFETY: As above.
+unsafe impl Sync for Path {}
+
+impl Path {
+    /// Looks up a directory by its name, as a system call of the current task would: relative to
+    /// its working directory, in its namespace and with its credentials, following symbolic links.
+    ///
+    /// Errors: `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`, `ENOMEM`, `EIO`.
+    pub fn lookup_directory(name: &CStr) -> Result<Self> {
+        let mut path = bindings::path::default();
+        // SAFETY: `name` is a NUL-terminated string; `path` is a valid place for the answer.
+        to_result(unsafe {
+            bindings::kern_path(name.as_char_ptr(), bindings::LOOKUP_DIRECTORY, &mut path)
+        })?;
+        // INVARIANT: On success `kern_path()` hands over both references.
+        Ok(Self(path))
+    }
+
+    /// The working directory of the current task.
+    ///
+    /// Errors: `ENOENT` when the task is exiting and has none any more.
+    pub fn of_cwd() -> Result<Self> {
+        let mut path = bindings::path::default();
+        // SAFETY: `path` is a valid place for the answer.
+        if unsafe { bindings::cfh_get_current_pwd(&mut path) } {
+            // INVARIANT: The helper took both references.
+            Ok(Self(path))
+        } else {
+            Err(ENOENT)
+        }
+    }
+
+    /// The dentry as seen through the mount. Takes references to both. Does not sleep.
+    #[inline]
+    pub fn new(mnt: &Mount, dentry: &Dentry) -> Self {
+        let path = bindings::path {
+            mnt: mnt.as_ptr(),
+            dentry: dentry.as_ptr(),
+        };
+        // SAFETY: Both are alive, as they are borrowed.
+        unsafe { bindings::path_get(&path) };
+        // INVARIANT: The references were taken just now.
+        Self(path)
+    }
+
+    /// The mount.
+    #[inline]
+    pub fn mount(&self) -> &Mount {
+        // SAFETY: The path owns a reference to it (type invariant).
+        unsafe { Mount::from_raw(self.0.mnt) }
+    }
+
+    /// The dentry.
+    #[inline]
+    pub fn dentry(&self) -> &Dentry {
+        // SAFETY: The path owns a reference to it (type invariant).
+        unsafe { Dentry::from_raw(self.0.dentry) }
+    }
+
+    /// Space and numbers of files of the file system here.
+    ///
+    /// Errors: `ENOSYS`, `EIO`, and others of the file system.
+    pub fn statfs(&self) -> Result<Statfs> {
+        // SAFETY: Both parts of the path are alive (type invariant).
+        unsafe { Statfs::of_raw(&self.0) }
+    }
+
+    /// The pointer that C functions take.
+    #[inline]
+    pub fn as_ptr(&self) -> *const bindings::path {
+        &self.0
+    }
+}
+
+impl Drop for Path {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: The path owns the two references (type invariant).
+        unsafe { bindings::path_put(&self.0) };
+    }
+}
+
+impl Clone for Path {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self::new(self.mount(), self.dentry())
+    }
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Extended attributes.
+//!
+//! C header: [`include/linux/xattr.h`](srctree/include/linux/xattr.h).
+
+use super::{nop_idmap, Dentry};
+use cachefiles_bindings as bindings;
+use kernel::{
+    error::{code::ENOENT, to_result, Error, Result},
+    str::CStr,
+};
+
+impl Dentry {
+    /// Errors: `ENOENT` if this is negative, which the C functions do not ask.
+    #[inline]
+    fn check_positive(&self) -> Result {
+        self.inode().map(|_| ()).ok_or(ENOENT)
+    }
+
+    /// Reads the attribute `name` into `buf`. Returns its length in bytes; with an empty `buf`,
+    /// nothing is read and the answer is the length needed.
+    ///
+    /// Errors: `ERANGE` if it is longer than `buf`; `ENODATA` if there is none; `ENOENT` if this is
+    /// negative; `EOPNOTSUPP`, `EACCES`, `ENOMEM`, `EIO`.
+    pub fn get_xattr(&self, name: &CStr, buf: &mut [u8]) -> Result<usize> {
+        self.check_positive()?;
+        // SAFETY: The dentry is alive and positive; `name` is NUL-terminated; `buf` has room for as
+        // many bytes as is said.
+        let ret = unsafe {
+            bindings::vfs_getxattr(
+                nop_idmap(),
+                self.as_ptr(),
+                name.as_char_ptr(),
+                buf.as_mut_ptr().cast(),
+                buf.len(),
+            )
+        };
+        // A negative answer is an error number, which an `i32` holds.
+        usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
+    }
+
+    /// Sets the attribute `name`. Locks the inode. The caller has write access to the mount.
+    ///
+    /// Errors: `ENOSPC`, `EDQUOT`, `E2BIG`, `ENOENT` if this is negative, `EOPNOTSUPP`, `EACCES`,
+    /// `EPERM`, `ENOMEM`, `EIO`.
+    pub fn set_xattr(&self, name: &CStr, value: &[u8]) -> Result {
+        self.check_positive()?;
+        // SAFETY: The dentry is alive and positive; `name` is NUL-terminated; `value` has as many
+        // bytes as is said.
+        to_result(unsafe {
+            bindings::vfs_setxattr(
+                nop_idmap(),
+                self.as_ptr(),
+                name.as_char_ptr(),
+                value.as_ptr().cast(),
+                value.len(),
+                0,
+            )
+        })
+    }
+
+    /// Removes the attribute `name`. Locks the inode. The caller has write access to the mount.
+    ///
+    /// Errors: `ENODATA` if there is none, `ENOENT` if this is negative; `EOPNOTSUPP`, `EACCES`,
+    /// `EPERM`, `ENOMEM`, `EIO`.
+    pub fn remove_xattr(&self, name: &CStr) -> Result {
+        self.check_positive()?;
+        // SAFETY: The dentry is alive and positive; `name` is NUL-terminated.
+        to_result(unsafe {
+            bindings::vfs_removexattr(nop_idmap(), self.as_ptr(), name.as_char_ptr())
+        })
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Allocation of numbers.
+//!
+//! C header: `include/linux/xarray.h`
+
+use crate::{errno, gfp};
+use cachefiles_bindings as bindings;
+use core::cell::UnsafeCell;
+use core::ptr::null_mut;
+use kernel::alloc::Flags;
+use kernel::prelude::*;
+use kernel::types::Opaque;
+
+/// Gives out the numbers from 1 to `i32::MAX`, round and round, so that one that was given back is
+/// not soon given out again.
+///
+/// # Invariants
+///
+/// `xa` is an initialised xarray that tracks free slots, with no entries but reserved ones. `next`
+/// is only touched with its lock held.
+#[pin_data(PinnedDrop)]
+pub struct CyclicIds {
+    #[pin]
+    xa: Opaque<bindings::xarray>,
+    next: UnsafeCell<u32>,
+}
+
+// SAFETY: The xarray has its own lock, which also guards `next`; neither belongs to a thread.
+unsafe impl Send for CyclicIds {}
+// SAFETY: As above.
+unsafe impl Sync for CyclicIds {}
+
+impl CyclicIds {
+    const LIMIT: bindings::xa_limit = bindings::xa_limit { min: 1, max: i32::MAX as u32 };
+
+    /// An allocator that has given out nothing.
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            // INVARIANT: Initialised by the C function.
+            xa <- Opaque::ffi_init(|slot| {
+                let key = kernel::static_lock_class!();
+                let name = kernel::c_str!("cyclic_ids");
+                // SAFETY: `slot` is valid for writes and pinned from here on; name and class are
+                // static.
+                unsafe {
+                    bindings::cfh_xa_init_alloc(
+                        slot,
+                        name.as_char_ptr(),
+                        core::ptr::from_ref(key).cast_mut().cast(),
+                    )
+                }
+            }),
+            next: UnsafeCell::new(1),
+        })
+    }
+
+    /// Takes a number. Sleeps where `flags` allow it.
+    ///
+    /// Errors: ENOMEM; EBUSY, all numbers are taken.
+    pub fn alloc(&self, flags: Flags) -> Result<u32> {
+        let mut id = 0;
+        // SAFETY: Initialised, by the type invariant; unlocked below.
+        unsafe { bindings::cfh_xa_lock(self.xa.get()) };
+        // SAFETY: The lock is held, which also makes `next` ours. A null entry reserves the slot.
+        let ret = unsafe {
+            bindings::__xa_alloc_cyclic(
+                self.xa.get(),
+                &mut id,
+                null_mut(),
+                Self::LIMIT,
+                self.next.get(),
+                gfp::to_raw(flags),
+            )
+        };
+        // SAFETY: Locked above.
+        unsafe { bindings::cfh_xa_unlock(self.xa.get()) };
+        errno::check(ret)?;
+        Ok(id)
+    }
+
+    /// Gives a number back. One that is not taken is ignored. Does not sleep.
+    pub fn free(&self, id: u32) {
+        // SAFETY: Initialised, by the type invariant. The entries are reservations: nothing to free.
+        unsafe { bindings::xa_erase(self.xa.get(), id as usize) };
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for CyclicIds {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Initialised, by the type invariant, and nobody else has it any more.
+        unsafe { bindings::xa_destroy(self.xa.get()) };
+    }
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Direct I/O on cache files, asynchronous and not.
+//!
+//! C headers: [`include/linux/uio.h`](srctree/include/linux/uio.h),
+//! [`include/linux/fs.h`](srctree/include/linux/fs.h) (`struct kiocb`). Answers to
+//! `fs/cachefiles/io.c`.
+//!
+//! # How long a request lives
+//!
+//! A request has two users, and the last one frees it: the completion, and the submission, since
+//! file systems look at the `kiocb` after they have queued it (ext4 takes the file out of it to
+//! touch its atime). The file is held for as long.
+
+use crate::{errno::error, fs::File, task::nofs_scope};
+use cachefiles_bindings as bindings;
+use core::{
+    cell::UnsafeCell,
+    sync::atomic::{AtomicU8, Ordering},
+};
+use kernel::{
+    alloc::{flags::GFP_KERNEL, KBox},
+    error::{code::ENOMEM, Error, Result},
+    ffi,
+    types::{ARef, Opaque},
+};
+
+/// The memory that an I/O reads from or writes to (`struct iov_iter`). Only ever behind `&mut`.
+///
+/// # Invariants
+///
+/// Is a valid `struct iov_iter`.
+#[repr(transparent)]
+pub struct IovIter(Opaque<bindings::iov_iter>);
+
+impl IovIter {
+    /// Takes an iterator from C.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` is a valid iterator that nothing else uses during `'a`.
+    #[inline]
+    pub unsafe fn from_raw<'a>(ptr: *mut bindings::iov_iter) -> &'a mut Self {
+        // SAFETY: By the caller's promise; the type is transparent.
+        unsafe { &mut *ptr.cast() }
+    }
+
+    /// The C iterator.
+    #[inline]
+    pub fn as_ptr(&mut self) -> *mut bindings::iov_iter {
+        self.0.get()
+    }
+
+    /// Bytes left.
+    #[inline]
+    pub fn count(&self) -> usize {
+        // SAFETY: A valid iterator (type invariant).
+        unsafe { bindings::cfh_iov_iter_count(self.0.get()) }
+    }
+
+    /// Clears the next bytes and moves behind them; at most as many as are left. Returns how many
+    /// were cleared: memory of user space may not be there.
+    #[inline]
+    pub fn zero(&mut self, bytes: usize) -> usize {
+        // SAFETY: A valid iterator (type invariant), ours alone while it is borrowed.
+        unsafe { bindings::iov_iter_zero(bytes.min(self.count()), self.as_ptr()) }
+    }
+
+    /// Moves forward; at most to the end.
+    #[inline]
+    pub fn advance(&mut self, bytes: usize) {
+        // SAFETY: A valid iterator (type invariant), ours alone while it is borrowed.
+        unsafe { bindings::iov_iter_advance(self.as_ptr(), bytes.min(self.count())) };
+    }
+
+    /// Leaves at most `bytes`.
+    #[inline]
+    pub fn truncate(&mut self, bytes: usize) {
+        // SAFETY: A valid iterator (type invariant), ours alone while it is borrowed.
+        unsafe { bindings::cfh_iov_iter_truncate(self.as_ptr(), bytes) };
+    }
+}
+
+/// Who waits for an I/O.
+pub trait IoCompletion: Send + 'static {
+    /// Takes the result, exactly once: bytes transferred, or a negative error number. `EINTR` is
+    /// what a signal leads to.
+    ///
+    /// If `was_async`, the context may be a hard interrupt: nothing may sleep, neither here nor in
+    /// what is dropped here. Otherwise it is that of the submission.
+    fn complete(self, result: isize, was_async: bool);
+}
+
+/// A request on its way.
+///
+/// `kiocb` is the first field, so that a pointer to it is one to the request.
+#[repr(C)]
+struct Request<T> {
+    kiocb: UnsafeCell<bindings::kiocb>,
+    /// Taken by the completion.
+    owner: UnsafeCell<Option<T>>,
+    /// 2 at first: the submission and the completion.
+    users: AtomicU8,
+    file: ARef<File>,
+}
+
+impl<T: IoCompletion> Request<T> {
+    /// Completes the request, and gives up the completion's part in it.
+    ///
+    /// # Safety
+    ///
+    /// `this` is a request that was not completed before, and the caller does it in the place of
+    /// the completion.
+    unsafe fn complete(this: *const Self, result: isize, was_async: bool) {
+        // SAFETY: The request is alive, as the completion has not given up its part. Only the
+        // completion, which there is one of, ever comes to the cell after the start.
+        let owner = unsafe { (*(*this).owner.get()).take() };
+        if let Some(owner) = owner {
+            owner.complete(result, was_async);
+        }
+        // SAFETY: The completion has its part until now, and does not use the request any more.
+        unsafe { Self::put(this) };
+    }
+
+    /// Gives up one of the two parts in the request.
+    ///
+    /// # Safety
+    ///
+    /// The caller has one, and does not use the request any more.
+    unsafe fn put(this: *const Self) {
+        // SAFETY: The request is alive until both parts are given up. Release and acquire, so that
+        // what the other one did to it comes before it is freed.
+        if unsafe { (*this).users.fetch_sub(1, Ordering::AcqRel) } == 1 {
+            // SAFETY: It came out of a `KBox`, and nobody else has a part in it any more.
+            drop(unsafe { KBox::from_raw(this.cast_mut()) });
+        }
+    }
+}
+
+/// `kiocb->ki_complete` of an asynchronous request.
+///
+/// # Safety
+///
+/// `kiocb` is that of a `Request<T>`, queued and not completed before; `WRITE` is what it does.
+unsafe extern "C" fn ki_complete<T: IoCompletion, const WRITE: bool>(
+    kiocb: *mut bindings::kiocb,
+    ret: ffi::c_long,
+) {
+    if WRITE {
+        // SAFETY: `vfs_iocb_iter_write()` leaves the end of the write to the completion of a
+        // request that is queued.
+        unsafe { bindings::cfh_kiocb_end_write(kiocb) };
+    }
+    // SAFETY: The `kiocb` is the first field of its request, and this is its completion.
+    unsafe { Request::<T>::complete(kiocb.cast(), ret, true) };
+}
+
+/// A `kiocb` for direct I/O at `pos`.
+fn new_kiocb(file: &File, pos: i64, is_write: bool) -> bindings::kiocb {
+    let write = if is_write { bindings::IOCB_WRITE } else { 0 };
+    bindings::kiocb {
+        ki_filp: file.as_ptr(),
+        ki_pos: pos,
+        // Both are low bits.
+        ki_flags: (bindings::IOCB_DIRECT | write) as i32,
+        // SAFETY: There is nothing to rely on.
+        ki_ioprio: unsafe { bindings::cfh_get_current_ioprio() },
+        ..Default::default()
+    }
+}
+
+/// Hands the request to the file system.
+///
+/// # Safety
+///
+/// `kiocb` is set up for `file` and `is_write`, and stays where it is until it is completed, if it
+/// has a completion, and until this returns in any case.
+unsafe fn start(
+    file: &File,
+    kiocb: *mut bindings::kiocb,
+    iter: &mut IovIter,
+    is_write: bool,
+) -> isize {
+    // The file system of the cache must not be made to wait for the one that is being cached.
+    let _nofs = nofs_scope();
+    let ret = if is_write {
+        // SAFETY: A file that is open, a `kiocb` for it (the caller's promise), a valid iterator.
+        unsafe { bindings::vfs_iocb_iter_write(file.as_ptr(), kiocb, iter.as_ptr()) }
+    } else {
+        // SAFETY: As above.
+        unsafe { bindings::vfs_iocb_iter_read(file.as_ptr(), kiocb, iter.as_ptr()) }
+    };
+    without_restart(ret)
+}
+
+/// There is no restarting an I/O that others are part of: it was interrupted, and that is that.
+fn without_restart(ret: isize) -> isize {
+    const RESTARTS: [u32; 4] = [
+        bindings::ERESTARTSYS,
+        bindings::ERESTARTNOINTR,
+        bindings::ERESTARTNOHAND,
+        bindings::ERESTART_RESTARTBLOCK,
+    ];
+    let is_restart = RESTARTS.iter().any(|&errno| ret == -(errno as isize));
+    if is_restart {
+        -(bindings::EINTR as isize)
+    } else {
+        ret
+    }
+}
+
+fn submit<T: IoCompletion, const WRITE: bool>(
+    file: &File,
+    pos: i64,
+    iter: &mut IovIter,
+    owner: T,
+) -> core::result::Result<isize, (Error, T)> {
+    let Ok(place) = KBox::<Request<T>>::new_uninit(GFP_KERNEL) else {
+        return Err((ENOMEM, owner));
+    };
+    let mut kiocb = new_kiocb(file, pos, WRITE);
+    kiocb.ki_complete = Some(ki_complete::<T, WRITE>);
+    let request = KBox::into_raw(KBox::write(
+        place,
+        Request {
+            kiocb: UnsafeCell::new(kiocb),
+            owner: UnsafeCell::new(Some(owner)),
+            users: AtomicU8::new(2),
+            file: file.into(),
+        },
+    ));
+    // SAFETY: The request is alive: we have our part in it. The file in it never changes.
+    let file = unsafe { &(*request).file };
+    // SAFETY: The `kiocb` was set up for this above. It has a place of its own, until the
+    // completion and we have given up our parts.
+    let ret = unsafe { start(file, (*request).kiocb.get(), iter, WRITE) };
+    if ret != -(bindings::EIOCBQUEUED as isize) {
+        // SAFETY: What is not queued has no completion, so this stands in for it.
+        unsafe { Request::complete(request, ret, false) };
+    }
+    // SAFETY: Our own part; the request is not used any more.
+    unsafe { Request::put(request) };
+    Ok(ret.min(0))
+}
+
+/// Starts a direct read of the file at `pos` (bytes) into `iter`.
+///
+/// `owner` is told the result, exactly once, possibly before this returns. Returns what a netfs
+/// operation returns: 0 if it is done, `-EIOCBQUEUED` if it is on its way, or the negative error
+/// number that the owner was told as well.
+///
+/// Process context; may sleep. Errors: `ENOMEM`, with `owner` given back and not told.
+pub fn submit_read<T: IoCompletion>(
+    file: &File,
+    pos: i64,
+    iter: &mut IovIter,
+    owner: T,
+) -> core::result::Result<isize, (Error, T)> {
+    submit::<T, false>(file, pos, iter, owner)
+}
+
+/// Starts a direct write to the file at `pos` (bytes) out of `iter`. As [`submit_read`].
+///
+/// When the owner is told, the file system may be frozen again.
+pub fn submit_write<T: IoCompletion>(
+    file: &File,
+    pos: i64,
+    iter: &mut IovIter,
+    owner: T,
+) -> core::result::Result<isize, (Error, T)> {
+    submit::<T, true>(file, pos, iter, owner)
+}
+
+fn run_sync(file: &File, pos: i64, iter: &mut IovIter, is_write: bool) -> Result<usize> {
+    let mut kiocb = new_kiocb(file, pos, is_write);
+    // SAFETY: The `kiocb` was set up for this just now. Without a completion the I/O is over when
+    // the call returns, and the `kiocb` stays in its place until then.
+    let ret = unsafe { start(file, &mut kiocb, iter, is_write) };
+    // A negative answer is an error number, which an `i32` holds.
+    usize::try_from(ret).map_err(|_| error(ret as i32))
+}
+
+/// Reads directly from the file at `pos` (bytes) and waits for it. Returns the bytes read.
+///
+/// Process context; may sleep. Errors: `EINTR`, `EINVAL` for what direct I/O cannot do, `EIO`, and
+/// others of the file system.
+pub fn read_sync(file: &File, pos: i64, iter: &mut IovIter) -> Result<usize> {
+    run_sync(file, pos, iter, false)
+}
+
+/// Writes directly to the file at `pos` (bytes) and waits for it. Returns the bytes written.
+///
+/// Process context; may sleep. Errors: `EINTR`, `EINVAL` for what direct I/O cannot do, `ENOSPC`,
+/// `EFBIG`, `EIO`, and others of the file system.
+pub fn write_sync(file: &File, pos: i64, iter: &mut IovIter) -> Result<usize> {
+    run_sync(file, pos, iter, true)
+}

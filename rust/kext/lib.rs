@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe abstractions over kernel interfaces that the `kernel` crate of Linux 6.12 does not have.
+//!
+//! One module per subsystem, named after it. Nothing here knows of caches: what belongs to fscache
+//! is in the crate `fscache`, and the driver, which has no `unsafe` of its own, is on top of both.
+//!
+//! Where a C interface has a rule that types cannot express, the module says so at its head, and
+//! the wrapper is built so that safe code cannot break the rule.
+
+#![warn(missing_docs)]
+#![deny(unsafe_op_in_unsafe_fn)]
+#![deny(clippy::undocumented_unsafe_blocks)]
+
+pub mod anon_file;
+pub mod chardev;
+pub mod cred;
+pub mod errno;
+pub mod fs;
+mod gfp;
+pub mod ids;
+pub mod io;
+pub mod log;
+mod module;
+pub mod params;
+pub mod sync;
+pub mod task;
+pub mod workqueue;
+pub mod xarray;

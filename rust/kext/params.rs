@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module parameter `debug`, and the sysctl `cachefiles/error_injection`.
+//!
+//! Both are defined in `rust/helpers/params.c`. The sysctl exists where the kernel is configured
+//! with `CONFIG_CACHEFILES_ERROR_INJECTION`; elsewhere nothing is ever injected.
+
+use crate::errno;
+use cachefiles_bindings as bindings;
+use kernel::error::{
+    code::{EIO, ENOSPC},
+    Result,
+};
+
+/// Removals, reads and writes fail with EIO.
+const INJECT_EIO: u32 = 2;
+/// Writes fail with ENOSPC.
+const INJECT_ENOSPC: u32 = 1;
+
+/// What `debug` is set to, by the parameter or by [`set_debug_mask`].
+#[inline]
+pub fn debug_mask() -> u32 {
+    // SAFETY: Reads a variable, atomically.
+    unsafe { bindings::cfh_debug_mask() }
+}
+
+/// Sets `debug`, as the command `debug` of the device does.
+#[inline]
+pub fn set_debug_mask(mask: u32) {
+    // SAFETY: Writes a variable, atomically.
+    unsafe { bindings::cfh_set_debug_mask(mask) };
+}
+
+/// The sysctl `cachefiles/error_injection`, as long as this lives.
+///
+/// # Invariants
+///
+/// The sysctl is registered.
+pub struct ErrorInjection(());
+
+impl ErrorInjection {
+    /// Registers the sysctl, at module initialisation. May sleep.
+    ///
+    /// Errors: EBUSY registered already; ENOMEM, also where another module has the name.
+    pub fn register() -> Result<Self> {
+        // SAFETY: A second registration and a name that is taken are refused.
+        errno::check(unsafe { bindings::cfh_register_error_injection() })?;
+        // INVARIANT: Just registered.
+        Ok(Self(()))
+    }
+}
+
+impl Drop for ErrorInjection {
+    fn drop(&mut self) {
+        // SAFETY: Registered, by the type invariant.
+        unsafe { bindings::cfh_unregister_error_injection() };
+    }
+}
+
+#[inline]
+fn injected(bit: u32) -> bool {
+    // SAFETY: Reads a variable, atomically.
+    unsafe { bindings::cfh_error_injection_state() & bit != 0 }
+}
+
+/// The error that a read is to fail with: EIO, where that is injected.
+#[inline]
+pub fn injected_read_error() -> Result {
+    if injected(INJECT_EIO) {
+        Err(EIO)
+    } else {
+        Ok(())
+    }
+}
+
+/// The error that a write is to fail with: EIO or ENOSPC, where one is injected.
+#[inline]
+pub fn injected_write_error() -> Result {
+    if injected(INJECT_EIO) {
+        Err(EIO)
+    } else if injected(INJECT_ENOSPC) {
+        Err(ENOSPC)
+    } else {
+        Ok(())
+    }
+}
+
+/// The error that a removal is to fail with: EIO, where that is injected.
+#[inline]
+pub fn injected_remove_error() -> Result {
+    injected_read_error()
+}

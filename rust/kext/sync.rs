@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waiting and waking, beyond what `kernel::sync` has.
+
+mod completion;
+mod set_once;
+mod wait_queue;
+
+pub use completion::Completion;
+pub use set_once::SetOnce;
+pub use wait_queue::{poll, WaitQueue};

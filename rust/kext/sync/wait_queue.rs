@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Wait queues, as `poll` uses them.
+//!
+//! C headers: `include/linux/wait.h`, `include/linux/poll.h`
+//!
+//! Whoever polls a file hangs itself into the queue and takes itself out when it has done: `select`
+//! and `poll` while they hold the file, `epoll` before the file's release. So a queue must live
+//! until then. [`crate::chardev::CharDevice::wait_queue`] sees to it: the queue is part of what
+//! the file keeps alive.
+
+use cachefiles_bindings as bindings;
+use kernel::prelude::*;
+use kernel::types::Opaque;
+
+/// What `poll` reports, as in `include/uapi/linux/eventpoll.h`.
+pub mod poll {
+    use cachefiles_bindings as bindings;
+
+    /// `EPOLLIN`: there is something to read.
+    pub const IN: u32 = bindings::EPOLLIN;
+    /// `EPOLLOUT`: a write would not block.
+    pub const OUT: u32 = bindings::EPOLLOUT;
+    /// `EPOLLERR`: the file is in error.
+    pub const ERR: u32 = bindings::EPOLLERR;
+}
+
+/// Those who poll a file.
+///
+/// # Invariants
+///
+/// `inner` is an initialised wait queue head.
+#[pin_data]
+pub struct WaitQueue {
+    #[pin]
+    inner: Opaque<bindings::wait_queue_head>,
+}
+
+// SAFETY: A wait queue has its own lock, and belongs to no thread.
+unsafe impl Send for WaitQueue {}
+// SAFETY: As above: every function on it may be called from any thread at any time.
+unsafe impl Sync for WaitQueue {}
+
+impl WaitQueue {
+    /// An empty queue.
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            // INVARIANT: Initialised by the C function.
+            // SAFETY: `slot` is valid for writes, and pinned from here on.
+            inner <- Opaque::ffi_init(|slot| unsafe { bindings::cfh_init_waitqueue_head(slot) }),
+        })
+    }
+
+    /// Wakes every waiter, exclusive ones as well, whatever it waits for. Any context.
+    #[inline]
+    pub fn wake_up_all(&self) {
+        // SAFETY: Initialised, by the type invariant.
+        unsafe { bindings::cfh_wake_up_all(self.inner.get()) };
+    }
+
+    /// Wakes those who wait for an event of `mask`: one of the exclusive waiters (`EPOLLEXCLUSIVE`)
+    /// and all others. Any context.
+    #[inline]
+    pub fn wake_up_poll(&self, mask: u32) {
+        // SAFETY: Initialised, by the type invariant.
+        unsafe { bindings::cfh_wake_up_poll(self.inner.get(), mask) };
+    }
+
+    /// The C wait queue, for `poll_wait()`.
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *mut bindings::wait_queue_head {
+        self.inner.get()
+    }
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The running task, and time.
+//!
+//! C headers: `include/linux/sched.h`, `include/linux/sched/mm.h`, `include/linux/rcupdate.h`,
+//! `include/linux/timekeeping.h`
+
+use cachefiles_bindings as bindings;
+use core::marker::PhantomData;
+
+/// Until this is dropped, no allocation of this task calls into a file system.
+///
+/// Scopes nest if the inner one is dropped first, as guards on a stack are.
+///
+/// # Invariants
+///
+/// `saved` is what `memalloc_nofs_save()` returned in this task.
+#[must_use = "the scope ends when the guard is dropped"]
+pub struct NofsScope {
+    saved: u32,
+    // A flag of this task: the guard must not go to another.
+    _not_send: PhantomData<*mut ()>,
+}
+
+/// Enters a [`NofsScope`]. Any context but hard interrupts.
+#[inline]
+pub fn nofs_scope() -> NofsScope {
+    NofsScope {
+        // SAFETY: Only sets a flag of the running task.
+        // INVARIANT: It is the value just returned.
+        saved: unsafe { bindings::cfh_memalloc_nofs_save() },
+        _not_send: PhantomData,
+    }
+}
+
+impl Drop for NofsScope {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant, and the guard is still in the task it was made in.
+        unsafe { bindings::cfh_memalloc_nofs_restore(self.saved) };
+    }
+}
+
+/// Lets another task run if one waits for this CPU. May sleep.
+#[inline]
+pub fn cond_resched() {
+    // SAFETY: No requirements beyond a context that may sleep, and breaking that one is reported
+    // by the kernel, not undefined.
+    unsafe { bindings::cfh_cond_resched() };
+}
+
+/// Waits until every RCU read-side critical section that is under way has ended. May sleep.
+pub fn synchronize_rcu() {
+    // SAFETY: As for `cond_resched`.
+    unsafe { bindings::synchronize_rcu() };
+}
+
+/// The wall clock, in seconds since 1970. Any context.
+#[inline]
+pub fn real_seconds() -> i64 {
+    // SAFETY: Reads the clock.
+    unsafe { bindings::ktime_get_real_seconds() }
+}

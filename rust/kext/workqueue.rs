@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Taking queued work back.
+//!
+//! C header: `include/linux/workqueue.h`
+
+use cachefiles_bindings as bindings;
+use kernel::sync::Arc;
+use kernel::workqueue::{HasWork, Work, WorkItem};
+
+/// Takes the work of `target` back if it waits in a queue, and waits for it if it runs.
+///
+/// When this returns, the work neither waits nor runs, unless somebody queued it again meanwhile.
+/// Returns whether it was waiting; the reference that the queue held is dropped then. Sleeps. Must
+/// not be called from the work itself, nor with a lock held that the work takes.
+pub fn cancel_work_sync<T, const ID: u64>(target: &Arc<T>) -> bool
+where
+    T: WorkItem<ID, Pointer = Arc<T>> + HasWork<T, ID>,
+{
+    let ptr = Arc::into_raw(target.clone());
+    // SAFETY: `ptr` is a valid `T`, as the reference just made is still there.
+    let work = unsafe { T::raw_get_work(ptr.cast_mut()) };
+    // SAFETY: `work` is a field of that `T`. It was initialised with it, as the only way to make a
+    // `Work` is to initialise it.
+    let was_pending = unsafe { bindings::cancel_work_sync(Work::raw_get(work)) };
+    if was_pending {
+        // SAFETY: `Work` of a `Pointer = Arc<T>` is queued with an `Arc` turned into a raw pointer,
+        // which its function would have turned back. It will not run, so that is left to us.
+        drop(unsafe { Arc::from_raw(ptr) });
+    }
+    // SAFETY: Undoes the `into_raw` above.
+    drop(unsafe { Arc::from_raw(ptr) });
+    was_pending
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An xarray, its marks, and the data that its lock protects.
+//!
+//! C header: `include/linux/xarray.h`
+//!
+//! A [`LockedXArray`] stores [`Node`]s under numbers that it allocates itself. Its lock protects
+//! the slots and three kinds of data besides: a value that belongs to the table as a whole (`D`),
+//! a part of each stored node (`L`), and values that are kept elsewhere ([`Guarded`]). So one lock
+//! can make one step of a change to several of them, and the borrow checker sees that nobody
+//! reaches them without it.
+//!
+//! The lock is a plain spinlock: process context only, and nothing may sleep or run a foreign
+//! destructor while it is held. What is removed is therefore handed back, to be dropped later.
+
+mod guarded;
+mod slots;
+
+pub use crate::new_locked_xarray;
+pub use guarded::Guarded;
+pub use slots::{Mark, Slots};
+
+use crate::{errno, gfp};
+use cachefiles_bindings as bindings;
+use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use kernel::alloc::Flags;
+use kernel::prelude::*;
+use kernel::str::CStr;
+use kernel::sync::{Arc, LockClassKey, UniqueArc};
+use kernel::types::Opaque;
+
+/// What a table stores: a part that is shared by all who have the node, and a part that is only
+/// reached with the lock of the table held.
+///
+/// A node is in one table at most, once, as it must be unique to be inserted.
+///
+/// # Invariants
+///
+/// While the node is in a table, `locked` is only touched with that table's lock held; while it is
+/// in none, only through a unique reference.
+#[pin_data]
+// An xarray keeps the two low bits of what it stores for itself.
+#[repr(align(8))]
+pub struct Node<S, L> {
+    #[pin]
+    shared: S,
+    locked: UnsafeCell<L>,
+}
+
+// SAFETY: Shared access to a node gives shared access to `shared`; and `locked`, by the type
+// invariant, to one thread at a time.
+unsafe impl<S: Sync, L: Send> Sync for Node<S, L> {}
+
+impl<S, L> Node<S, L> {
+    /// A node that is in no table.
+    pub fn new<E>(shared: impl PinInit<S, E>, locked: L) -> impl PinInit<Self, E> {
+        try_pin_init!(Self {
+            shared <- shared,
+            locked: UnsafeCell::new(locked),
+        }? E)
+    }
+
+    /// The part that needs no lock.
+    #[inline]
+    pub fn shared(&self) -> &S {
+        &self.shared
+    }
+
+    /// The other part, of a node that nobody else has.
+    #[inline]
+    pub fn locked_mut(unique: Pin<&mut Self>) -> &mut L {
+        // SAFETY: `locked` is not structurally pinned, and nothing else is moved.
+        unsafe { unique.get_unchecked_mut() }.locked.get_mut()
+    }
+}
+
+/// A table of nodes, and its lock.
+///
+/// # Invariants
+///
+/// - `xa` is an initialised xarray that tracks free slots. Each entry is an `Arc<Node<S, L>>` turned
+///   into a raw pointer, whose reference is the table's.
+/// - `next` and `data` are only touched with the lock held.
+#[pin_data(PinnedDrop)]
+pub struct LockedXArray<S, L, D> {
+    #[pin]
+    xa: Opaque<bindings::xarray>,
+    /// Where the search for a free number begins.
+    next: UnsafeCell<u32>,
+    data: UnsafeCell<D>,
+    _nodes: PhantomData<Arc<Node<S, L>>>,
+}
+
+// SAFETY: The table owns nodes, which other threads share, and `D`.
+unsafe impl<S: Send + Sync, L: Send, D: Send> Send for LockedXArray<S, L, D> {}
+// SAFETY: Everything but `S` is only reached with the lock held, by one thread at a time.
+unsafe impl<S: Send + Sync, L: Send, D: Send> Sync for LockedXArray<S, L, D> {}
+
+/// A [`LockedXArray`] with a lock class of its own.
+#[macro_export]
+macro_rules! new_locked_xarray {
+    ($data:expr, $name:literal) => {
+        $crate::xarray::LockedXArray::new(
+            $data,
+            ::kernel::c_str!($name),
+            ::kernel::static_lock_class!(),
+        )
+    };
+}
+
+impl<S, L, D> LockedXArray<S, L, D> {
+    /// All numbers but the last, which a caller may so use for "none".
+    const LIMIT: bindings::xa_limit = bindings::xa_limit { min: 0, max: u32::MAX - 1 };
+
+    /// An empty table.
+    pub fn new(
+        data: D,
+        name: &'static CStr,
+        key: &'static LockClassKey,
+    ) -> impl PinInit<Self> {
+        pin_init!(Self {
+            // INVARIANT: Initialised by the C function, and empty.
+            // SAFETY: `slot` is valid for writes and pinned from here on. Name and class are
+            // static, and a `LockClassKey` is a transparent wrapper.
+            xa <- Opaque::ffi_init(move |slot| unsafe {
+                bindings::cfh_xa_init_alloc(
+                    slot,
+                    name.as_char_ptr(),
+                    core::ptr::from_ref(key).cast_mut().cast(),
+                )
+            }),
+            next: UnsafeCell::new(0),
+            data: UnsafeCell::new(data),
+            _nodes: PhantomData,
+        })
+    }
+
+    /// Takes the lock (`xa_lock()`). Spins.
+    #[inline]
+    pub fn lock(&self) -> Guard<'_, S, L, D> {
+        // SAFETY: Initialised, by the type invariant.
+        unsafe { bindings::cfh_xa_lock(self.xa.get()) };
+        // INVARIANT: Just locked.
+        Guard { table: self, _not_send: PhantomData }
+    }
+
+    /// Whether any node has the mark. Needs no lock, and may be out of date at once.
+    #[inline]
+    pub fn has_mark(&self, mark: Mark) -> bool {
+        // SAFETY: Initialised, by the type invariant; reads one word.
+        unsafe { bindings::cfh_xa_marked(self.xa.get(), mark.as_raw()) }
+    }
+
+    /// What tells this table from all others that exist now.
+    #[inline]
+    fn identity(&self) -> *const () {
+        core::ptr::from_ref(self).cast()
+    }
+}
+
+#[pinned_drop]
+impl<S, L, D> PinnedDrop for LockedXArray<S, L, D> {
+    fn drop(self: Pin<&mut Self>) {
+        let xa = self.xa.get();
+        let mut index = 0;
+        loop {
+            // SAFETY: Initialised, by the type invariant. No lock is needed: nobody else has it.
+            let entry =
+                unsafe { bindings::xa_find(xa, &mut index, usize::MAX, slots::XA_PRESENT) };
+            if entry.is_null() {
+                break;
+            }
+            // SAFETY: As above.
+            unsafe { bindings::xa_erase(xa, index) };
+            // SAFETY: By the type invariant; the entry is gone, so the reference is ours.
+            drop(unsafe { Arc::from_raw(entry.cast::<Node<S, L>>().cast_const()) });
+        }
+        // SAFETY: As above.
+        unsafe { bindings::xa_destroy(xa) };
+    }
+}
+
+/// The lock of a table, held.
+///
+/// # Invariants
+///
+/// The running task holds the lock of `table`, and this is the only guard of it.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct Guard<'a, S, L, D> {
+    table: &'a LockedXArray<S, L, D>,
+    // A spinlock is released on the CPU that took it.
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl<S, L, D> Guard<'_, S, L, D> {
+    /// The data of the table as a whole.
+    #[inline]
+    pub fn data(&mut self) -> &mut D {
+        // SAFETY: The lock is held, by the type invariant, and `&mut self` makes this the only
+        // borrow made of this guard.
+        unsafe { &mut *self.table.data.get() }
+    }
+
+    /// The slots and the data of the table.
+    #[inline]
+    pub fn slots(&mut self) -> (Slots<'_, S, L>, &mut D) {
+        // SAFETY: The lock is held for as long as the guard is borrowed, and as `self` is borrowed
+        // mutably, this is the only `Slots` there is.
+        let slots = unsafe { Slots::new(&self.table.xa) };
+        // SAFETY: As in `data`; the slots are apart from the data.
+        (slots, unsafe { &mut *self.table.data.get() })
+    }
+
+    /// The slots and the data of the table, and a value kept elsewhere that this lock protects.
+    ///
+    /// Error: EINVAL, the value belongs to another table.
+    #[inline]
+    pub fn with<'g, T>(
+        &'g mut self,
+        cell: &'g Guarded<T>,
+    ) -> Result<(Slots<'g, S, L>, &'g mut D, &'g mut T)> {
+        let owner = self.table.identity();
+        let (slots, data) = self.slots();
+        // SAFETY: The lock of the table at `owner` is held while `self` is borrowed, and as that is
+        // a mutable borrow, no other value of `Guarded::get` is alive.
+        let value = unsafe { cell.get(owner)? };
+        Ok((slots, data, value))
+    }
+
+    /// Stores a node under the next free number, round and round (`__xa_alloc_cyclic()`).
+    ///
+    /// Where `flags` allow it, this may release the lock, sleep, and take the lock again, before
+    /// the node is stored: what the caller found out under the lock may have changed.
+    ///
+    /// Errors: ENOMEM; EBUSY, no number is free. The node comes back, to be dropped after the lock.
+    pub fn insert_cyclic(
+        &mut self,
+        node: Pin<UniqueArc<Node<S, L>>>,
+        flags: Flags,
+    ) -> core::result::Result<(u32, Arc<Node<S, L>>), (Error, Arc<Node<S, L>>)> {
+        let node = Arc::from(node);
+        let entry = Arc::into_raw(node.clone());
+        let mut id = 0;
+        // SAFETY: The lock is held, by the type invariant, which makes `next` ours. The entry is
+        // aligned to more than the two bits that the xarray needs.
+        let ret = unsafe {
+            bindings::__xa_alloc_cyclic(
+                self.table.xa.get(),
+                &mut id,
+                entry.cast_mut().cast(),
+                LockedXArray::<S, L, D>::LIMIT,
+                self.table.next.get(),
+                gfp::to_raw(flags),
+            )
+        };
+        match errno::check(ret) {
+            // INVARIANT: The entry is a reference turned into a raw pointer, now the table's.
+            Ok(()) => Ok((id, node)),
+            Err(error) => {
+                // SAFETY: The table did not take it.
+                drop(unsafe { Arc::from_raw(entry) });
+                Err((error, node))
+            }
+        }
+    }
+}
+
+impl<S, L, D> Drop for Guard<'_, S, L, D> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: Locked, by the type invariant.
+        unsafe { bindings::cfh_xa_unlock(self.table.xa.get()) };
+    }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Where the blobs come from.
+
+mod local_dir;
+
+use std::io;
+
+pub use local_dir::LocalDir;
+
+/// A store of blobs, asked from several threads at once.
+pub trait Backend: Send + Sync {
+    /// Finds the blob of a cookie key. The error's errno is what the mounting process gets to see:
+    /// `ENOENT` if there is no such blob.
+    fn open(&self, volume_key: &[u8], cookie_key: &[u8]) -> io::Result<Box<dyn Blob>>;
+}
+
+/// One blob. Its content does not change while it is open.
+pub trait Blob: Send + Sync {
+    /// Size in bytes.
+    fn size(&self) -> u64;
+
+    /// Fills `buffer` with the bytes from `offset` on. The caller asks for nothing beyond the size.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+//! An on-demand daemon for cachefiles that may be killed at any moment.
+//!
+//! Two processes: the *worker* ([`serve`]) answers the kernel's requests, and may crash; the
+//! *supervisor* ([`supervise`]) holds the device's fd, so that the kernel keeps cache and requests,
+//! starts the worker again, and has the kernel repeat what the dead one left unanswered. systemd's
+//! fd store can take the supervisor's place.
+
+pub mod backend;
+pub mod cache;
+pub mod handoff;
+pub mod serve;
+pub mod stats;
+pub mod supervise;
+pub mod systemd;

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The worker as a process: where it gets the device from, and how it leaves.
+
+mod common;
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::process::{Child, Command, Stdio};
+
+use cachefiles_daemon::handoff;
+use cachefiles_daemon::stats::{Snapshot, Stats};
+use cachefiles_protocol::{Close, Read, WireMessage};
+use rustix::process::{Pid, Signal, kill_process};
+
+use common::{FakeDevice, PROGRAM, wait_for};
+
+/// Starts a worker that gets `device` over a socket at a path.
+fn start(device: &OwnedFd, stats: &File, more: &[&str]) -> Child {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let child = Command::new(PROGRAM)
+        .args(["serve", "--threads", "2", "--blobs", "/", "--fd-from"])
+        .arg(&path)
+        .args(more)
+        .spawn()
+        .unwrap();
+    let (mut connection, _) = listener.accept().unwrap();
+    handoff::give(&connection, device.as_fd(), Some(stats)).unwrap();
+    let mut answer = [0; handoff::READY.len()];
+    connection.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, handoff::READY);
+    child
+}
+
+fn stop(mut child: Child, signal: Signal) -> Option<i32> {
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    child.wait().unwrap().code()
+}
+
+#[test]
+fn messages_are_taken_and_counted_and_counts_outlive_a_kill() {
+    let (kernel, device) = FakeDevice::new();
+    let stats = Stats::memory_file().unwrap();
+    drop(Stats::create(&stats).unwrap());
+    let read = |msg_id| {
+        WireMessage::Read(Read {
+            msg_id,
+            object_id: 1,
+            off: 0,
+            len: 4096,
+        })
+    };
+    let counts = || Snapshot::read(&stats).unwrap();
+
+    let mut child = start(&device, &stats, &[]);
+    kernel.send(&read(1));
+    kernel.send(&read(2));
+    wait_for("two READs", || (counts().reads == 2).then_some(()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let child = start(&device, &stats, &["--restore"]);
+    assert_eq!(kernel.command().as_deref(), Some("restore"));
+    kernel.send(&read(2));
+    kernel.send(&read(3));
+    kernel.send(&WireMessage::Close(Close {
+        msg_id: 4,
+        object_id: 1,
+    }));
+    wait_for("the rest", || {
+        (counts().reads == 4 && counts().closes == 1).then_some(())
+    });
+    let got = counts();
+    assert_eq!(
+        (got.reads_again, got.workers, got.reads_completed),
+        (1, 2, 0)
+    );
+    assert_eq!(stop(child, Signal::TERM), Some(0));
+}
+
+#[test]
+fn it_leaves_on_sigint_too() {
+    let (_kernel, device) = FakeDevice::new();
+    let stats = Stats::memory_file().unwrap();
+    drop(Stats::create(&stats).unwrap());
+    assert_eq!(stop(start(&device, &stats, &[]), Signal::INT), Some(0));
+}
+
+#[test]
+fn malformed_messages_do_not_stop_it() {
+    let (kernel, device) = FakeDevice::new();
+    let stats = Stats::memory_file().unwrap();
+    drop(Stats::create(&stats).unwrap());
+    let child = start(&device, &stats, &[]);
+    let mut bytes = WireMessage::Close(Close {
+        msg_id: 1,
+        object_id: 1,
+    })
+    .encode();
+    bytes[4] = 9;
+    kernel.send_bytes(&bytes);
+    kernel.send_bytes(b"short");
+    kernel.send(&WireMessage::Close(Close {
+        msg_id: 2,
+        object_id: 1,
+    }));
+    wait_for("the CLOSE", || {
+        (Snapshot::read(&stats).unwrap().closes == 1).then_some(())
+    });
+    assert_eq!(stop(child, Signal::TERM), Some(0));
+}
+
+#[test]
+fn errors_name_cause_and_way_out() {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(PROGRAM)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let absent = run(&["serve", "--blobs", "/absent"]);
+    assert!(absent.contains("directory of blobs /absent"), "{absent}");
+    let no_dir = run(&["serve", "--blobs", "/"]);
+    assert!(no_dir.contains("give --dir DIR"), "{no_dir}");
+    let no_device = run(&[
+        "serve",
+        "--blobs",
+        "/",
+        "--dir",
+        "/x",
+        "--device",
+        "/dev/absent",
+    ]);
+    assert!(
+        no_device.contains("cannot open /dev/absent: is the module loaded"),
+        "{no_device}"
+    );
+    let no_holder = run(&["serve", "--blobs", "/", "--fd-from", "/absent"]);
+    assert!(
+        no_holder.contains("holder of the device at /absent"),
+        "{no_holder}"
+    );
+    let order = run(&[
+        "serve",
+        "--blobs",
+        "/",
+        "--dir",
+        "/x",
+        "--device",
+        "/dev/null",
+        "--fcull",
+        "9",
+    ]);
+    assert!(
+        order.contains("limits out of order: fstop 1% < fcull 9% < frun 7%"),
+        "{order}"
+    );
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The supervisor as a process, with the device passed in the way systemd does it.
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use cachefiles_daemon::stats::Snapshot;
+use cachefiles_protocol::{Read, WireMessage, recv_fds};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use common::{FakeDevice, PROGRAM, wait_for};
+
+struct Supervisor {
+    child: Child,
+    dir: TempDir,
+    notifications: UnixDatagram,
+}
+
+impl Supervisor {
+    /// Starts it with `device` as the fd that systemd stored.
+    fn start(device: OwnedFd, more: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let notifications = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        // fd 3 is where systemd's begin; LISTEN_PID is known only to the process itself.
+        let script = r#"exec 3<&0 </dev/null; LISTEN_PID=$$ exec "$0" "$@""#;
+        let child = Command::new("sh")
+            .args([
+                "-c",
+                script,
+                PROGRAM,
+                "supervise",
+                "--blobs",
+                "/",
+                "--threads",
+                "2",
+            ])
+            .arg("--pid-file")
+            .arg(dir.path().join("pid"))
+            .arg("--stats")
+            .arg(dir.path().join("stats"))
+            .args(more)
+            .env("LISTEN_FDS", "1")
+            .env("LISTEN_FDNAMES", "cachefiles")
+            .env("NOTIFY_SOCKET", dir.path().join("notify"))
+            .stdin(Stdio::from(device))
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            dir,
+            notifications,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn worker(&self) -> Option<Pid> {
+        Pid::from_raw(
+            fs::read_to_string(self.path("pid"))
+                .ok()?
+                .trim()
+                .parse()
+                .ok()?,
+        )
+    }
+
+    fn stats(&self) -> Option<Snapshot> {
+        Snapshot::read(&File::open(self.path("stats")).ok()?).ok()
+    }
+
+    /// Waits until the `count`th worker serves.
+    fn wait_worker(&self, count: u64) -> Pid {
+        wait_for("a worker", || {
+            self.stats().filter(|stats| stats.workers == count)
+        });
+        self.worker().unwrap()
+    }
+
+    fn stop(mut self) -> Option<i32> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+#[test]
+fn a_killed_worker_is_replaced_after_restore() {
+    let (kernel, device) = FakeDevice::new();
+    let supervisor = Supervisor::start(device, &["--backoff-max", "10"]);
+    // The device was bound by an earlier start, so requests may wait already.
+    assert_eq!(wait_for("restore", || kernel.command()), "restore");
+    let mut last = supervisor.wait_worker(1);
+    for count in 2..6 {
+        assert_eq!(kernel.command(), None);
+        kernel.send(&WireMessage::Read(Read {
+            msg_id: 7,
+            object_id: 1,
+            off: 0,
+            len: 4096,
+        }));
+        wait_for("the READ", || {
+            supervisor.stats().filter(|stats| stats.reads == count - 1)
+        });
+        kill_process(last, Signal::KILL).unwrap();
+        assert_eq!(wait_for("restore", || kernel.command()), "restore");
+        let next = supervisor.wait_worker(count);
+        assert_ne!(next, last);
+        last = next;
+    }
+    let pid_file = supervisor.path("pid");
+    assert_eq!(supervisor.stats().unwrap().reads_again, 3);
+    let dir = supervisor.dir.path().to_owned();
+    assert!(dir.exists() && pid_file.exists());
+    assert_eq!(supervisor.stop(), Some(0));
+    assert!(
+        rustix::process::test_kill_process(last).is_err(),
+        "the worker outlived its supervisor"
+    );
+}
+
+#[test]
+fn systemd_hears_of_it_when_a_worker_serves() {
+    let (_kernel, device) = FakeDevice::new();
+    let supervisor = Supervisor::start(device, &[]);
+    let mut text = [0; 256];
+    let length = supervisor.notifications.recv(&mut text).unwrap();
+    assert_eq!(
+        std::str::from_utf8(&text[..length]).unwrap().trim(),
+        "READY=1"
+    );
+    assert_eq!(supervisor.stats().unwrap().workers, 1);
+    assert_eq!(supervisor.stop(), Some(0));
+}
+
+#[test]
+fn the_device_is_once_in_the_worker_and_in_nothing_it_inherits() {
+    let (_kernel, device) = FakeDevice::new();
+    let link = fs::read_link(format!("/proc/self/fd/{}", device.as_raw_fd())).unwrap();
+    let supervisor = Supervisor::start(device, &[]);
+    let worker = supervisor.wait_worker(1);
+    let fds = fs::read_dir(format!("/proc/{}/fd", worker.as_raw_nonzero())).unwrap();
+    let holding: Vec<PathBuf> = fds
+        .map(|fd| fd.unwrap().path())
+        .filter(|fd| fs::read_link(fd).is_ok_and(|at| at == link))
+        .collect();
+    assert_eq!(holding.len(), 1, "{holding:?}");
+    let number = holding[0].file_name().unwrap().to_str().unwrap();
+    let info =
+        fs::read_to_string(format!("/proc/{}/fdinfo/{number}", worker.as_raw_nonzero())).unwrap();
+    let flags = info
+        .lines()
+        .find_map(|line| line.strip_prefix("flags:"))
+        .unwrap()
+        .trim();
+    assert_ne!(
+        u32::from_str_radix(flags, 8).unwrap() & 0o2000000,
+        0,
+        "not close-on-exec: {flags}"
+    );
+    assert_eq!(supervisor.stop(), Some(0));
+}
+
+#[test]
+fn it_gives_up_when_no_worker_starts_and_says_why() {
+    let (_kernel, device) = FakeDevice::new();
+    let dir = tempfile::tempdir().unwrap();
+    let stderr = dir.path().join("stderr");
+    let script = r#"exec 3<&0 </dev/null 2>"$ERRORS"; LISTEN_PID=$$ exec "$0" "$@""#;
+    let status = Command::new("sh")
+        .args([
+            "-c",
+            script,
+            PROGRAM,
+            "supervise",
+            "--blobs",
+            "/absent",
+            "--start-attempts",
+            "3",
+        ])
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDNAMES", "cachefiles")
+        .env("ERRORS", &stderr)
+        .stdin(Stdio::from(device))
+        .status()
+        .unwrap();
+    let errors = fs::read_to_string(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains("the worker cannot be started: 3 attempts"),
+        "{errors}"
+    );
+    assert_eq!(
+        errors
+            .matches("cannot open the directory of blobs /absent")
+            .count(),
+        3,
+        "{errors}"
+    );
+}
+
+#[test]
+fn it_binds_the_cache_and_stores_the_device_with_systemd() {
+    let dir = tempfile::tempdir().unwrap();
+    let (device, notify) = (dir.path().join("device"), dir.path().join("notify"));
+    File::create(&device).unwrap();
+    let notifications = UnixDatagram::bind(&notify).unwrap();
+    // An ordinary file takes the commands, but no worker can wait for it, so this ends soon.
+    let status = Command::new(PROGRAM)
+        .args([
+            "supervise",
+            "--blobs",
+            "/",
+            "--dir",
+            "/some/dir",
+            "--tag",
+            "name",
+            "--bcull",
+            "6",
+        ])
+        .args(["--start-attempts", "1", "--device"])
+        .arg(&device)
+        .env("NOTIFY_SOCKET", &notify)
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+    let commands = fs::read_to_string(&device).unwrap();
+    let wanted = [
+        "frun 99%fstop 0%fcull 5%frun 7%fstop 1%",
+        "brun 99%bstop 0%bcull 6%brun 7%bstop 1%",
+        "dir /some/dirtag namebind ondemand",
+    ];
+    assert_eq!(commands, wanted.concat());
+    let mut text = [0; 256];
+    let (length, fds) = recv_fds(&notifications, &mut text).unwrap();
+    let text = std::str::from_utf8(&text[..length]).unwrap();
+    assert!(
+        text.contains("FDSTORE=1") && text.contains("FDNAME=cachefiles"),
+        "{text}"
+    );
+    let [stored] = <[OwnedFd; 1]>::try_from(fds).unwrap();
+    rustix::fs::seek(&stored, rustix::fs::SeekFrom::Start(0)).unwrap();
+    let mut again = String::new();
+    File::from(stored).read_to_string(&mut again).unwrap();
+    assert_eq!(again, commands);
+}

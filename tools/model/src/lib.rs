@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The driver's kernel-free files, compiled for the host so that they can be tested there.
+//!
+//! Nothing is copied: these are the very files that go into the module.
+
+// The module's own users of these items are not here.
+#![allow(dead_code)]
+
+#[path = "../../../fs/cachefiles"]
+mod driver {
+    mod command;
+    mod key;
+    mod layout;
+    mod limits;
+    mod ondemand {
+        mod message;
+        mod state;
+        mod table;
+
+        #[cfg(test)]
+        #[path = "../../../tools/model/src/tests/message.rs"]
+        mod message_tests;
+        #[cfg(test)]
+        #[path = "../../../tools/model/src/tests/table.rs"]
+        mod table_tests;
+        #[cfg(test)]
+        #[path = "../../../tools/model/src/tests/world.rs"]
+        mod world;
+    }
+
+    #[cfg(test)]
+    #[path = "../../tools/model/src/tests/command.rs"]
+    mod command_tests;
+    #[cfg(test)]
+    #[path = "../../tools/model/src/tests/key.rs"]
+    mod key_tests;
+    #[cfg(test)]
+    #[path = "../../tools/model/src/tests/layout.rs"]
+    mod layout_tests;
+    #[cfg(test)]
+    #[path = "../../tools/model/src/tests/limits.rs"]
+    mod limits_tests;
+}

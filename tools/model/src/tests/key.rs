@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+use super::key::{MAX_KEY_LEN, MAX_NAME_LEN, encode};
+use proptest::prelude::*;
+
+fn name(key: &[u8]) -> String {
+    String::from_utf8(encode(key).unwrap().as_bytes().to_vec()).unwrap()
+}
+
+#[test]
+fn printable_keys_are_names_as_they_are() {
+    assert_eq!(name(b"blob-1.img"), "Dblob-1.img");
+    assert_eq!(name(b"~\x7f!"), "D~\x7f!");
+    assert_eq!(name(b""), "D");
+}
+
+#[test]
+fn words_with_leading_zeros_are_hexadecimal_the_shorter_way_round() {
+    assert_eq!(name(&[0, 0, 0, 1, 0, 0, 0x12, 0x34]), "S1,1234");
+    assert_eq!(name(&[1, 0, 0, 0, 0x34, 0x12, 0, 0]), "T1,1234");
+    assert_eq!(name(&[0, 0, 0, 0]), "S");
+    assert_eq!(name(&[0, 0, 0, 0, 0, 0, 0, 0]), "S,");
+    // The last word is filled up with zeros.
+    assert_eq!(name(&[1, 0, 0, 0, 5]), "T1,5");
+}
+
+#[test]
+fn dense_binary_keys_are_base64_of_our_own_alphabet() {
+    // 3 bytes in 4 letters, low six bits first: 0xfffefd is 0x3d, 0x3b, 0x3f, 0x3f.
+    assert_eq!(name(&[0xfd, 0xfe, 0xff, 0xfd, 0xfe, 0xff]), "E0ZX--ZX--");
+    assert_eq!(name(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).len(), 2 + 4 * 3);
+    assert!(name(&[0xff; 7]).starts_with("E2"));
+}
+
+#[test]
+fn keys_of_more_than_252_bytes_have_no_name() {
+    assert!(encode(&[b'a'; MAX_KEY_LEN]).is_some());
+    assert!(encode(&[b'a'; MAX_KEY_LEN + 1]).is_none());
+}
+
+/// Reads a name back, by the description of the format alone.
+fn decode(name: &[u8], len: usize) -> Vec<u8> {
+    let (&kind, rest) = name.split_first().unwrap();
+    let mut key: Vec<u8> = match kind {
+        b'D' => rest.to_vec(),
+        b'S' | b'T' => rest
+            .split(|&b| b == b',')
+            .flat_map(|word| {
+                let text = std::str::from_utf8(word).unwrap();
+                let value = if text.is_empty() { 0 } else { u32::from_str_radix(text, 16).unwrap() };
+                if kind == b'S' { value.to_be_bytes() } else { value.to_le_bytes() }
+            })
+            .collect(),
+        b'E' => rest[1..]
+            .chunks(4)
+            .flat_map(|group| {
+                let bits = group.iter().rev().fold(0u32, |bits, letter| {
+                    let value = match letter {
+                        b'0'..=b'9' => letter - b'0',
+                        b'a'..=b'z' => letter - b'a' + 10,
+                        b'A'..=b'Z' => letter - b'A' + 36,
+                        b'_' => 62,
+                        b'-' => 63,
+                        _ => panic!("letter {letter}"),
+                    };
+                    (bits << 6) | u32::from(value)
+                });
+                let [a, b, c, _] = bits.to_le_bytes();
+                [a, b, c]
+            })
+            .collect(),
+        kind => panic!("encoding {kind}"),
+    };
+    assert!(key[len..].iter().all(|&byte| byte == 0));
+    key.truncate(len);
+    key
+}
+
+fn keys() -> impl Strategy<Value = Vec<u8>> {
+    let sparse = prop_oneof![4 => Just(0u8), 1 => any::<u8>()];
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 1..=MAX_KEY_LEN),
+        prop::collection::vec(sparse, 1..=MAX_KEY_LEN),
+        prop::collection::vec(33u8..127, 1..=MAX_KEY_LEN),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_key_has_a_file_name_that_can_be_read_back(key in keys()) {
+        let name = encode(&key).unwrap();
+        let name = name.as_bytes();
+        prop_assert!(name.len() <= MAX_NAME_LEN && !name.contains(&b'/') && !name.contains(&0));
+        prop_assert_eq!(decode(name, key.len()), key);
+    }
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0
+
+use super::state::{MAX_REOPEN_TRIES, State};
+use super::table::{Kind, Refused};
+use super::world::{Outcome, World};
+use proptest::prelude::*;
+use std::num::NonZeroU32;
+
+/// A world whose objects are all open.
+fn opened(objects: usize) -> World {
+    let mut world = World::new(objects);
+    for object in 0..objects {
+        world.submit(object, Kind::Open).unwrap();
+        let (id, _) = world.daemon_read().unwrap();
+        assert!(world.copen(id, true));
+    }
+    world.check();
+    world
+}
+
+fn fd_of(world: &World, object: usize) -> NonZeroU32 {
+    world.objects[object].fd().unwrap()
+}
+
+#[test]
+fn a_read_is_handed_out_once_and_completed() {
+    let mut world = opened(1);
+    let id = world.read(0, 0, 4096).unwrap();
+    assert_eq!(world.daemon_read(), Some((id, Kind::Read { off: 0, len: 4096 })));
+    assert_eq!(world.daemon_read(), None);
+    assert!(world.cread(0, id));
+    assert!(!world.cread(0, id));
+    assert_eq!(world.ended[&id], Outcome::Done);
+}
+
+#[test]
+fn requests_are_handed_out_in_turn() {
+    let mut world = opened(2);
+    let first = world.read(0, 0, 1).unwrap();
+    assert_eq!(world.daemon_read().unwrap().0, first);
+    let ids: Vec<u32> = (1..5).map(|n| world.read(n as usize % 2, n * 10, 1).unwrap()).collect();
+    // The first one comes back, and still has to wait for those behind it.
+    world.restore();
+    let mut seen = Vec::new();
+    while let Some((id, _)) = world.daemon_read() {
+        seen.push(id);
+    }
+    assert_eq!(seen, [&ids[..], &[first]].concat());
+}
+
+#[test]
+fn a_read_inside_another_waits_for_that_one() {
+    let mut world = opened(1);
+    let id = world.read(0, 0, 8192).unwrap();
+    assert_eq!(world.read(0, 4096, 4096), Ok(id));
+    assert_ne!(world.read(0, 4096, 4097), Ok(id));
+    // One of two waiters is killed: the other's request stays.
+    world.kill_waiter(id);
+    assert!(world.in_table().contains(&id));
+    world.kill_waiter(id);
+    assert!(!world.in_table().contains(&id));
+    world.check();
+}
+
+#[test]
+fn death_of_the_daemon_gives_reads_back_without_restore() {
+    let mut world = opened(1);
+    let delivered = world.read(0, 0, 1).unwrap();
+    world.daemon_read();
+    let waiting = world.read(0, 10, 1).unwrap();
+    world.daemon_dies();
+    world.check();
+    assert!(!world.has_ready(), "a READ is offered that nobody could complete");
+    world.run_reopens();
+    let (open, kind) = world.daemon_read().unwrap();
+    assert_eq!(kind, Kind::Open);
+    assert_eq!(world.daemon_read(), None);
+    assert!(world.copen(open, true));
+    let mut seen = [world.daemon_read().unwrap().0, world.daemon_read().unwrap().0];
+    seen.sort_unstable();
+    assert_eq!(seen, [delivered, waiting]);
+    assert!(world.cread(0, delivered) && world.cread(0, waiting));
+    world.check();
+}
+
+#[test]
+fn an_open_whose_fd_died_is_handed_out_again() {
+    let mut world = World::new(1);
+    let id = world.submit(0, Kind::Open).unwrap();
+    world.daemon_read().unwrap();
+    world.daemon_dies();
+    world.check();
+    assert_eq!(world.daemon_read(), Some((id, Kind::Open)));
+    assert!(world.copen(id, true));
+    assert_eq!(world.objects[0].state(), State::Open);
+}
+
+#[test]
+fn an_open_answered_after_its_fd_was_closed_fails() {
+    let mut world = World::new(1);
+    let id = world.submit(0, Kind::Open).unwrap();
+    world.daemon_read().unwrap();
+    world.close_fd(fd_of(&world, 0));
+    assert!(world.copen(id, true));
+    assert_eq!(world.ended[&id], Outcome::Failed);
+    assert_eq!(world.objects[0].state(), State::Close);
+}
+
+#[test]
+fn an_open_that_was_never_handed_out_cannot_be_answered() {
+    let mut world = World::new(1);
+    let id = world.submit(0, Kind::Open).unwrap();
+    assert!(!world.copen(id, true));
+    assert!(!world.copen(id, false));
+    assert!(!world.copen(id + 1, true));
+    assert_eq!(world.submit(0, Kind::Open), Err(Refused::NotNeeded));
+}
+
+#[test]
+fn restore_leaves_an_open_with_the_daemon_that_holds_its_fd() {
+    let mut world = World::new(1);
+    let id = world.submit(0, Kind::Open).unwrap();
+    world.daemon_read().unwrap();
+    world.restore();
+    world.restore();
+    assert_eq!(world.daemon_read(), None);
+    assert!(world.copen(id, true));
+    assert_eq!(world.ended[&id], Outcome::Done);
+}
+
+#[test]
+fn a_read_of_a_closed_object_has_it_opened_again() {
+    let mut world = opened(1);
+    world.daemon_dies();
+    assert_eq!(world.objects[0].state(), State::Close);
+    let id = world.read(0, 0, 1).unwrap();
+    assert_eq!(world.objects[0].state(), State::Reopening);
+    world.run_reopens();
+    let (open, _) = world.daemon_read().unwrap();
+    assert!(world.copen(open, true));
+    assert_eq!(world.daemon_read().unwrap().0, id);
+}
+
+#[test]
+fn a_reopen_that_is_refused_for_good_fails_the_reads() {
+    let mut world = opened(1);
+    let id = world.read(0, 0, 1).unwrap();
+    world.daemon_dies();
+    for _ in 0..MAX_REOPEN_TRIES {
+        assert!(!world.ended.contains_key(&id));
+        world.run_reopens();
+        let (open, kind) = world.daemon_read().unwrap();
+        assert_eq!(kind, Kind::Open);
+        assert!(world.copen(open, false));
+        world.check();
+    }
+    assert_eq!(world.ended[&id], Outcome::Failed);
+    assert_eq!(world.objects[0].state(), State::Close);
+    // The next read starts from the beginning.
+    let next = world.read(0, 0, 1).unwrap();
+    world.run_reopens();
+    let (open, _) = world.daemon_read().unwrap();
+    assert!(world.copen(open, true));
+    assert_eq!(world.daemon_read().unwrap().0, next);
+}
+
+#[test]
+fn a_close_is_done_when_it_is_read_or_when_the_fd_is_closed() {
+    let mut world = opened(2);
+    for object in 0..2 {
+        let fd = fd_of(&world, object);
+        let id = world.submit(object, Kind::Close(fd)).unwrap();
+        if object == 0 {
+            assert_eq!(world.daemon_read(), Some((id, Kind::Close(fd))));
+        } else {
+            world.close_fd(fd);
+        }
+        assert_eq!(world.ended[&id], Outcome::Done);
+        world.check();
+    }
+    let closed = NonZeroU32::new(1).unwrap();
+    assert_eq!(world.submit(1, Kind::Close(closed)), Err(Refused::NotOpen));
+}
+
+#[test]
+fn a_dropped_object_takes_its_requests_and_no_others_with_it() {
+    let mut world = opened(2);
+    let mine = world.read(0, 0, 1).unwrap();
+    let other = world.read(1, 0, 1).unwrap();
+    world.drop_object(0);
+    world.check();
+    assert_eq!(world.ended[&mine], Outcome::Failed);
+    assert_eq!(world.in_table(), [other]);
+    assert_eq!(world.read(0, 0, 1), Err(Refused::Gone));
+    assert_eq!(world.submit(0, Kind::Open), Err(Refused::Gone));
+}
+
+#[test]
+fn a_dead_cache_takes_nothing() {
+    let mut world = opened(1);
+    let id = world.read(0, 0, 1).unwrap();
+    world.kill_cache();
+    assert_eq!(world.ended[&id], Outcome::Failed);
+    assert_eq!(world.read(0, 0, 1), Err(Refused::Gone));
+    world.daemon_dies();
+    world.run_reopens();
+    assert!(world.in_table().is_empty());
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Open(usize),
+    Read(usize, u64, u64),
+    KillWaiter(usize),
+    DaemonRead,
+    DaemonReadFaults,
+    Copen(usize, bool),
+    Cread(usize, usize),
+    CloseFd(usize),
+    DaemonDies,
+    Restore,
+    RunReopens,
+    Close(usize),
+    DropObject(usize),
+    KillCache,
+}
+
+const OBJECTS: usize = 3;
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        4 => (0..OBJECTS).prop_map(Op::Open),
+        8 => (0..OBJECTS, 0u64..8, 1u64..4).prop_map(|(o, off, len)| Op::Read(o, off, len)),
+        3 => (0usize..20).prop_map(Op::KillWaiter),
+        12 => Just(Op::DaemonRead),
+        1 => Just(Op::DaemonReadFaults),
+        8 => (0usize..20, prop::bool::weighted(0.7)).prop_map(|(n, ok)| Op::Copen(n, ok)),
+        6 => (0..OBJECTS, 0usize..20).prop_map(|(o, n)| Op::Cread(o, n)),
+        3 => (0usize..4).prop_map(Op::CloseFd),
+        2 => Just(Op::DaemonDies),
+        2 => Just(Op::Restore),
+        6 => Just(Op::RunReopens),
+        1 => (0..OBJECTS).prop_map(Op::Close),
+        1 => (0..OBJECTS).prop_map(Op::DropObject),
+        1 => prop::bool::weighted(0.1).prop_map(|kill| if kill { Op::KillCache } else { Op::Restore }),
+    ];
+    prop::collection::vec(op, 0..120)
+}
+
+fn apply(world: &mut World, op: Op) {
+    let pick = |world: &World, n: usize| {
+        let ids = world.in_table();
+        (!ids.is_empty()).then(|| ids[n % ids.len()])
+    };
+    match op {
+        Op::Open(object) => drop(world.submit(object, Kind::Open)),
+        Op::Read(object, off, len) => drop(world.read(object, off, len)),
+        Op::KillWaiter(n) => {
+            // Only reads have waiters that a signal can end at any time.
+            pick(world, n).into_iter().for_each(|id| world.kill_waiter(id));
+        }
+        Op::DaemonRead => drop(world.daemon_read()),
+        Op::DaemonReadFaults => world.daemon_read_faults(),
+        Op::Copen(n, accept) => pick(world, n).into_iter().for_each(|id| drop(world.copen(id, accept))),
+        Op::Cread(object, n) => pick(world, n).into_iter().for_each(|id| drop(world.cread(object, id))),
+        Op::CloseFd(n) => {
+            let fd = world.fds.keys().nth(n).copied();
+            fd.into_iter().for_each(|fd| world.close_fd(fd));
+        }
+        Op::DaemonDies => world.daemon_dies(),
+        Op::Restore => world.restore(),
+        Op::RunReopens => world.run_reopens(),
+        Op::Close(object) => {
+            if let Some(fd) = world.objects[object].fd() {
+                drop(world.submit(object, Kind::Close(fd)));
+            }
+        }
+        Op::DropObject(object) => world.drop_object(object),
+        Op::KillCache => world.kill_cache(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whatever happened before: once a daemon does its work, every request ends.
+    #[test]
+    fn no_request_is_ever_lost(ops in ops()) {
+        let mut world = World::new(OBJECTS);
+        for op in ops {
+            apply(&mut world, op);
+            world.check();
+        }
+        // The last daemon dies, and a good one takes over; nobody writes `restore`.
+        world.daemon_dies();
+        for _ in 0..1000 {
+            world.check();
+            world.run_reopens();
+            match world.daemon_read() {
+                Some((id, Kind::Open)) => prop_assert!(world.copen(id, true)),
+                Some((id, Kind::Read { .. })) => {
+                    let mut done = false;
+                    for object in 0..OBJECTS {
+                        done |= world.cread(object, id);
+                    }
+                    prop_assert!(done);
+                }
+                Some((_, Kind::Close(_))) => {}
+                None => break,
+            }
+        }
+        prop_assert_eq!(world.in_table(), Vec::<u32>::new());
+    }
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A small world around the table: readers, objects, a daemon that answers, refuses and dies.
+
+use super::state::{AfterRefusal, ObjectState, State};
+use super::table::{Consequence, Entry, Kind, Phase, Refused, Slots, Table};
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    Failed,
+}
+
+#[derive(Default)]
+pub(super) struct Map {
+    entries: BTreeMap<u32, Entry>,
+    ready: BTreeSet<u32>,
+}
+
+impl Slots for Map {
+    fn entry(&mut self, id: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(&id)
+    }
+    fn set_ready(&mut self, id: u32) {
+        self.ready.insert(id);
+    }
+    fn clear_ready(&mut self, id: u32) {
+        self.ready.remove(&id);
+    }
+    fn next_ready(&self, from: u32) -> Option<u32> {
+        self.ready.range(from..).next().copied()
+    }
+}
+
+impl Map {
+    fn next(&self, from: u32) -> Option<u32> {
+        self.entries.range(from..).next().map(|(id, _)| *id)
+    }
+}
+
+pub(super) struct World {
+    pub(super) table: Table,
+    slots: Map,
+    pub(super) objects: Vec<ObjectState>,
+    /// Object of each request that is or was in the table.
+    owner: BTreeMap<u32, usize>,
+    pub(super) ended: BTreeMap<u32, Outcome>,
+    next_id: u32,
+    next_fd: u32,
+    /// Reopens that the worker has not run yet, by object.
+    reopens: BTreeSet<usize>,
+    /// Fds that the daemon holds: id and object.
+    pub(super) fds: BTreeMap<NonZeroU32, usize>,
+    dead: bool,
+}
+
+impl World {
+    pub(super) fn new(objects: usize) -> Self {
+        Self {
+            table: Table::new(),
+            slots: Map::default(),
+            objects: (0..objects).map(|_| ObjectState::new()).collect(),
+            owner: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            next_id: 0,
+            next_fd: 1,
+            reopens: BTreeSet::new(),
+            fds: BTreeMap::new(),
+            dead: false,
+        }
+    }
+
+    fn follow_up(&mut self, object: usize, consequence: Consequence) {
+        if consequence.reopen {
+            self.reopens.insert(object);
+        }
+    }
+
+    fn end(&mut self, id: u32, outcome: Outcome) {
+        assert!(self.slots.entries.remove(&id).is_some(), "{id} ended, and was not in the table");
+        assert!(!self.slots.ready.contains(&id), "{id} ended, and can be handed out");
+        assert!(self.ended.insert(id, outcome).is_none(), "{id} ended twice");
+    }
+
+    fn take_out(&mut self, id: u32, outcome: Outcome) {
+        let object = self.owner[&id];
+        self.table.take_out(&mut self.slots, &mut self.objects[object], id);
+        self.end(id, outcome);
+    }
+
+    pub(super) fn submit(&mut self, object: usize, kind: Kind) -> Result<u32, Refused> {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.slots.entries.insert(id, Entry::new(kind, 1));
+        match self.table.admit(&mut self.slots, &mut self.objects[object], id) {
+            Ok(consequence) => {
+                self.owner.insert(id, object);
+                self.follow_up(object, consequence);
+                Ok(id)
+            }
+            Err(refused) => {
+                self.slots.entries.remove(&id);
+                Err(refused)
+            }
+        }
+    }
+
+    /// A read, as the engine does it: joined to one that covers it, or sent.
+    pub(super) fn read(&mut self, object: usize, off: u64, len: u64) -> Result<u32, Refused> {
+        let joined =
+            self.table.join_covering_read(&mut self.slots, &self.objects[object], off, len);
+        match joined {
+            Some(id) => Ok(id),
+            None => self.submit(object, Kind::Read { off, len }),
+        }
+    }
+
+    /// The waiter of a request is killed.
+    pub(super) fn kill_waiter(&mut self, id: u32) {
+        let Some(&object) = self.owner.get(&id) else { return };
+        if Table::leave(&mut self.slots, &self.objects[object], id) {
+            self.take_out(id, Outcome::Failed);
+        }
+    }
+
+    /// The daemon reads a message. An OPEN comes with a new fd.
+    pub(super) fn daemon_read(&mut self) -> Option<(u32, Kind)> {
+        let id = self.table.pick(&self.slots)?;
+        let kind = self.slots.entries[&id].kind;
+        let object = self.owner[&id];
+        self.table.deliver(&mut self.slots, id);
+        match kind {
+            Kind::Open => {
+                let fd = NonZeroU32::new(self.next_fd).unwrap();
+                self.next_fd += 1;
+                if self.table.attach_fd(&mut self.slots, &mut self.objects[object], id, fd) {
+                    self.fds.insert(fd, object);
+                    self.finish_stale_closes(object);
+                }
+            }
+            Kind::Close(_) => self.take_out(id, Outcome::Done),
+            Kind::Read { .. } => {
+                assert!(self.objects[object].fd().is_some(), "a READ was handed out without an fd");
+            }
+        }
+        Some((id, kind))
+    }
+
+    /// The message could not be copied.
+    pub(super) fn daemon_read_faults(&mut self) {
+        let Some(id) = self.table.pick(&self.slots) else { return };
+        let object = self.owner[&id];
+        self.table.deliver(&mut self.slots, id);
+        self.table.undeliver(&mut self.slots, &self.objects[object], id);
+    }
+
+    /// `copen` with a size or an error. False for EINVAL.
+    pub(super) fn copen(&mut self, id: u32, accept: bool) -> bool {
+        if !Table::may_answer_open(&mut self.slots, id) {
+            return false;
+        }
+        let object = self.owner[&id];
+        let state = &mut self.objects[object];
+        if accept {
+            if let Some(consequence) = self.table.accept_open(&mut self.slots, state, id) {
+                self.end(id, Outcome::Done);
+                self.follow_up(object, consequence);
+                return true;
+            }
+        }
+        let after = self.table.refuse_open(&mut self.slots, state, Some(id));
+        self.end(id, Outcome::Failed);
+        self.finish_stale_closes(object);
+        match after {
+            AfterRefusal::Nothing => {}
+            AfterRefusal::TryAgain => drop(self.reopens.insert(object)),
+            AfterRefusal::FailReads => {
+                while let Some(id) = Table::next_parked(&mut self.slots, &self.objects[object]) {
+                    self.take_out(id, Outcome::Failed);
+                }
+            }
+        }
+        true
+    }
+
+    /// `cread` by an fd of the object. False for EINVAL.
+    pub(super) fn cread(&mut self, object: usize, id: u32) -> bool {
+        let is_read = matches!(self.slots.entries.get(&id).map(|e| e.kind), Some(Kind::Read { .. }));
+        if !is_read || self.owner[&id] != object {
+            return false;
+        }
+        self.take_out(id, Outcome::Done);
+        true
+    }
+
+    pub(super) fn close_fd(&mut self, fd: NonZeroU32) {
+        let Some(object) = self.fds.remove(&fd) else { return };
+        let consequence = self.table.close_fd(&mut self.slots, &mut self.objects[object], fd);
+        self.finish_stale_closes(object);
+        self.follow_up(object, consequence);
+    }
+
+    fn finish_stale_closes(&mut self, object: usize) {
+        while let Some(id) = Table::next_stale_close(&mut self.slots, &self.objects[object]) {
+            self.take_out(id, Outcome::Done);
+        }
+    }
+
+    /// The daemon dies; somebody else holds the device.
+    pub(super) fn daemon_dies(&mut self) {
+        for fd in self.fds.keys().copied().collect::<Vec<_>>() {
+            self.close_fd(fd);
+        }
+    }
+
+    pub(super) fn restore(&mut self) {
+        let mut from = 0;
+        while let Some(id) = self.slots.next(from) {
+            let object = self.owner[&id];
+            self.table.restore(&mut self.slots, &self.objects[object], id);
+            from = id + 1;
+        }
+    }
+
+    /// A worker runs the reopens that are queued.
+    pub(super) fn run_reopens(&mut self) {
+        for object in std::mem::take(&mut self.reopens) {
+            let state = &self.objects[object];
+            if state.state() == State::Reopening && !state.is_opening() {
+                let _ = self.submit(object, Kind::Open);
+            }
+        }
+    }
+
+    pub(super) fn drop_object(&mut self, object: usize) {
+        self.table.drop_object(&mut self.objects[object]);
+        while let Some(id) = self.objects[object].first {
+            self.take_out(id, Outcome::Failed);
+        }
+        self.reopens.remove(&object);
+    }
+
+    pub(super) fn kill_cache(&mut self) {
+        self.table.kill();
+        self.dead = true;
+        while let Some(id) = self.slots.next(0) {
+            self.take_out(id, Outcome::Failed);
+        }
+    }
+
+    pub(super) fn in_table(&self) -> Vec<u32> {
+        self.slots.entries.keys().copied().collect()
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        !self.slots.ready.is_empty()
+    }
+
+    /// What has to hold at any moment.
+    pub(super) fn check(&mut self) {
+        for (id, entry) in &self.slots.entries {
+            assert_eq!(entry.phase() == Phase::Ready, self.slots.ready.contains(id), "mark of {id}");
+            assert_ne!(entry.phase(), Phase::New, "{id} was never admitted");
+            let state = &self.objects[self.owner[id]];
+            match (entry.kind, entry.phase()) {
+                (Kind::Read { .. }, Phase::Ready | Phase::Delivered) => {
+                    assert_eq!(state.state(), State::Open, "{id} is out, and its object not open");
+                }
+                (Kind::Read { .. }, _) => {
+                    assert_eq!(state.state(), State::Reopening, "{id} waits, and nobody reopens");
+                }
+                (Kind::Open, phase) => {
+                    assert!(state.is_opening() && phase != Phase::Parked);
+                    // Without the fd it came with, it has to be handed out again.
+                    assert!(phase == Phase::Ready || state.fd().is_some(), "{id} is lost");
+                }
+                (Kind::Close(fd), phase) => {
+                    assert_eq!((state.fd(), phase), (Some(fd), Phase::Ready));
+                }
+            }
+        }
+        for object in 0..self.objects.len() {
+            self.check_chain(object);
+            let state = &self.objects[object];
+            if state.state() == State::Reopening && !self.dead {
+                let under_way = state.is_opening() || self.reopens.contains(&object);
+                assert!(under_way, "object {object} is reopening, and nothing is under way");
+            }
+            if state.state() == State::Open {
+                assert!(state.fd().is_some(), "object {object} is open without an fd");
+            }
+        }
+    }
+
+    /// The chain holds each request of the object once, whichever way it's walked.
+    fn check_chain(&mut self, object: usize) {
+        let mut expected: Vec<u32> =
+            self.slots.entries.keys().copied().filter(|id| self.owner[id] == object).collect();
+        let mut found = Vec::new();
+        let state = &self.objects[object];
+        super::table::for_each(&mut self.slots, state, |_, id, _, _| found.push(id));
+        assert_eq!(found.last().copied(), state.last, "tail of object {object}");
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "chain of object {object}");
+    }
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Processes that tests need beside themselves: this program, started again. A daemon that can be
+//! killed, and a reader that can be killed.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use cachefiles_protocol::Device;
+
+use crate::session::{Blobs, Session};
+use crate::sys;
+use crate::task::{SOON, Task};
+
+/// What an actor does.
+#[derive(clap::Subcommand)]
+pub enum Part {
+    /// A daemon: serves the blobs of a directory until it is killed.
+    Serve {
+        /// Files named after the cookie keys.
+        blobs: PathBuf,
+        /// The device is standard input; otherwise it is opened and bound here.
+        #[arg(long)]
+        inherited: bool,
+        /// Write `restore` first.
+        #[arg(long)]
+        restore: bool,
+        /// Take this long over each READ.
+        #[arg(long, default_value_t = 0)]
+        delay_ms: u64,
+        /// Never answer a READ.
+        #[arg(long)]
+        mute: bool,
+    },
+    /// Reads a file; says `ok` or the error.
+    Read {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+impl Part {
+    /// Does it.
+    pub fn play(self) -> Result<()> {
+        match self {
+            Self::Serve { blobs, inherited, restore, delay_ms, mute } => {
+                serve(&blobs, inherited, restore, Duration::from_millis(delay_ms), mute)
+            }
+            Self::Read { file } => {
+                match fs::read(&file) {
+                    Ok(data) => println!("ok {}", data.len()),
+                    Err(error) => println!("{error}"),
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn serve(dir: &Path, inherited: bool, restore: bool, delay: Duration, mute: bool) -> Result<()> {
+    let device = if inherited {
+        Device::from(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?)
+    } else {
+        let device = Device::open()?;
+        device.bind_ondemand(sys::CACHE.as_ref(), Some(crate::context::TAG))?;
+        device
+    };
+    if restore {
+        device.restore()?;
+    }
+    let mut session = Session::new(Arc::new(device), load_blobs(dir)?);
+    session.hold_reads = Some(Box::new(move |_, _| {
+        std::thread::sleep(delay);
+        mute
+    }));
+    println!("ready");
+    std::io::stdout().flush()?;
+    loop {
+        if session.device.wait_readable(None)? {
+            session.step()?;
+        }
+    }
+}
+
+/// Writes a table of blobs to a directory, for an actor to serve. Keys must be file names.
+pub fn store_blobs(dir: &Path, blobs: &Blobs) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    for (key, data) in blobs {
+        fs::write(dir.join(std::str::from_utf8(key)?), data.as_slice())?;
+    }
+    Ok(())
+}
+
+fn load_blobs(dir: &Path) -> Result<Blobs> {
+    let mut blobs = Blobs::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let key = entry.file_name().into_encoded_bytes();
+        blobs.insert(key, Arc::new(fs::read(entry.path())?));
+    }
+    Ok(blobs)
+}
+
+/// A running actor; killed when dropped.
+pub struct Actor {
+    child: Child,
+    output: Option<BufReader<ChildStdout>>,
+}
+
+impl Actor {
+    /// Starts one. `device` becomes its standard input.
+    pub fn start(arguments: &[&str], device: Option<&Device>) -> Result<Self> {
+        let input = match device {
+            Some(device) => Stdio::from(OwnedFd::from(device.try_clone()?)),
+            None => Stdio::null(),
+        };
+        let mut child = Command::new("/proc/self/exe")
+            .arg("actor")
+            .args(arguments)
+            .stdin(input)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting an actor")?;
+        let output = child.stdout.take().map(BufReader::new);
+        Ok(Self { child, output })
+    }
+
+    /// A daemon that shares `device`, and is ready.
+    pub fn daemon(device: &Device, blobs: &Path, flags: &[&str]) -> Result<Self> {
+        let blobs = blobs.to_str().context("a path that is no text")?;
+        let mut arguments = vec!["serve", blobs, "--inherited"];
+        arguments.extend(flags);
+        let mut actor = Self::start(&arguments, Some(device))?;
+        actor.wait_ready()?;
+        Ok(actor)
+    }
+
+    /// A daemon that opened the device itself, and is ready. Nobody else holds it.
+    pub fn lone_daemon(blobs: &Path, flags: &[&str]) -> Result<Self> {
+        let blobs = blobs.to_str().context("a path that is no text")?;
+        let mut arguments = vec!["serve", blobs];
+        arguments.extend(flags);
+        let mut actor = Self::start(&arguments, None)?;
+        actor.wait_ready()?;
+        Ok(actor)
+    }
+
+    /// A process that reads a file.
+    pub fn reader(file: &Path) -> Result<Self> {
+        Self::start(&["read", file.to_str().context("a path that is no text")?], None)
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let mut line = String::new();
+        let output = self.output.as_mut().context("no output to read")?;
+        output.read_line(&mut line)?;
+        ensure!(line == "ready\n", "the actor did not start: {line:?}");
+        Ok(())
+    }
+
+    /// Kills it with SIGKILL, and waits until it is gone with all its fds.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill().context("killing an actor")?;
+        let end = std::time::Instant::now() + SOON;
+        while self.child.try_wait()?.is_none() {
+            if std::time::Instant::now() > end {
+                bail!("an actor does not die of SIGKILL");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// What it said, when it has ended by itself.
+    pub fn said(mut self) -> Result<String> {
+        let mut output = self.output.take().context("no output to read")?;
+        let task = Task::start("an actor", move || {
+            let mut text = String::new();
+            output.read_to_string(&mut text).map(|_| text)
+        });
+        Ok(task.finish()??.trim().to_owned())
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        // Both fail only for a child that has already been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

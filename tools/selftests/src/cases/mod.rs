@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The tests, by what they are about.
+
+mod bind;
+mod commands;
+mod crash;
+mod device;
+mod events;
+mod hostile;
+mod module;
+mod mount;
+mod object_fd;
+mod on_disk;
+mod open;
+mod read;
+mod reopen;
+mod restore;
+mod tracepoint;
+
+use crate::registry::Test;
+
+/// Every test, in the order in which they run: what the later ones build on comes first.
+pub fn all() -> impl Iterator<Item = &'static Test> {
+    [
+        device::TESTS,
+        commands::TESTS,
+        bind::TESTS,
+        mount::TESTS,
+        open::TESTS,
+        read::TESTS,
+        object_fd::TESTS,
+        restore::TESTS,
+        reopen::TESTS,
+        crash::TESTS,
+        on_disk::TESTS,
+        tracepoint::TESTS,
+        module::TESTS,
+        hostile::TESTS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique() {
+        let mut seen = HashSet::new();
+        for test in super::all() {
+            assert!(seen.insert(test.name), "{} twice", test.name);
+        }
+    }
+}

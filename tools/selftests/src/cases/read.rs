@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0
+//! READ and its completion: the message, and every way to complete it wrongly.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use cachefiles_protocol::{Errno, Read};
+
+use crate::actor::Actor;
+use crate::context::{Context, expect_errno};
+use crate::image::{BLOCK, Builder, Image, pattern};
+use crate::registry::{Test, test};
+use crate::session::{Mount, Session};
+use crate::task::{Task, read_in_background};
+
+pub const TESTS: &[Test] = &[
+    test!(read_carries_a_page_aligned_range_of_an_open_object, "the layout of READ"),
+    test!(reads_are_answered_in_any_order, "answers need no order"),
+    test!(reads_are_handed_out_in_the_order_they_came, "no reader starves"),
+    test!(cread_of_an_unknown_id_is_refused_with_einval, "an id must name a READ"),
+    test!(cread_of_another_object_is_refused_with_einval, "an fd completes its own object's READs only"),
+    test!(cread_of_an_open_request_is_refused_with_einval, "a READ's completion does not complete an OPEN"),
+    test!(second_cread_is_refused_with_einval, "a READ is completed once"),
+    test!(cread_before_the_read_was_taken_does_no_harm, "a completion that nobody asked for wakes a reader at most"),
+    test!(completing_a_read_without_data_fails_it_with_eio, "a reader never gets data that was not fetched"),
+    test!(half_written_read_is_asked_again_for_the_rest, "a reader never gets half of its data"),
+    test!(data_written_ahead_needs_no_read, "a daemon may fetch ahead"),
+    test!(reader_killed_while_waiting_dies_and_its_read_is_gone, "no reader is stuck on a daemon"),
+    test!(reader_of_a_read_nobody_took_can_be_killed, "no reader is stuck on a daemon that does not read"),
+    test!(many_readers_of_one_object_are_all_served, "concurrent READs of one object"),
+    test!(closing_the_device_fails_delivered_reads, "no reader waits for a daemon that is gone"),
+];
+
+const FSID: &str = "reads";
+
+/// Two data blobs, each with a file of its own that is not read ahead into another.
+fn two_blobs() -> Image {
+    Builder::new()
+        .device("blob-a")
+        .device("blob-b")
+        .chunked("a", pattern(1, 2 * BLOCK), 2, &[Some(1)])
+        .chunked("b", pattern(2, 2 * BLOCK), 2, &[Some(2)])
+        .build()
+}
+
+/// A mounted image whose data READs are held.
+fn holding(ctx: &Context, image: &Image) -> Result<(Session, Mount)> {
+    let mut session = ctx.session(FSID, image)?;
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    session.hold_data(FSID, image);
+    Ok((session, mount))
+}
+
+type Reader = Task<std::io::Result<Vec<u8>>>;
+
+/// Starts to read `a` and `b`, and waits for a READ of each, in this order.
+fn read_both(session: &mut Session, mount: &Mount) -> Result<[(Reader, Read); 2]> {
+    let mut start = |name: &str, count: usize| -> Result<(Reader, Read)> {
+        let reader = read_in_background(&mount.file(name));
+        session.pump_until("a READ", |session| session.held.len() == count)?;
+        let read = *session.held.last().context("no READ")?;
+        Ok((reader, read))
+    };
+    Ok([start("a", 1)?, start("b", 2)?])
+}
+
+fn finish_both(mut session: Session, mount: Mount, image: &Image, readers: [Reader; 2]) -> Result<()> {
+    session.hold_reads = None;
+    session.answer_held_backwards()?;
+    for (reader, name) in readers.into_iter().zip(["a", "b"]) {
+        session.pump_until("a reader to finish", |_| reader.is_done())?;
+        ensure!(reader.finish()?? == image.files[name], "{name}: wrong content");
+    }
+    session.unmount(mount)?;
+    session.settle()
+}
+
+fn read_carries_a_page_aligned_range_of_an_open_object(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let mut session = ctx.session(FSID, &image)?;
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    let reader = read_in_background(&mount.file("a"));
+    // The metadata may be read first: take messages raw until one concerns the data.
+    let object = session.object_of(b"blob-a")?.0;
+    loop {
+        ensure!(session.device.wait_readable(Some(crate::task::SOON))?, "no READ");
+        let mut bytes = [0xee; 1024];
+        let length = rustix::io::read(&*session.device, &mut bytes)?;
+        ensure!(length == 32, "a READ of {length} bytes");
+        let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap_or_default());
+        let long = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap_or_default());
+        ensure!(word(4) == 2, "opcode {}", word(4));
+        ensure!(word(8) == 32, "length {}", word(8));
+        let read = Read { msg_id: word(0), object_id: word(12), off: long(16), len: long(24) };
+        session.answer_read(&read)?;
+        if word(12) == object {
+            ensure!(long(16) == 0 && long(24) == 2 * BLOCK as u64, "range {}+{}", long(16), long(24));
+            break;
+        }
+    }
+    session.pump_until("the reader to finish", |_| reader.is_done())?;
+    ensure!(reader.finish()?? == image.files["a"], "wrong content");
+    session.unmount(mount)
+}
+
+fn reads_are_answered_in_any_order(ctx: &Context) -> Result<()> {
+    let mut builder = Builder::new();
+    for number in 0..16 {
+        builder = builder.plain(&format!("file-{number:02}"), pattern(number, 2 * BLOCK));
+    }
+    let image = builder.build();
+    let (mut session, mount) = holding(ctx, &image)?;
+    let readers: Vec<_> = image
+        .files
+        .iter()
+        .map(|(name, data)| (read_in_background(&mount.file(name)), data))
+        .collect();
+    session.pump_until("all READs", |session| session.held.len() == image.files.len())?;
+    session.answer_held_backwards()?;
+    for (reader, data) in readers {
+        ensure!(reader.finish()?? == *data, "wrong content");
+    }
+    session.unmount(mount)
+}
+
+fn reads_are_handed_out_in_the_order_they_came(ctx: &Context) -> Result<()> {
+    let mut builder = Builder::new();
+    for number in 0..8 {
+        builder = builder.plain(&format!("file-{number}"), pattern(number, BLOCK));
+    }
+    let image = builder.build();
+    let (mut session, mount) = holding(ctx, &image)?;
+    // Looks up all names first, so that nothing but the data is missing.
+    for name in image.files.keys() {
+        let path = mount.file(name);
+        let task = Task::start("stat", move || std::fs::metadata(path).map(drop));
+        session.pump_until("a stat", |_| task.is_done())?;
+        task.finish()??;
+    }
+    let start = |name: &String| {
+        let reader = read_in_background(&mount.file(name));
+        // The next one starts when this one surely waits.
+        std::thread::sleep(Duration::from_millis(150));
+        reader
+    };
+    let readers: Vec<_> = image.files.keys().map(start).collect();
+    session.pump_until("all READs", |session| session.held.len() == readers.len())?;
+    let offsets: Vec<_> = session.held.iter().map(|read| read.off).collect();
+    ensure!(offsets.is_sorted(), "READs came in the order {offsets:?}");
+    session.answer_held_backwards()?;
+    for (reader, data) in readers.into_iter().zip(image.files.values()) {
+        ensure!(reader.finish()?? == *data, "wrong content");
+    }
+    session.unmount(mount)
+}
+
+fn cread_of_an_unknown_id_is_refused_with_einval(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let (mut session, mount) = holding(ctx, &image)?;
+    let [(a, read_a), (b, read_b)] = read_both(&mut session, &mount)?;
+    let fd = &session.object(read_a.object_id)?.fd;
+    for id in [read_b.msg_id + 1, 4711, u32::MAX] {
+        expect_errno(fd.complete_read(id), Errno::INVAL, &format!("cread of {id}"))?;
+    }
+    ensure!(!a.is_done() && !b.is_done(), "a READ ended");
+    finish_both(session, mount, &image, [a, b])
+}
+
+fn cread_of_another_object_is_refused_with_einval(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let (mut session, mount) = holding(ctx, &image)?;
+    let [(a, read_a), (b, read_b)] = read_both(&mut session, &mount)?;
+    let (fd_a, fd_b) = (&session.object(read_a.object_id)?.fd, &session.object(read_b.object_id)?.fd);
+    expect_errno(fd_a.complete_read(read_b.msg_id), Errno::INVAL, "cread of b through a")?;
+    expect_errno(fd_b.complete_read(read_a.msg_id), Errno::INVAL, "cread of a through b")?;
+    std::thread::sleep(Duration::from_millis(100));
+    ensure!(!a.is_done() && !b.is_done(), "a READ ended");
+    finish_both(session, mount, &image, [a, b])
+}
+
+fn cread_of_an_open_request_is_refused_with_einval(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let (mut session, mount) = holding(ctx, &image)?;
+    let other = Builder::new().plain("file", pattern(7, BLOCK)).build();
+    session.blobs.extend(crate::session::blobs_of("other", &other));
+    session.hold_opens = true;
+    let second = session.mount_in_background(&ctx.mount_point("other"), "fsid=other")?;
+    session.pump_until("the OPEN", |session| !session.held_opens.is_empty())?;
+    let open = session.held_opens.pop().context("no OPEN")?;
+    expect_errno(open.fd.complete_read(open.msg_id), Errno::INVAL, "cread of an OPEN")?;
+    let fd = &session.object_of(b"blob-a")?.1.fd;
+    expect_errno(fd.complete_read(open.msg_id), Errno::INVAL, "cread of another's OPEN")?;
+    ensure!(!second.is_done(), "the OPEN ended");
+    session.hold_opens = false;
+    session.hold_reads = None;
+    session.answer_open(open)?;
+    session.pump_until("mount to return", |_| second.is_done())?;
+    let second = second.finish()?.context("mount")?;
+    session.check_files(&second, &other)?;
+    session.unmount(second)?;
+    session.unmount(mount)
+}
+
+fn second_cread_is_refused_with_einval(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let (mut session, mount) = holding(ctx, &image)?;
+    let [(a, read_a), (b, _)] = read_both(&mut session, &mount)?;
+    session.held.remove(0);
+    session.answer_read(&read_a)?;
+    let again = session.object(read_a.object_id)?.fd.complete_read(read_a.msg_id);
+    expect_errno(again, Errno::INVAL, "a second cread")?;
+    finish_both(session, mount, &image, [a, b])
+}
+
+fn cread_before_the_read_was_taken_does_no_harm(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let mut session = ctx.session(FSID, &image)?;
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    let path = mount.file("a");
+    let stat = Task::start("stat", move || std::fs::metadata(path).map(drop));
+    session.pump_until("a stat", |_| stat.is_done())?;
+    stat.finish()??;
+    let (object, next) = {
+        let next = session.log.reads.last().context("no READ yet")?.msg_id + 1;
+        (session.object_of(b"blob-a")?.0, next)
+    };
+    let reader = read_in_background(&mount.file("a"));
+    ensure!(session.device.wait_readable(Some(crate::task::SOON))?, "no READ");
+    // Data first, so that completing is legitimate in every respect but the order.
+    session.fill(object, 0, 2 * BLOCK as u64)?;
+    match session.object(object)?.fd.complete_read(next) {
+        Ok(()) | Err(Errno::INVAL) => {}
+        Err(errno) => anyhow::bail!("cread of a READ that was not taken: {errno:?}"),
+    }
+    session.pump_until("the reader to finish", |_| reader.is_done())?;
+    ensure!(reader.finish()?? == image.files["a"], "wrong content");
+    session.unmount(mount)
+}
+
+fn completing_a_read_without_data_fails_it_with_eio(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let (mut session, mount) = holding(ctx, &image)?;
+    let reader = read_in_background(&mount.file("a"));
+    // The kernel may try again page by page: none of it is ever written.
+    while !reader.is_done() {
+        session.pump_until("a READ or the end", |session| !session.held.is_empty() || reader.is_done())?;
+        for read in std::mem::take(&mut session.held) {
+            session.object(read.object_id)?.fd.complete_read(read.msg_id)?;
+        }
+    }
+    crate::context::expect_io_errno(reader.finish()?, Errno::IO, "the reader")?;
+    session.hold_reads = None;
+    session.check_files(&mount, &image).context("once it is served properly")?;
+    session.unmount(mount)
+}
+
+fn half_written_read_is_asked_again_for_the_rest(ctx: &Context) -> Result<()> {
+    let image = Builder::new()
+        .device("blob")
+        .chunked("a", pattern(1, 8 * BLOCK), 8, &[Some(1)])
+        .build();
+    let (mut session, mount) = holding(ctx, &image)?;
+    let reader = read_in_background(&mount.file("a"));
+    session.pump_until("a READ", |session| !session.held.is_empty())?;
+    let read = session.held.remove(0);
+    ensure!(read.len >= 2 * BLOCK as u64, "a READ of {} bytes cannot be halved", read.len);
+    session.fill(read.object_id, read.off, BLOCK as u64)?;
+    session.object(read.object_id)?.fd.complete_read(read.msg_id)?;
+    session.hold_reads = None;
+    session.pump_until("the reader to finish", |_| reader.is_done())?;
+    ensure!(reader.finish()?? == image.files["a"], "wrong content");
+    session.unmount(mount)
+}
+
+fn data_written_ahead_needs_no_read(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let mut session = ctx.session(FSID, &image)?;
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    for key in [b"blob-a", b"blob-b"] {
+        let object = session.object_of(key)?.0;
+        session.fill(object, 0, 2 * BLOCK as u64)?;
+        session.log = Default::default();
+        session.check_files(&mount, &image)?;
+        let asked = session.log.reads.iter().any(|read| read.object_id == object);
+        ensure!(!asked, "data that was written ahead is asked for");
+    }
+    session.unmount(mount)
+}
+
+fn reader_killed_while_waiting_dies_and_its_read_is_gone(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let (mut session, mount) = holding(ctx, &image)?;
+    let mut reader = Actor::reader(&mount.file("a"))?;
+    session.pump_until("a READ", |session| !session.held.is_empty())?;
+    ensure!(!reader.ended()?, "the reader did not wait");
+    reader.kill()?;
+    let read = session.held.remove(0);
+    let late = session.object(read.object_id)?.fd.complete_read(read.msg_id);
+    expect_errno(late, Errno::INVAL, "cread after the reader died")?;
+    session.hold_reads = None;
+    session.check_files(&mount, &image)?;
+    session.unmount(mount)?;
+    session.settle()
+}
+
+fn reader_of_a_read_nobody_took_can_be_killed(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let (mut session, mount) = holding(ctx, &image)?;
+    let reader = Actor::reader(&mount.file("a"))?;
+    // Takes what is metadata; the READ of the data stays in the kernel.
+    session.pump_until("a READ", |session| !session.held.is_empty())?;
+    session.held.clear();
+    let second = Actor::reader(&mount.file("b"))?;
+    std::thread::sleep(Duration::from_millis(300));
+    second.kill()?;
+    reader.kill()?;
+    session.hold_reads = None;
+    session.check_files(&mount, &image)?;
+    session.unmount(mount)?;
+    session.settle()
+}
+
+fn many_readers_of_one_object_are_all_served(ctx: &Context) -> Result<()> {
+    let mut builder = Builder::new().device("many");
+    for number in 0..48 {
+        builder = builder.chunked(&format!("{number:02}"), pattern(number, 3 * BLOCK + 9), 4, &[Some(1)]);
+    }
+    let image = builder.build();
+    let mut session = ctx.session(FSID, &image)?;
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    let readers: Vec<_> = image
+        .files
+        .iter()
+        .map(|(name, data)| (read_in_background(&mount.file(name)), data))
+        .collect();
+    session.pump_until("all readers", |_| readers.iter().all(|(task, _)| task.is_done()))?;
+    for (reader, data) in readers {
+        ensure!(reader.finish()?? == *data, "wrong content");
+    }
+    ensure!(session.log.late == 0, "{} answers came late", session.log.late);
+    session.unmount(mount)
+}
+
+fn closing_the_device_fails_delivered_reads(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let (mut session, mount) = holding(ctx, &image)?;
+    let [(a, _), (b, _)] = read_both(&mut session, &mount)?;
+    drop(session);
+    // EIO where the READ was failed, ENOBUFS where the next finds the cache gone.
+    for reader in [a, b] {
+        ensure!(reader.finish()?.is_err(), "a read that nobody answered succeeded");
+    }
+    mount.unmount().finish()?
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Tracepoints: names, fields and text are what tools parse.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::mount::{MountFlags, mount};
+
+use super::events::EVENTS;
+use crate::context::Context;
+use crate::image::{BLOCK, Builder, pattern};
+use crate::registry::{Skip, Test, test};
+
+pub const TESTS: &[Test] = &[
+    test!(tracepoints_have_the_known_names_fields_and_text, "tracing scripts go on working"),
+    test!(tracepoints_of_a_mount_fire, "the path of an on-demand read can be traced"),
+    test!(tracepoints_carry_the_ids_and_ranges_of_the_messages, "a trace can be matched with a daemon's log")
+        .c_fails("messages are traced before their ids are set"),
+];
+
+/// The tracing directory, mounted here if nobody has done so.
+fn tracing() -> Result<PathBuf> {
+    let dir = Path::new("/sys/kernel/tracing");
+    if !dir.exists() {
+        return Err(Skip("the kernel has no tracing".into()).into());
+    }
+    if !dir.join("events").exists() {
+        mount("none", dir, c"tracefs", MountFlags::empty(), None).context("mounting tracefs")?;
+    }
+    Ok(dir.to_owned())
+}
+
+fn tracepoints_have_the_known_names_fields_and_text(_: &Context) -> Result<()> {
+    let dir = tracing()?.join("events/cachefiles");
+    let mut faults = Vec::new();
+    for event in EVENTS {
+        let path = dir.join(format!("cachefiles_{}", event.name)).join("format");
+        let Ok(format) = fs::read_to_string(&path) else {
+            faults.push(format!("{} is missing", event.name));
+            continue;
+        };
+        let fields: Vec<&str> = format
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("field:")?.split(';').next())
+            .filter(|field| !field.contains(" common_"))
+            .collect();
+        if fields != event.fields {
+            faults.push(format!("{} has the fields {fields:?}", event.name));
+        }
+        let text = format.split_once("print fmt: \"").and_then(|(_, text)| text.split_once('"'));
+        if text.map(|(text, _)| text) != Some(event.text) {
+            faults.push(format!("{} prints {text:?}", event.name));
+        }
+    }
+    let entries = fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))?;
+    let count = entries
+        .filter_map(|entry| Some(entry.ok()?.file_type().ok()?.is_dir()))
+        .filter(|is_dir| *is_dir)
+        .count();
+    if count != EVENTS.len() {
+        faults.push(format!("{count} tracepoints instead of {}", EVENTS.len()));
+    }
+    ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    Ok(())
+}
+
+/// Mounts, reads, and unmounts twice, with the tracepoints on. Returns the session and the trace.
+fn traced(ctx: &Context) -> Result<(crate::session::Session, String)> {
+    let dir = tracing()?;
+    let image = Builder::new()
+        .device("blob")
+        .chunked("file", pattern(1, 8 * BLOCK), 8, &[Some(1)])
+        .build();
+    let enable = dir.join("events/cachefiles/enable");
+    fs::write(dir.join("trace"), "")?;
+    fs::write(&enable, "1").context("switching the tracepoints on")?;
+    let mut session = ctx.session("traced", &image)?;
+    for _ in 0..2 {
+        let mount = session.mount(&ctx.mount_point("traced"), "fsid=traced")?;
+        session.check_files(&mount, &image)?;
+        session.unmount(mount)?;
+        session.settle()?;
+    }
+    fs::write(&enable, "0")?;
+    let trace = fs::read_to_string(dir.join("trace"))?;
+    fs::write(dir.join("trace"), "")?;
+    Ok((session, trace))
+}
+
+fn tracepoints_of_a_mount_fire(ctx: &Context) -> Result<()> {
+    let (_, trace) = traced(ctx)?;
+    let fired: BTreeSet<&str> = trace
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_whitespace().find_map(|word| word.strip_prefix("cachefiles_")))
+        .filter_map(|word| word.strip_suffix(':'))
+        .collect();
+    let expected = [
+        "ref", "lookup", "mkdir", "tmpfile", "link", "coherency", "vol_coherency", "prep_read",
+        "read", "write", "trunc", "mark_active", "mark_inactive", "ondemand_open",
+        "ondemand_copen", "ondemand_close", "ondemand_read", "ondemand_cread",
+        "ondemand_fd_write", "ondemand_fd_release",
+    ];
+    let missing: Vec<&str> =
+        expected.into_iter().filter(|name| !fired.contains(name)).collect();
+    ensure!(missing.is_empty(), "these did not fire: {missing:?}");
+    let errors = ["mark_failed", "vfs_error", "io_error"];
+    let wrong: Vec<&str> = errors.into_iter().filter(|name| fired.contains(name)).collect();
+    ensure!(wrong.is_empty(), "these fired: {wrong:?}\n{trace}");
+    Ok(())
+}
+
+fn tracepoints_carry_the_ids_and_ranges_of_the_messages(ctx: &Context) -> Result<()> {
+    let (session, trace) = traced(ctx)?;
+    let has = |event: &str, what: &str| {
+        trace.lines().any(|line| {
+            line.split_once(&format!(" cachefiles_{event}: "))
+                .is_some_and(|(_, text)| format!("{text} ").contains(&format!("{what} ")))
+        })
+    };
+    for (message, object, _) in &session.log.opens {
+        ensure!(has("ondemand_open", &format!("oid={object:x}")), "no open of {object}");
+        ensure!(has("ondemand_copen", &format!("mid={message:x}")), "no copen of {message}");
+    }
+    for read in &session.log.reads {
+        let range = format!("s={:x} l={:x}", read.off, read.len);
+        let what = format!("oid={:x} {range}", read.object_id);
+        ensure!(has("ondemand_read", &what), "no read with {what}");
+        ensure!(has("ondemand_fd_write", &range), "no write with {range}");
+        ensure!(has("ondemand_cread", &format!("mid={:x}", read.msg_id)), "no cread");
+    }
+    for object in &session.log.closes {
+        ensure!(has("ondemand_fd_release", &format!("oid={object:x}")), "no release of {object}");
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Behaviour tests of `cachefiles.ko`, run as root inside a test machine: over the real device,
+//! with EROFS above and ext4 below. The report is TAP on standard output.
+
+mod actor;
+mod cases;
+mod context;
+mod image;
+mod kmsg;
+mod raw;
+mod registry;
+mod runner;
+mod session;
+mod settings;
+mod sys;
+mod tap;
+mod task;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+use crate::registry::Test;
+use crate::settings::Settings;
+
+/// Behaviour tests of cachefiles.ko. Needs root, an ext4 disk to spoil, and netfs and erofs loaded.
+#[derive(Parser)]
+#[command(version, subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    role: Option<Role>,
+    #[command(flatten)]
+    settings: Option<Settings>,
+    /// List the tests and what they guard, and run none.
+    #[arg(long)]
+    list: bool,
+    /// Run only the tests whose name contains one of these.
+    filter: Vec<String>,
+}
+
+/// What this program does when it starts itself.
+#[derive(Subcommand)]
+enum Role {
+    /// One test in a process of its own.
+    #[command(hide = true)]
+    Child {
+        test: String,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// A process that a test needs beside itself.
+    #[command(hide = true)]
+    Actor {
+        #[command(subcommand)]
+        part: actor::Part,
+    },
+}
+
+fn main() -> Result<ExitCode> {
+    let cli = Cli::parse();
+    let tests: Vec<&Test> = cases::all()
+        .filter(|test| {
+            cli.filter.is_empty() || cli.filter.iter().any(|part| test.name.contains(part))
+        })
+        .collect();
+    match cli.role {
+        Some(Role::Child { test, settings }) => {
+            let test = cases::all()
+                .find(|known| known.name == test)
+                .context("no test of this name")?;
+            let code = runner::run_as_child(&settings, test);
+            Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+        }
+        Some(Role::Actor { part }) => part.play().map(|()| ExitCode::SUCCESS),
+        None if cli.list => {
+            for test in tests {
+                println!("{}\n    {}", test.name, test.guards);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        None => {
+            let settings = cli
+                .settings
+                .context("--module, --module-path and --cache-dev are needed")?;
+            let good = runner::run_all(&settings, &tests)?;
+            Ok(ExitCode::from(u8::from(!good)))
+        }
+    }
+}

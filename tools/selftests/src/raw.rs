@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+//! System calls with arguments that no safe interface would pass on.
+
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use cachefiles_protocol::Errno;
+
+/// `read` into memory at an address that must not be mapped.
+pub fn read_to_address(fd: impl AsFd, address: usize, length: usize) -> Result<usize, Errno> {
+    assert!(address < 4096, "only the zero page is sure not to be mapped");
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: no memory lies at this address, so the kernel can only answer EFAULT: nothing of
+    // this process is written to.
+    let result = unsafe { libc::read(fd, std::ptr::without_provenance_mut(address), length) };
+    answer(result as i64)
+}
+
+/// `write` from memory at an address that must not be mapped.
+pub fn write_from_address(fd: impl AsFd, address: usize, length: usize) -> Result<usize, Errno> {
+    assert!(address < 4096, "only the zero page is sure not to be mapped");
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: the kernel only reads, and finds nothing at this address.
+    let result = unsafe { libc::write(fd, std::ptr::without_provenance(address), length) };
+    answer(result as i64)
+}
+
+/// `ioctl` with any operation. The argument is an address in the zero page, or a plain number: what
+/// takes it for a pointer gets EFAULT.
+pub fn any_ioctl(fd: impl AsFd, operation: u32, argument: u16) -> Result<usize, Errno> {
+    let fd = fd.as_fd().as_raw_fd();
+    let argument = libc::c_ulong::from(argument & 0xfff);
+    // SAFETY: as a pointer the argument lies in the zero page, where no memory is to be changed.
+    let result = unsafe { libc::ioctl(fd, libc::Ioctl::from(operation), argument) };
+    answer(i64::from(result))
+}
+
+/// `mmap` of a page of a file, unmapped again at once if it succeeds.
+pub fn map(fd: impl AsFd) -> Result<usize, Errno> {
+    let (length, protection) = (4096, libc::PROT_READ | libc::PROT_WRITE);
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: the kernel chooses the address, so no memory of this process is replaced; nothing
+    // refers to the mapping when it is undone.
+    let address = unsafe {
+        let address =
+            libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, fd, 0);
+        if address != libc::MAP_FAILED {
+            libc::munmap(address, length);
+        }
+        address
+    };
+    answer(if address == libc::MAP_FAILED { -1 } else { 0 })
+}
+
+/// Takes over the fd that a message carried, where the message was not decoded.
+pub fn adopt(fd: i32) -> OwnedFd {
+    // SAFETY: the kernel installed the fd for this message, and nothing else knows of it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn answer(result: i64) -> Result<usize, Errno> {
+    usize::try_from(result).map_err(|_| {
+        Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+    })
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What a test is: a function with the behaviour as its name, and what each module makes of it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::context::Context;
+
+/// Which `cachefiles.ko` is under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Module {
+    /// The one written in Rust.
+    Rust,
+    /// The one of the kernel, written in C.
+    C,
+}
+
+/// What is expected of a module.
+#[derive(Debug, Clone, Copy)]
+pub enum Expect {
+    /// That the test passes.
+    Pass,
+    /// That it fails, for this known reason. It is run nevertheless, so that it shows.
+    Fail(&'static str),
+    /// The test would hang or crash the machine, for this known reason: it is not run.
+    Skip(&'static str),
+}
+
+/// A test and its place in the world.
+#[derive(Debug, Clone, Copy)]
+pub struct Test {
+    /// The behaviour, in words.
+    pub name: &'static str,
+    /// What would break if the behaviour were lost.
+    pub guards: &'static str,
+    /// What is expected of the C module.
+    pub on_c: Expect,
+    /// What is expected of the Rust module.
+    pub on_rust: Expect,
+    /// After this time the test counts as hanging.
+    pub limit: Duration,
+    /// The test itself.
+    pub run: fn(&Context) -> Result<()>,
+}
+
+impl Test {
+    /// A test that both modules pass within the common limit.
+    pub const fn new(
+        name: &'static str,
+        guards: &'static str,
+        run: fn(&Context) -> Result<()>,
+    ) -> Self {
+        Self {
+            name,
+            guards,
+            on_c: Expect::Pass,
+            on_rust: Expect::Pass,
+            limit: Duration::from_secs(30),
+            run,
+        }
+    }
+
+    /// The C module is known to fail it.
+    pub const fn c_fails(mut self, reason: &'static str) -> Self {
+        self.on_c = Expect::Fail(reason);
+        self
+    }
+
+    /// The C module would hang or crash over it.
+    pub const fn c_skips(mut self, reason: &'static str) -> Self {
+        self.on_c = Expect::Skip(reason);
+        self
+    }
+
+    /// A limit other than the common one, in seconds.
+    pub const fn limit(mut self, seconds: u64) -> Self {
+        self.limit = Duration::from_secs(seconds);
+        self
+    }
+
+    /// What is expected of `module`.
+    pub fn expected_of(&self, module: Module) -> Expect {
+        match module {
+            Module::Rust => self.on_rust,
+            Module::C => self.on_c,
+        }
+    }
+}
+
+/// A test named after its function.
+macro_rules! test {
+    ($run:ident, $guards:literal) => {
+        $crate::registry::Test::new(stringify!($run), $guards, $run)
+    };
+}
+pub(crate) use test;
+
+/// The error that skips a test from within it.
+#[derive(Debug)]
+pub struct Skip(pub String);
+
+impl std::fmt::Display for Skip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "skipped: {}", self.0)
+    }
+}
+
+impl std::error::Error for Skip {}

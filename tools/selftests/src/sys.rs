@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Kernel modules and mounts, as the tests and the runner need them.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+/// The name of the module under test, whichever it is.
+pub const MODULE: &str = "cachefiles";
+
+/// Where the cache disk is mounted.
+pub const CACHE: &str = "/cache";
+
+/// Calls `ready` until it says yes; an error after `limit`.
+pub fn wait_for(what: &str, limit: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
+    let end = Instant::now() + limit;
+    while !ready() {
+        ensure!(
+            Instant::now() < end,
+            "gave up after {limit:?} waiting for: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Loads the module from a file, and waits for its device.
+pub fn load_module(path: &Path) -> Result<()> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .with_context(|| format!("opening {}", path.display()))?;
+    rustix::system::finit_module(&file, c"", 0)
+        .with_context(|| format!("inserting {}", path.display()))?;
+    wait_for("the device node", Duration::from_secs(5), || {
+        Path::new("/dev/cachefiles").exists()
+    })
+}
+
+/// Whether the module is loaded.
+pub fn module_loaded() -> bool {
+    Path::new("/sys/module").join(MODULE).exists()
+}
+
+/// How many references the module has.
+pub fn module_references() -> Result<i64> {
+    let text = fs::read_to_string("/sys/module/cachefiles/refcnt").context("reading refcnt")?;
+    text.trim().parse().context("refcnt is not a number")
+}
+
+/// Removes the module, without waiting: an error if anything still uses it.
+pub fn remove_module() -> Result<(), Errno> {
+    let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    rustix::system::delete_module(c"cachefiles", nonblock)
+}
+
+/// Mounts the cache disk.
+pub fn mount_cache(device: &Path) -> Result<()> {
+    fs::create_dir_all(CACHE)?;
+    mount(device, CACHE, c"ext4", MountFlags::empty(), None)
+        .with_context(|| format!("mounting {}", device.display()))
+}
+
+/// Empties the cache disk. `lost+found` belongs to the filesystem.
+pub fn empty_cache() -> Result<()> {
+    for entry in fs::read_dir(CACHE)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name == "lost+found") {
+            continue;
+        }
+        let removed = if path.is_dir() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        removed.with_context(|| format!("removing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Mounts an EROFS served on demand. The options are bytes: keys need not be text.
+pub fn mount_erofs(target: &Path, options: &[u8]) -> Result<(), Errno> {
+    let options = CString::new(options).map_err(|_| Errno::INVAL)?;
+    mount(
+        "none",
+        target,
+        c"erofs",
+        MountFlags::RDONLY,
+        Some(options.as_c_str()),
+    )
+}
+
+/// Mount points at or below `under`, of type `fstype` if one is given, the innermost first.
+pub fn mounts(under: &Path, fstype: Option<&str>) -> Result<Vec<PathBuf>> {
+    let table = fs::read("/proc/self/mounts").context("reading the mount table")?;
+    let mut found = Vec::new();
+    for line in table.split(|&byte| byte == b'\n') {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let (Some(_), Some(target), Some(kind)) = (fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        let target = Path::new(std::ffi::OsStr::from_bytes(target));
+        if target.starts_with(under) && fstype.is_none_or(|wanted| wanted.as_bytes() == kind) {
+            found.push(target.to_owned());
+        }
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// Takes a mount out of the tree at once, and down when its last user is gone.
+pub fn detach(target: &Path) -> Result<(), Errno> {
+    unmount(target, UnmountFlags::DETACH)
+}
+
+/// Unmounts, waiting for users that are on their way out.
+pub fn unmount_patiently(target: &Path, limit: Duration) -> Result<()> {
+    let end = Instant::now() + limit;
+    loop {
+        match unmount(target, UnmountFlags::empty()) {
+            Ok(()) => return Ok(()),
+            Err(Errno::BUSY) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(errno) => bail!("unmounting {}: {errno}", target.display()),
+        }
+    }
+}
+
+/// Lines of a table in `/proc/fs/fscache` below its two heading lines: what is still there.
+pub fn fscache_table(name: &str) -> Result<Vec<String>> {
+    let path = Path::new("/proc/fs/fscache").join(name);
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(text.lines().skip(2).map(str::to_owned).collect())
+}

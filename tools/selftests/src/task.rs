@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Something that may block in the kernel, on a thread of its own.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+/// How long a call that should end may take. Tests run under emulation, on busy hosts.
+pub const SOON: Duration = Duration::from_secs(12);
+
+/// A call under way. Dropping it abandons the thread, which ends with the process.
+pub struct Task<T> {
+    what: String,
+    receiver: Receiver<T>,
+    result: RefCell<Option<T>>,
+}
+
+impl<T: Send + 'static> Task<T> {
+    /// Starts `call`; `what` names it in errors.
+    pub fn start(what: impl Into<String>, call: impl FnOnce() -> T + Send + 'static) -> Self {
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || {
+            // Nobody may be waiting any more.
+            let _ = sender.send(call());
+        });
+        Self {
+            what: what.into(),
+            receiver,
+            result: RefCell::new(None),
+        }
+    }
+
+    /// Whether the call has returned.
+    pub fn is_done(&self) -> bool {
+        let mut result = self.result.borrow_mut();
+        if result.is_none() {
+            *result = self.receiver.try_recv().ok();
+        }
+        result.is_some()
+    }
+
+    /// What the call returned, waiting for it for a while.
+    pub fn finish(self) -> Result<T> {
+        self.finish_within(SOON)
+    }
+
+    /// The same with a limit of its own.
+    pub fn finish_within(self, limit: Duration) -> Result<T> {
+        if let Some(value) = self.result.into_inner() {
+            return Ok(value);
+        }
+        match self.receiver.recv_timeout(limit) {
+            Ok(value) => Ok(value),
+            Err(RecvTimeoutError::Timeout) => bail!("{} still waits after {limit:?}", self.what),
+            Err(RecvTimeoutError::Disconnected) => bail!("{} panicked", self.what),
+        }
+    }
+}
+
+/// Reads a whole file in the background.
+pub fn read_in_background(path: &Path) -> Task<io::Result<Vec<u8>>> {
+    let path: PathBuf = path.to_owned();
+    Task::start(format!("reading {}", path.display()), move || {
+        fs::read(path)
+    })
+}
