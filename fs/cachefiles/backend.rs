@@ -46,7 +46,9 @@ impl Backend for Cachefiles {
         slot: LookupSlot<'_, Self>,
     ) -> bool {
         let Some(volume) = volume else { return false };
-        let Ok(object) = Object::new(&volume.into(), cookie) else { return false };
+        let Ok(object) = Object::new(&volume.into(), cookie) else {
+            return false;
+        };
         slot.attach(object.clone());
 
         let _secure = cache.secure();

@@ -77,7 +77,10 @@ fn kernel_cred(security_id: Option<u32>) -> Result<ARef<Cred>> {
     let mut cred = NewCred::of_kernel()?;
     if let Some(id) = security_id {
         cred.set_security_override(id).inspect_err(|error| {
-            kext::log::error!("The security context may not be used: error {}", error.to_errno());
+            kext::log::error!(
+                "The security context may not be used: error {}",
+                error.to_errno()
+            );
         })?;
     }
     Ok(cred.publish())
@@ -120,7 +123,11 @@ fn check_permissions(path: &Path) -> Result {
     for (result, what) in [(directories, "directories"), (files, "files")] {
         match result {
             Err(error) if error != EOPNOTSUPP => {
-                kext::log::error!("Making {} in the cache is denied: error {}", what, error.to_errno());
+                kext::log::error!(
+                    "Making {} in the cache is denied: error {}",
+                    what,
+                    error.to_errno()
+                );
                 return Err(error);
             }
             _ => {}

@@ -101,19 +101,22 @@ impl Cache {
 
     /// Whether there is room. Errors: ENOBUFS, and those of `statfs()`.
     pub(crate) fn has_space(&self, files: u64, blocks: u64, purpose: Purpose) -> Result {
-        self.backing.space.reserve(files, blocks, purpose).inspect_err(|&error| {
-            if error != kext::errno::ENOBUFS {
-                cachefiles_trace::vfs_error(
-                    None,
-                    self.backing.mount.root_inode(),
-                    error,
-                    cachefiles_trace::ErrorSite::Statfs,
-                );
-            }
-            if error == EIO {
-                self.io_error(format_args!("statfs failed"));
-            }
-        })
+        self.backing
+            .space
+            .reserve(files, blocks, purpose)
+            .inspect_err(|&error| {
+                if error != kext::errno::ENOBUFS {
+                    cachefiles_trace::vfs_error(
+                        None,
+                        self.backing.mount.root_inode(),
+                        error,
+                        cachefiles_trace::ErrorSite::Statfs,
+                    );
+                }
+                if error == EIO {
+                    self.io_error(format_args!("statfs failed"));
+                }
+            })
     }
 
     /// Lists an object for withdrawal. Error: ENOMEM.
@@ -170,8 +173,10 @@ impl Cache {
 
     fn find_accessed_volume(&self) -> Option<fscache::VolumeRef> {
         let volumes = self.volumes.lock();
-        let mut accessed =
-            volumes.values().map(|volume| volume.netfs()).filter(|volume| volume.n_accesses() != 0);
+        let mut accessed = volumes
+            .values()
+            .map(|volume| volume.netfs())
+            .filter(|volume| volume.n_accesses() != 0);
         let found = accessed.find_map(|volume| volume.try_get());
         drop(accessed);
         found
@@ -182,7 +187,9 @@ impl Cache {
         loop {
             let (object, node) = {
                 let mut objects = self.objects.lock();
-                let Some(object) = objects.values().next().cloned() else { return };
+                let Some(object) = objects.values().next().cloned() else {
+                    return;
+                };
                 object.see(cachefiles_trace::RefWhy::SeeWithdrawal);
                 // Under the lock: while the object is on the list its cookie is not put away.
                 object.cookie().withdraw();
@@ -197,7 +204,9 @@ impl Cache {
     /// Lets go of every volume that netfs did not relinquish yet.
     fn withdraw_volumes(&self) {
         loop {
-            let Some((pinned, volume)) = self.take_volume() else { return };
+            let Some((pinned, volume)) = self.take_volume() else {
+                return;
+            };
             if let Some(volume) = volume {
                 volume.set_coherency(self);
                 volume.netfs().detach::<Cachefiles>();
@@ -210,7 +219,11 @@ impl Cache {
     fn take_volume(&self) -> Option<(Option<fscache::VolumeRef>, Option<Arc<Volume>>)> {
         let mut volumes = self.volumes.lock();
         let id = volumes.keys().next().copied()?;
-        let Some(pinned) = volumes.values().next().and_then(|volume| volume.netfs().try_get()) else {
+        let Some(pinned) = volumes
+            .values()
+            .next()
+            .and_then(|volume| volume.netfs().try_get())
+        else {
             // netfs is freeing it, and about to take it off the list.
             drop(volumes);
             kext::task::cond_resched();
@@ -241,7 +254,10 @@ pub(crate) struct Pin {
 
 impl Pin {
     pub(crate) fn new(cache: Arc<Cache>, claim: Arc<Claim>) -> Self {
-        Self { cache, _claim: claim }
+        Self {
+            cache,
+            _claim: claim,
+        }
     }
 
     pub(crate) fn cache(&self) -> &Arc<Cache> {

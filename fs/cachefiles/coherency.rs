@@ -21,7 +21,11 @@ const XATTR: &CStr = kernel::c_str!("user.CacheFiles.cache");
 pub(crate) fn set_object(object: &Object) -> Result {
     let file = object.file().ok_or(ESTALE)?;
     let cookie = object.cookie();
-    let content = if cookie.test_flag(CookieFlag::LocalWrite) { Content::Dirty } else { Content::NoData };
+    let content = if cookie.test_flag(CookieFlag::LocalWrite) {
+        Content::Dirty
+    } else {
+        Content::NoData
+    };
     let attribute = Attribute::file(cookie.object_size(), content, &cookie.aux());
 
     let result = injected_write_error().and_then(|()| {
@@ -31,14 +35,22 @@ pub(crate) fn set_object(object: &Object) -> Result {
     let why = match result {
         Ok(()) => Coherency::SetOk,
         Err(error) => {
-            trace::vfs_error(Some(object.debug_id()), file.inode(), error, ErrorSite::Setxattr);
+            trace::vfs_error(
+                Some(object.debug_id()),
+                file.inode(),
+                error,
+                ErrorSite::Setxattr,
+            );
             Coherency::SetFail
         }
     };
     trace::coherency(object.debug_id(), file.inode().ino(), content as u8, why);
     result.inspect_err(|&error| {
         if error != ENOMEM {
-            object.io_error(format_args!("Failed to set xattr with error {}", error.to_errno()));
+            object.io_error(format_args!(
+                "Failed to set xattr with error {}",
+                error.to_errno()
+            ));
         }
     })
 }
@@ -54,22 +66,32 @@ pub(crate) fn check_object(object: &Object, file: &File) -> Result {
         .and_then(|()| file.dentry().get_xattr(XATTR, attribute.as_bytes_mut()));
     let (why, result) = match read {
         Err(error) => {
-            trace::vfs_error(Some(object.debug_id()), file.inode(), error, ErrorSite::Getxattr);
+            trace::vfs_error(
+                Some(object.debug_id()),
+                file.inode(),
+                error,
+                ErrorSite::Getxattr,
+            );
             if error == EIO {
-                object.io_error(format_args!("Failed to read xattr with error {}", error.to_errno()));
+                object.io_error(format_args!(
+                    "Failed to read xattr with error {}",
+                    error.to_errno()
+                ));
             }
             (Coherency::CheckXattr, Err(error))
         }
         Ok(len) if len != expected => (Coherency::CheckXattr, Err(ESTALE)),
-        Ok(_) => match layout::check_file(attribute.as_bytes(), cookie.object_size(), &cookie.aux()) {
-            Ok(()) => (Coherency::CheckOk, Ok(())),
-            Err(mismatch) => {
-                if mismatch == Mismatch::Dirty {
-                    kext::log::warn!("Dirty object in cache");
+        Ok(_) => {
+            match layout::check_file(attribute.as_bytes(), cookie.object_size(), &cookie.aux()) {
+                Ok(()) => (Coherency::CheckOk, Ok(())),
+                Err(mismatch) => {
+                    if mismatch == Mismatch::Dirty {
+                        kext::log::warn!("Dirty object in cache");
+                    }
+                    (file_why(mismatch), Err(ESTALE))
                 }
-                (file_why(mismatch), Err(ESTALE))
             }
-        },
+        }
     };
     let content = layout::content_byte(attribute.as_bytes());
     trace::coherency(object.debug_id(), file.inode().ino(), content, why);
@@ -93,10 +115,18 @@ pub(crate) fn remove_object(object: &Object, file: &File) {
         file.dentry().remove_xattr(XATTR)
     });
     if let Err(error) = result {
-        trace::vfs_error(Some(object.debug_id()), file.inode(), error, ErrorSite::Remxattr);
+        trace::vfs_error(
+            Some(object.debug_id()),
+            file.inode(),
+            error,
+            ErrorSite::Remxattr,
+        );
         if error != ENOENT && error != ENODATA && error != ENOMEM {
             let ino = file.inode().ino();
-            object.io_error(format_args!("Can't remove xattr from {ino} (error {})", error.to_errno()));
+            object.io_error(format_args!(
+                "Can't remove xattr from {ino} (error {})",
+                error.to_errno()
+            ));
         }
     }
 }
@@ -119,7 +149,10 @@ pub(crate) fn set_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry) 
     trace::vol_coherency(volume.debug_id(), inode.ino(), why);
     result.inspect_err(|&error| {
         if error != ENOMEM {
-            cache.io_error(format_args!("Failed to set xattr with error {}", error.to_errno()));
+            cache.io_error(format_args!(
+                "Failed to set xattr with error {}",
+                error.to_errno()
+            ));
         }
     })
 }
@@ -131,13 +164,15 @@ pub(crate) fn check_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry
     let inode = dir.inode().ok_or(ENOENT)?;
     let mut attribute = Attribute::empty_volume(&volume.coherency());
     let expected = attribute.as_bytes().len();
-    let read =
-        injected_read_error().and_then(|()| dir.get_xattr(XATTR, attribute.as_bytes_mut()));
+    let read = injected_read_error().and_then(|()| dir.get_xattr(XATTR, attribute.as_bytes_mut()));
     let (why, result) = match read {
         Err(error) => {
             trace::vfs_error(None, inode, error, ErrorSite::Getxattr);
             if error == EIO {
-                cache.io_error(format_args!("Failed to read xattr with error {}", error.to_errno()));
+                cache.io_error(format_args!(
+                    "Failed to read xattr with error {}",
+                    error.to_errno()
+                ));
             }
             (Coherency::VolCheckXattr, Err(error))
         }

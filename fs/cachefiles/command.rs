@@ -43,9 +43,12 @@ pub(crate) fn parse(written: &[u8]) -> Result<Command<'_>, NotACommand> {
         Some(end) => written.get(..end).unwrap_or(written),
         None => written,
     };
-    let name_end = line.iter().position(|&byte| is_space(byte)).unwrap_or(line.len());
-    let (name, rest) = line.split_at_checked(name_end).unwrap_or((line, &[]));
-    let args = skip_spaces(rest);
+    let name_end = line
+        .iter()
+        .position(|&byte| is_space(byte))
+        .unwrap_or(line.len());
+    let name = line.get(..name_end).unwrap_or(line);
+    let args = skip_spaces(line.get(name_end..).unwrap_or(&[]));
 
     Ok(match name {
         b"bind" => Command::Bind(args),
@@ -77,11 +80,13 @@ pub(crate) struct Copen {
 
 /// Reads `ID,SIZE`. An error is one that leaves the OPEN as it is.
 pub(crate) fn parse_copen(args: &[u8]) -> Result<Copen, BadNumber> {
-    let comma = args.iter().position(|&byte| byte == b',').ok_or(BadNumber::Malformed)?;
-    let (id, size) = args.split_at_checked(comma).ok_or(BadNumber::Malformed)?;
+    let comma = args
+        .iter()
+        .position(|&byte| byte == b',')
+        .ok_or(BadNumber::Malformed)?;
     Ok(Copen {
-        id: parse_unsigned(id)?,
-        size: parse_signed(size.get(1..).unwrap_or(&[])),
+        id: parse_unsigned(args.get(..comma).unwrap_or(&[]))?,
+        size: parse_signed(args.get(comma + 1..).unwrap_or(&[])),
     })
 }
 
@@ -90,7 +95,9 @@ pub(crate) fn parse_debug_mask(args: &[u8]) -> Result<u32, BadNumber> {
     let (base, digits) = split_base(args);
     let mut mask = 0u32;
     for &byte in digits {
-        let digit = char::from(byte).to_digit(base).ok_or(BadNumber::Malformed)?;
+        let digit = char::from(byte)
+            .to_digit(base)
+            .ok_or(BadNumber::Malformed)?;
         mask = mask.wrapping_mul(base).wrapping_add(digit);
     }
     Ok(mask)
@@ -113,7 +120,8 @@ fn parse_signed(text: &[u8]) -> Result<i64, BadNumber> {
     match text.strip_prefix(b"-") {
         Some(magnitude) => {
             let magnitude = parse_magnitude(magnitude)?;
-            0i64.checked_sub_unsigned(magnitude).ok_or(BadNumber::TooLarge)
+            0i64.checked_sub_unsigned(magnitude)
+                .ok_or(BadNumber::TooLarge)
         }
         None => i64::try_from(parse_unsigned(text)?).map_err(|_| BadNumber::TooLarge),
     }
@@ -127,7 +135,9 @@ fn parse_magnitude(text: &[u8]) -> Result<u64, BadNumber> {
     // Text that is no number is malformed, however long the digits in front.
     let mut value = Some(0u64);
     for &byte in digits {
-        let digit = char::from(byte).to_digit(base).ok_or(BadNumber::Malformed)?;
+        let digit = char::from(byte)
+            .to_digit(base)
+            .ok_or(BadNumber::Malformed)?;
         value = value
             .and_then(|value| value.checked_mul(u64::from(base)))
             .and_then(|value| value.checked_add(u64::from(digit)));
@@ -147,7 +157,10 @@ fn split_base(text: &[u8]) -> (u32, &[u8]) {
 }
 
 fn skip_spaces(text: &[u8]) -> &[u8] {
-    let start = text.iter().position(|&byte| !is_space(byte)).unwrap_or(text.len());
+    let start = text
+        .iter()
+        .position(|&byte| !is_space(byte))
+        .unwrap_or(text.len());
     text.get(start..).unwrap_or(&[])
 }
 

@@ -68,7 +68,12 @@ impl CharDevice for Device {
         }
         let claim = Arc::new(Claim::take()?, GFP_KERNEL)?;
         let notifier = Arc::pin_init(Notifier::new(), GFP_KERNEL)?;
-        let config = Config { dir: None, tag: None, limits: Limits::DEFAULT, security_id: None };
+        let config = Config {
+            dir: None,
+            tag: None,
+            limits: Limits::DEFAULT,
+            security_id: None,
+        };
         Arc::pin_init(
             pin_init!(Self {
                 bound: SetOnce::new(),
@@ -220,7 +225,9 @@ impl Device {
         match args {
             b"ondemand" => {}
             b"" => {
-                kext::log::error!("Only 'bind ondemand' is supported by this version of the module");
+                kext::log::error!(
+                    "Only 'bind ondemand' is supported by this version of the module"
+                );
                 return Err(EOPNOTSUPP);
             }
             _ => {
@@ -251,7 +258,9 @@ impl Device {
             kext::log::error!("The copen command takes an id and a size");
             number_error(error)
         })?;
-        cache.ondemand.copen(copen.id, copen.size.map_err(number_error))
+        cache
+            .ondemand
+            .copen(copen.id, copen.size.map_err(number_error))
     }
 
     /// The cache, in the mode in which a daemon answers requests.
@@ -264,10 +273,12 @@ impl Device {
     }
 
     fn live_cache(&self, command: &str) -> Result<&Arc<Cache>> {
-        self.cache().filter(|cache| !cache.is_dead()).ok_or_else(|| {
-            kext::log::error!("The {} command needs a bound cache that is alive", command);
-            EIO
-        })
+        self.cache()
+            .filter(|cache| !cache.is_dead())
+            .ok_or_else(|| {
+                kext::log::error!("The {} command needs a bound cache that is alive", command);
+                EIO
+            })
     }
 }
 
@@ -288,7 +299,10 @@ fn non_empty<'a>(args: &'a [u8], what: &str) -> Result<&'a [u8]> {
 
 fn check_name(name: &[u8], command: &str) -> Result {
     if name.is_empty() || name.contains(&b'/') {
-        kext::log::error!("The {} command takes the name of a file in the working directory", command);
+        kext::log::error!(
+            "The {} command takes the name of a file in the working directory",
+            command
+        );
         return Err(EINVAL);
     }
     Ok(())

@@ -41,14 +41,23 @@ impl CacheDir {
     /// Runs with the cache's credentials. Errors: EBUSY in use already; EIO not a directory; EPERM
     /// lacks an operation that we need; ENOBUFS no room for it; what the file system says.
     pub(crate) fn open(backing: &Backing, parent: &Dentry, name: &[u8]) -> Result<(Self, bool)> {
-        let (dentry, is_new) = Self::look_up_or_make(backing, parent, name).inspect_err(|error| {
-            if *error != ENOMEM {
-                kext::log::error!("Cannot open the cache's directory {}: error {}", name.escape_ascii(), error.to_errno());
-            }
-        })?;
+        let (dentry, is_new) =
+            Self::look_up_or_make(backing, parent, name).inspect_err(|error| {
+                if *error != ENOMEM {
+                    kext::log::error!(
+                        "Cannot open the cache's directory {}: error {}",
+                        name.escape_ascii(),
+                        error.to_errno()
+                    );
+                }
+            })?;
         let inode = dentry.inode().ok_or(EIO)?;
         if !mark_in_use(None, &mut inode.lock()) {
-            kext::log::notice!("Directory {} (inode {}) is in use already", name.escape_ascii(), inode.ino());
+            kext::log::notice!(
+                "Directory {} (inode {}) is in use already",
+                name.escape_ascii(),
+                inode.ino()
+            );
             return Err(EBUSY);
         }
         let dir = Self { dentry };
@@ -67,7 +76,11 @@ impl CacheDir {
         self.dentry.clone()
     }
 
-    fn look_up_or_make(backing: &Backing, parent: &Dentry, name: &[u8]) -> Result<(ARef<Dentry>, bool)> {
+    fn look_up_or_make(
+        backing: &Backing,
+        parent: &Dentry,
+        name: &[u8],
+    ) -> Result<(ARef<Dentry>, bool)> {
         let locked = parent.lock_as_parent()?;
         loop {
             let found = injected_read_error().and_then(|()| locked.lookup(name));

@@ -46,22 +46,27 @@ pub(crate) fn unlink(
     why: Killed,
 ) -> Result {
     let object_id = object.map(Object::debug_id);
-    let Some(inode) = victim.inode() else { return Err(ENOENT) };
+    let Some(inode) = victim.inode() else {
+        return Err(ENOENT);
+    };
     trace::unlink(object_id, inode.ino(), why);
-    dir.may_unlink(&cache.backing.mount, victim).inspect_err(|_| {
-        cache.io_error(format_args!("Unlinking is denied"));
-    })?;
-    injected_remove_error().and_then(|()| {
-        dir.unlink(victim).inspect_err(|&error| {
-            if error == EIO {
-                cache.io_error(format_args!("Unlink failed"));
+    dir.may_unlink(&cache.backing.mount, victim)
+        .inspect_err(|_| {
+            cache.io_error(format_args!("Unlinking is denied"));
+        })?;
+    injected_remove_error()
+        .and_then(|()| {
+            dir.unlink(victim).inspect_err(|&error| {
+                if error == EIO {
+                    cache.io_error(format_args!("Unlink failed"));
+                }
+            })
+        })
+        .inspect_err(|&error| {
+            if let Some(dir) = dir.dentry().inode() {
+                trace::vfs_error(object_id, dir, error, ErrorSite::Unlink);
             }
         })
-    }).inspect_err(|&error| {
-        if let Some(dir) = dir.dentry().inode() {
-            trace::vfs_error(object_id, dir, error, ErrorSite::Unlink);
-        }
-    })
 }
 
 fn move_to_graveyard(
@@ -117,7 +122,10 @@ fn move_to_graveyard(
             return fail("The directory to be buried is inside its grave");
         }
         if let Err(error) = lock.may_rename(&cache.backing.mount, victim, &grave) {
-            cache.io_error(format_args!("Renaming is denied: error {}", error.to_errno()));
+            cache.io_error(format_args!(
+                "Renaming is denied: error {}",
+                error.to_errno()
+            ));
         } else {
             trace::rename(object_id, inode.ino(), why);
             let renamed = injected_read_error().and_then(|()| lock.rename(victim, &grave));
@@ -138,6 +146,13 @@ fn move_to_graveyard(
 
 /// Seconds and a counter, so that no two graves are called the same.
 fn grave_name(cache: &Cache) -> Result<CString> {
-    let number = cache.grave_counter.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-    CString::try_from_fmt(kernel::fmt!("{:08x}{:08x}", kext::task::real_seconds() as u32, number))
+    let number = cache
+        .grave_counter
+        .fetch_add(1, Ordering::Relaxed)
+        .wrapping_add(1);
+    CString::try_from_fmt(kernel::fmt!(
+        "{:08x}{:08x}",
+        kext::task::real_seconds() as u32,
+        number
+    ))
 }

@@ -12,7 +12,7 @@ use kernel::sync::Arc;
 use kernel::types::ARef;
 use kext::errno::{ENOBUFS, ENODATA, ESTALE};
 use kext::fs::{File, Whence};
-use kext::io::{submit_read, write_sync, IoCompletion, IovIter};
+use kext::io::{read_sync, submit_read, write_sync, IoCompletion, IovIter};
 use kext::params::{injected_read_error, injected_write_error};
 
 use crate::backend::Cachefiles;
@@ -64,16 +64,31 @@ struct ReadDone {
 
 impl IoCompletion for ReadDone {
     fn complete(self, result: isize, was_async: bool) {
+        let Self {
+            object,
+            file,
+            skipped,
+            inval_counter,
+            done,
+        } = self;
         let outcome = if result < 0 {
             let error = kext::errno::error(result as i32);
-            trace::io_error(Some(self.object.debug_id()), self.file.inode(), error, ErrorSite::Read);
+            trace::io_error(
+                Some(object.debug_id()),
+                file.inode(),
+                error,
+                ErrorSite::Read,
+            );
             result
-        } else if self.object.cookie().inval_counter() == self.inval_counter {
-            result.saturating_add_unsigned(self.skipped)
+        } else if object.cookie().inval_counter() == inval_counter {
+            result.saturating_add_unsigned(skipped)
         } else {
             ESTALE.to_errno() as isize
         };
-        self.done.finish(outcome, was_async);
+        // First ours: once the caller knows, it may end its access to the cookie, and then ours
+        // would be the last reference to the object, in a context where it can't be put away.
+        drop((object, file));
+        done.finish(outcome, was_async);
     }
 }
 
@@ -90,9 +105,18 @@ pub(crate) fn read(
             done.finish(len as isize, false);
             0
         }
-        Ok(Prepared::Read { object, file, skipped }) => {
+        Ok(Prepared::Read {
+            object,
+            file,
+            skipped,
+        }) => {
             let pos = start.saturating_add_unsigned(skipped as u64);
             trace::read(object.debug_id(), file.inode(), pos, iter.count());
+            if !done.is_wanted() {
+                // Nobody would learn of the end: it has to come before we return.
+                let result = injected_read_error().and_then(|()| read_sync(&file, pos, iter));
+                return result.err().map_or(0, |error| error.to_errno() as isize);
+            }
             let owner = ReadDone {
                 object: object.grab(RefWhy::GetIoreq, RefWhy::PutIoreq),
                 file: file.clone(),
@@ -124,7 +148,11 @@ fn finish(done: Termination, error: Error) -> isize {
 enum Prepared {
     /// All of it is a hole, and filled with zeros.
     Zeroed(usize),
-    Read { object: Arc<Object>, file: ARef<File>, skipped: usize },
+    Read {
+        object: Arc<Object>,
+        file: ARef<File>,
+        skipped: usize,
+    },
 }
 
 fn prepare_read(
@@ -136,7 +164,11 @@ fn prepare_read(
     let (object, file) = wait_for(resources, WantState::Read).ok_or(ENOBUFS)?;
     fscache::stats::count_read();
     if hole == ReadHole::Ignore {
-        return Ok(Prepared::Read { object, file, skipped: 0 });
+        return Ok(Prepared::Read {
+            object,
+            file,
+            skipped: 0,
+        });
     }
     let len = iter.count();
     let end = start.saturating_add_unsigned(len as u64);
@@ -154,7 +186,11 @@ fn prepare_read(
     }
     let skipped = usize::try_from(data - start).unwrap_or(0);
     iter.zero(skipped);
-    Ok(Prepared::Read { object, file, skipped })
+    Ok(Prepared::Read {
+        object,
+        file,
+        skipped,
+    })
 }
 
 /// Where the next data at or behind `start` is, and how long it goes on.
@@ -182,12 +218,18 @@ pub(crate) fn query_occupancy(
     if data_end <= data_start {
         return Err(ENODATA);
     }
-    let data_len = if data_end > end { len } else { usize::try_from(data_end - data_start).map_err(|_| ENOBUFS)? };
+    let data_len = if data_end > end {
+        len
+    } else {
+        usize::try_from(data_end - data_start).map_err(|_| ENOBUFS)?
+    };
     Ok((data_start, data_len))
 }
 
 fn round_up(value: i64, unit: i64) -> Option<i64> {
-    value.checked_add(unit - 1).map(|value| value - value.rem_euclid(unit))
+    value
+        .checked_add(unit - 1)
+        .map(|value| value - value.rem_euclid(unit))
 }
 
 /// Sees to it that all of an on-demand read is in the cache, asking the daemon for what is not.
@@ -209,11 +251,24 @@ pub(crate) fn prepare_ondemand_read(
             None => (None, 0, (IoSource::DownloadFromServer, PrepRead::NoFile)),
             Some((object, file)) => {
                 let _secure = object.cache().secure();
-                (Some(object.debug_id()), file.inode().ino(), fill(&object, &file, start, len, flags))
+                (
+                    Some(object.debug_id()),
+                    file.inode().ino(),
+                    fill(&object, &file, start, len, flags),
+                )
             }
         }
     };
-    trace::prep_read(object_id, start, len, flags.raw() as u16, source as i32, why, cache_ino, netfs_ino);
+    trace::prep_read(
+        object_id,
+        start,
+        len,
+        flags.raw() as u16,
+        source as i32,
+        why,
+        cache_ino,
+        netfs_ino,
+    );
     source
 }
 
@@ -243,11 +298,20 @@ fn fill(
             }
             Ok(Extent::Hole(hole_end)) => hole_end,
             Err(error) => {
-                trace::io_error(Some(object.debug_id()), file.inode(), error, ErrorSite::Seek);
+                trace::io_error(
+                    Some(object.debug_id()),
+                    file.inode(),
+                    error,
+                    ErrorSite::Seek,
+                );
                 return (IoSource::DownloadFromServer, PrepRead::SeekError);
             }
         };
-        let why = if hole_end < end { PrepRead::FoundPart } else { PrepRead::FoundHole };
+        let why = if hole_end < end {
+            PrepRead::FoundPart
+        } else {
+            PrepRead::FoundHole
+        };
         flags.set_copy_to_cache();
         match object.cache().ondemand.fetch(object, file, pos, hole_end) {
             Ok(true) => flags.clear_ondemand(),
@@ -302,7 +366,12 @@ pub(crate) fn write_from_daemon(object: &Object, pos: i64, iter: &mut IovIter) -
     cache.backing.space.end_write(blocks);
     object.cookie().set_flag(CookieFlag::HaveData);
     result.inspect_err(|&error| {
-        trace::io_error(Some(object.debug_id()), file.inode(), error, ErrorSite::Write);
+        trace::io_error(
+            Some(object.debug_id()),
+            file.inode(),
+            error,
+            ErrorSite::Write,
+        );
     })
 }
 

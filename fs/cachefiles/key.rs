@@ -59,7 +59,10 @@ pub(crate) fn encode(key: &[u8]) -> Option<Name> {
     if key.len() > MAX_KEY_LEN {
         return None;
     }
-    let mut name = Name { buf: [0; MAX_NAME_LEN], len: 0 };
+    let mut name = Name {
+        buf: [0; MAX_NAME_LEN],
+        len: 0,
+    };
     if key.iter().all(|&byte| is_plain(byte)) {
         name.push(b'D')?;
         for &byte in key {
@@ -72,7 +75,11 @@ pub(crate) fn encode(key: &[u8]) -> Option<Name> {
     let little = hex_len(key, Endian::Little);
     let groups = key.len().div_ceil(3);
     if big.min(little) < 2 + 4 * groups {
-        let (endian, first) = if big <= little { (Endian::Big, b'S') } else { (Endian::Little, b'T') };
+        let (endian, first) = if big <= little {
+            (Endian::Big, b'S')
+        } else {
+            (Endian::Little, b'T')
+        };
         let mut separator = first;
         for word in words(key, endian) {
             name.push(separator)?;
@@ -84,7 +91,10 @@ pub(crate) fn encode(key: &[u8]) -> Option<Name> {
         name.push(b'E')?;
         name.push(*ALPHABET.get(missing)?)?;
         for group in key.chunks(3) {
-            let bits = group.iter().rev().fold(0usize, |bits, &byte| (bits << 8) | usize::from(byte));
+            let bits = group
+                .iter()
+                .rev()
+                .fold(0usize, |bits, &byte| (bits << 8) | usize::from(byte));
             for letter in 0..4 {
                 name.push(*ALPHABET.get((bits >> (6 * letter)) & 63)?)?;
             }
@@ -118,5 +128,7 @@ fn hex_digits(word: u32) -> u32 {
 
 /// Length of the hexadecimal form: a separator or initial for each word, and its digits.
 fn hex_len(key: &[u8], endian: Endian) -> usize {
-    words(key, endian).map(|word| 1 + hex_digits(word) as usize).sum()
+    words(key, endian)
+        .map(|word| 1 + hex_digits(word) as usize)
+        .sum()
 }

@@ -57,7 +57,10 @@ pub(crate) struct Attribute {
 impl Attribute {
     /// A buffer to read an attribute with `coherency_len` bytes of coherency data into.
     fn empty(header_len: usize, coherency_len: usize) -> Self {
-        Self { buf: [0; MAX_LEN], len: (header_len + coherency_len).min(MAX_LEN) }
+        Self {
+            buf: [0; MAX_LEN],
+            len: (header_len + coherency_len).min(MAX_LEN),
+        }
     }
 
     pub(crate) fn empty_file(coherency: &[u8]) -> Self {
@@ -70,7 +73,10 @@ impl Attribute {
 
     pub(crate) fn file(object_size: u64, content: Content, coherency: &[u8]) -> Self {
         let zero_point = 0u64;
-        let mut attribute = Self { buf: [0; MAX_LEN], len: 0 };
+        let mut attribute = Self {
+            buf: [0; MAX_LEN],
+            len: 0,
+        };
         attribute.put(&object_size.to_be_bytes());
         attribute.put(&zero_point.to_be_bytes());
         attribute.put(&[TYPE_DATA, content as u8]);
@@ -79,7 +85,10 @@ impl Attribute {
     }
 
     pub(crate) fn volume(coherency: &[u8]) -> Self {
-        let mut attribute = Self { buf: [0; MAX_LEN], len: 0 };
+        let mut attribute = Self {
+            buf: [0; MAX_LEN],
+            len: 0,
+        };
         attribute.put(&0u32.to_be_bytes());
         attribute.put(coherency);
         attribute
@@ -109,7 +118,7 @@ pub(crate) fn content_byte(attribute: &[u8]) -> u8 {
 
 /// Compares what was found on a file with what its object should have.
 pub(crate) fn check_file(found: &[u8], object_size: u64, coherency: &[u8]) -> Result<(), Mismatch> {
-    let Some((header, data)) = found.split_at_checked(FILE_HEADER_LEN) else {
+    let Some((header, data)) = found.split_first_chunk::<FILE_HEADER_LEN>() else {
         return Err(Mismatch::Length);
     };
     if data.len() != coherency.len() {
@@ -137,13 +146,13 @@ pub(crate) fn check_file(found: &[u8], object_size: u64, coherency: &[u8]) -> Re
 
 /// Compares what was found on a volume directory with what the volume should have.
 pub(crate) fn check_volume(found: &[u8], coherency: &[u8]) -> Result<(), Mismatch> {
-    let Some((header, data)) = found.split_at_checked(VOLUME_HEADER_LEN) else {
+    let Some((header, data)) = found.split_first_chunk::<VOLUME_HEADER_LEN>() else {
         return Err(Mismatch::Length);
     };
     if data.len() != coherency.len() {
         return Err(Mismatch::Length);
     }
-    if header != [0; VOLUME_HEADER_LEN] {
+    if *header != [0; VOLUME_HEADER_LEN] {
         return Err(Mismatch::Reserved);
     }
     if data != coherency {

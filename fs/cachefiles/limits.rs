@@ -49,7 +49,11 @@ impl Percent {
     pub(crate) fn of(self, total: u64) -> Amounts {
         let percent = total / 100;
         let amount = |limit: u8| percent.saturating_mul(u64::from(limit));
-        Amounts { run: amount(self.run), cull: amount(self.cull), stop: amount(self.stop) }
+        Amounts {
+            run: amount(self.run),
+            cull: amount(self.cull),
+            stop: amount(self.stop),
+        }
     }
 
     fn is_ordered(self) -> bool {
@@ -66,8 +70,15 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) const DEFAULT: Self = {
-        let percent = Percent { run: 7, cull: 5, stop: 1 };
-        Self { files: percent, blocks: percent }
+        let percent = Percent {
+            run: 7,
+            cull: 5,
+            stop: 1,
+        };
+        Self {
+            files: percent,
+            blocks: percent,
+        }
     };
 
     /// Sets one limit from its text, if the order stays as it has to be.

@@ -24,9 +24,12 @@ use kext::params::{injected_read_error, injected_write_error};
 /// Errors: ENOBUFS no room; EBUSY the file is in use; what the daemon or the file system says.
 pub(crate) fn look_up(object: &Arc<Object>) -> Result {
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
-    let found =
-        injected_read_error().and_then(|()| fan.lookup_positive_unlocked(object.name()));
-    trace::lookup(Some(object.debug_id()), &fan, found.as_deref().map_err(|error| *error));
+    let found = injected_read_error().and_then(|()| fan.lookup_positive_unlocked(object.name()));
+    trace::lookup(
+        Some(object.debug_id()),
+        &fan,
+        found.as_deref().map_err(|error| *error),
+    );
     let dentry = match found {
         Ok(dentry) => dentry,
         Err(error) if error == ENOENT => return create(object, &fan),
@@ -95,10 +98,18 @@ fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<ARef<File>> {
 
     let size = round_to_dio(object.cookie().object_size())?;
     if size > 0 {
-        trace::trunc(object.debug_id(), file.inode(), 0, size, Trunc::ExpandTmpfile);
-        injected_write_error().and_then(|()| file.truncate(size)).inspect_err(|&error| {
-            trace::vfs_error(id, file.inode(), error, ErrorSite::Trunc);
-        })?;
+        trace::trunc(
+            object.debug_id(),
+            file.inode(),
+            0,
+            size,
+            Trunc::ExpandTmpfile,
+        );
+        injected_write_error()
+            .and_then(|()| file.truncate(size))
+            .inspect_err(|&error| {
+                trace::vfs_error(id, file.inode(), error, ErrorSite::Trunc);
+            })?;
     }
     check_operations(&file)?;
     Ok(file.dismiss())
@@ -110,7 +121,11 @@ fn open(object: &Arc<Object>, fan: &Dentry, dentry: &Dentry) -> Result {
     let id = Some(object.debug_id());
     let inode = dentry.inode().ok_or(ENOENT)?;
     if !mark_in_use(id, &mut inode.lock()) {
-        kext::log::notice!("File {} (inode {}) is in use already", object.name().escape_ascii(), inode.ino());
+        kext::log::notice!(
+            "File {} (inode {}) is in use already",
+            object.name().escape_ascii(),
+            inode.ino()
+        );
         return Err(EBUSY);
     }
     let backing = &object.cache().backing;
@@ -128,7 +143,11 @@ fn open(object: &Arc<Object>, fan: &Dentry, dentry: &Dentry) -> Result {
         cookie.lookup_negative();
         backing.space.released(inode);
         drop(file);
-        return if error == ESTALE { create_file(object, fan) } else { Err(error) };
+        return if error == ESTALE {
+            create_file(object, fan)
+        } else {
+            Err(error)
+        };
     }
     cookie.clear_flag(CookieFlag::NoDataToRead);
     let file = file.dismiss();
@@ -160,7 +179,10 @@ pub(crate) fn put_away(object: &Object) {
     use cachefiles_trace::RefWhy;
 
     let Some(file) = object.file() else { return };
-    match (object.cookie().test_flag(CookieFlag::Retired), object.is_tmpfile()) {
+    match (
+        object.cookie().test_flag(CookieFlag::Retired),
+        object.is_tmpfile(),
+    ) {
         (true, false) => {
             object.see(RefWhy::SeeCleanDelete);
             // Failing is made known by itself, and leaves a file that is found to be stale.
@@ -185,7 +207,13 @@ fn delete(object: &Object, file: &File) -> Result {
     let locked = fan.lock_as_parent()?;
     // Held, so that unlinking does not turn the dentry of the open file negative.
     let dentry: ARef<Dentry> = file.dentry().into();
-    grave::unlink(object.cache(), Some(object), &locked, &dentry, Killed::Retired)
+    grave::unlink(
+        object.cache(),
+        Some(object),
+        &locked,
+        &dentry,
+        Killed::Retired,
+    )
 }
 
 fn commit(object: &Object, file: &ARef<File>) {
@@ -207,9 +235,11 @@ fn link(object: &Object, file: &File) -> Result {
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
     let fan_inode = fan.inode().ok_or(ENOENT)?;
     let look_up = |locked: &kext::fs::LockedDir<'_>| {
-        injected_read_error().and_then(|()| locked.lookup(object.name())).inspect_err(|&error| {
-            trace::vfs_error(id, fan_inode, error, ErrorSite::Lookup);
-        })
+        injected_read_error()
+            .and_then(|()| locked.lookup(object.name()))
+            .inspect_err(|&error| {
+                trace::vfs_error(id, fan_inode, error, ErrorSite::Lookup);
+            })
     };
     let locked = fan.lock_as_parent()?;
     let mut dentry = look_up(&locked)?;
@@ -217,12 +247,20 @@ fn link(object: &Object, file: &File) -> Result {
         if core::ptr::eq(inode, file.inode()) {
             return Ok(());
         }
-        grave::unlink(object.cache(), Some(object), &locked, &dentry, Killed::Stale)?;
+        grave::unlink(
+            object.cache(),
+            Some(object),
+            &locked,
+            &dentry,
+            Killed::Stale,
+        )?;
         dentry = look_up(&locked)?;
     }
-    injected_read_error().and_then(|()| locked.link(file.dentry(), &dentry)).inspect_err(|&error| {
-        trace::vfs_error(id, fan_inode, error, ErrorSite::Link);
-    })?;
+    injected_read_error()
+        .and_then(|()| locked.link(file.dentry(), &dentry))
+        .inspect_err(|&error| {
+            trace::vfs_error(id, fan_inode, error, ErrorSite::Link);
+        })?;
     trace::link(object.debug_id(), file.inode());
     Ok(())
 }
@@ -238,7 +276,9 @@ pub(crate) fn invalidate(object: &Arc<Object>) -> bool {
         return true;
     }
     let _secure = object.cache().secure();
-    let Ok(file) = create_tmpfile(object) else { return false };
+    let Ok(file) = create_tmpfile(object) else {
+        return false;
+    };
     let old = object.replace_file(Some(file));
     object.set_tmpfile(true);
     cookie.set_flag(CookieFlag::NeedsUpdate);
@@ -247,7 +287,13 @@ pub(crate) fn invalidate(object: &Arc<Object>) -> bool {
     if let Some(old) = old.filter(|_| !was_tmpfile) {
         let buried = object.volume().fan_dir(cookie.key_hash()).and_then(|fan| {
             let locked = fan.lock_as_parent()?;
-            grave::bury(object.cache(), Some(object), locked, old.dentry(), Killed::Invalidated)
+            grave::bury(
+                object.cache(),
+                Some(object),
+                locked,
+                old.dentry(),
+                Killed::Invalidated,
+            )
         });
         // What can't be removed is replaced when the new file gets its name.
         let _ = buried;

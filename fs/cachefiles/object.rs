@@ -50,7 +50,9 @@ impl Object {
     pub(crate) fn new(volume: &Arc<Volume>, cookie: &Cookie) -> Result<Arc<Self>> {
         let name = key::encode(cookie.key()).ok_or(EINVAL)?;
         let cache = volume.cache();
-        let debug_id = LAST_DEBUG_ID.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let debug_id = LAST_DEBUG_ID
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_add(1);
         let object = Arc::pin_init(
             pin_init!(Self {
                 debug_id,
@@ -119,7 +121,10 @@ impl Object {
     pub(crate) fn grab(self: &Arc<Self>, get: RefWhy, put: RefWhy) -> ObjectRef {
         let usage = self.usage.fetch_add(1, Ordering::Relaxed);
         trace::ref_(self.debug_id, self.cookie.debug_id(), usage, get);
-        ObjectRef { object: self.clone(), put }
+        ObjectRef {
+            object: self.clone(),
+            put,
+        }
     }
 
     /// The end of a traced reference.
@@ -130,7 +135,8 @@ impl Object {
 
     /// An error of this object that the cache can't go on with.
     pub(crate) fn io_error(&self, what: core::fmt::Arguments<'_>) {
-        self.cache().io_error(format_args!("{what} [o={:08x}]", self.debug_id));
+        self.cache()
+            .io_error(format_args!("{what} [o={:08x}]", self.debug_id));
     }
 }
 

@@ -79,17 +79,22 @@ fn shorten(object: &Object, file: &File, new_size: u64) -> Result {
     let new_size = i64::try_from(new_size).map_err(|_| EFBIG)?;
 
     trace::trunc(id, inode, inode.size(), dio_size, Trunc::Shrink);
-    injected_remove_error().and_then(|()| file.truncate(dio_size)).inspect_err(|&error| {
-        trace::io_error(Some(id), inode, error, ErrorSite::Trunc);
-        object.io_error(format_args!("Trunc-to-size failed {}", error.to_errno()));
-    })?;
+    injected_remove_error()
+        .and_then(|()| file.truncate(dio_size))
+        .inspect_err(|&error| {
+            trace::io_error(Some(id), inode, error, ErrorSite::Trunc);
+            object.io_error(format_args!("Trunc-to-size failed {}", error.to_errno()));
+        })?;
     if new_size < dio_size {
         trace::trunc(id, inode, dio_size, new_size, Trunc::DioAdjust);
         injected_write_error()
             .and_then(|()| file.fallocate(FallocMode::ZeroRange, new_size, dio_size - new_size))
             .inspect_err(|&error| {
                 trace::io_error(Some(id), inode, error, ErrorSite::Fallocate);
-                object.io_error(format_args!("Trunc-to-dio-size failed {}", error.to_errno()));
+                object.io_error(format_args!(
+                    "Trunc-to-dio-size failed {}",
+                    error.to_errno()
+                ));
             })?;
     }
     Ok(())

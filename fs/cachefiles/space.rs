@@ -97,7 +97,8 @@ impl Space {
 
     /// Notes that an object's file is no longer in use, and may be culled.
     pub(crate) fn released(&self, inode: &Inode) {
-        self.released_blocks.fetch_add(inode.blocks(), Ordering::Relaxed);
+        self.released_blocks
+            .fetch_add(inode.blocks(), Ordering::Relaxed);
         self.released_files.fetch_add(1, Ordering::Relaxed);
         self.notifier.state_changed();
     }

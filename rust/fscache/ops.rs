@@ -5,7 +5,7 @@
 //! C header: [`include/linux/fscache-cache.h`](srctree/include/linux/fscache-cache.h)
 //! (`struct fscache_cache_ops`).
 
-use crate::{cookie::Cookie, volume, Backend, LookupSlot, Resources, WantState};
+use crate::{attach, Backend, Cookie, LookupSlot, Resources, WantState};
 use cachefiles_bindings as bindings;
 use core::{marker::PhantomData, ptr::NonNull};
 use kernel::sync::{Arc, ArcBorrow};
@@ -36,7 +36,7 @@ impl<B: Backend> CacheOps<B> {
     /// Only called by fscache: the volume has a reference and no attachment, its cache an access.
     unsafe extern "C" fn acquire_volume(volume: *mut bindings::fscache_volume) {
         // SAFETY: By the function's promise; and what is valid is not null.
-        unsafe { volume::acquire::<B>(NonNull::new_unchecked(volume)) };
+        unsafe { attach::acquire::<B>(NonNull::new_unchecked(volume)) };
     }
 
     /// # Safety
@@ -44,7 +44,7 @@ impl<B: Backend> CacheOps<B> {
     /// Only called by fscache: the volume has an attachment and no reference.
     unsafe extern "C" fn free_volume(volume: *mut bindings::fscache_volume) {
         // SAFETY: By the function's promise; and what is valid is not null.
-        unsafe { volume::free::<B>(NonNull::new_unchecked(volume)) };
+        unsafe { attach::free::<B>(NonNull::new_unchecked(volume)) };
     }
 
     /// # Safety
@@ -55,9 +55,9 @@ impl<B: Backend> CacheOps<B> {
         // SAFETY: The cookie has an access, and so a reference; its volume does not change.
         let (cookie, volume) = unsafe { (Cookie::from_raw(raw), (*raw).volume) };
         // SAFETY: The access to the volume keeps the cache from being relinquished.
-        let cache = unsafe { volume::cache_of::<B>(volume) };
+        let cache = unsafe { attach::cache_of::<B>(volume) };
         // SAFETY: The volume has an access for the time of the call; it is not null.
-        let attached = unsafe { volume::attached::<B>(NonNull::new_unchecked(volume)) };
+        let attached = unsafe { attach::attached::<B>(NonNull::new_unchecked(volume)) };
         let found = B::lookup_cookie(
             cache.data().as_arc_borrow(),
             attached.map(Arc::as_arc_borrow),
@@ -79,7 +79,7 @@ impl<B: Backend> CacheOps<B> {
         // SAFETY: The cookie has a reference; its volume does not change.
         let (cookie, volume) = unsafe { (Cookie::from_raw(raw), (*raw).volume) };
         // SAFETY: The cookie has an object, which keeps its cache from being relinquished.
-        let cache = unsafe { volume::cache_of::<B>(volume) };
+        let cache = unsafe { attach::cache_of::<B>(volume) };
         if let Some(object) = object_of::<B>(cookie) {
             B::withdraw_cookie(cookie, object);
         }

@@ -51,7 +51,10 @@ impl FdReservation {
         let ret = unsafe { bindings::get_unused_fd_flags(flags) };
         // INVARIANT: Just reserved, where it is not negative.
         let fd = u32::try_from(ret).map_err(|_| error(ret))?;
-        Ok(Self { fd, _not_send: PhantomData })
+        Ok(Self {
+            fd,
+            _not_send: PhantomData,
+        })
     }
 
     /// The number.
@@ -138,7 +141,10 @@ impl<T: AnonFileOps> AnonFile<T> {
         };
         match kernel_ptr(ret) {
             // INVARIANT: Just made, with one reference.
-            Ok(file) => Ok(Self { file, _data: PhantomData }),
+            Ok(file) => Ok(Self {
+                file,
+                _data: PhantomData,
+            }),
             // SAFETY: There is no file that could have it.
             Err(error) => Err((error, unsafe { KBox::from_raw(data) })),
         }
@@ -242,7 +248,14 @@ impl<T: AnonFileOps> Operations<T> {
         // INVARIANT: A caller passes a valid kiocb, and leaves it to us for the call.
         // SAFETY: As above; so it is not null.
         let kiocb = unsafe { NonNull::new_unchecked(kiocb) };
-        to_ssize(T::write(data, &mut KiocbRef { kiocb, _kiocb: PhantomData }, iter))
+        to_ssize(T::write(
+            data,
+            &mut KiocbRef {
+                kiocb,
+                _kiocb: PhantomData,
+            },
+            iter,
+        ))
     }
 
     /// # Safety

@@ -71,10 +71,7 @@ impl<T: CharDevice> MiscDevice<T> {
     ///
     /// It can be opened before this returns. Errors: EINVAL, `module` is not the module that this
     /// code is in; EBUSY, no minor number is free; ENOMEM; EEXIST, the name is taken.
-    pub fn register(
-        name: &'static CStr,
-        module: &'static ThisModule,
-    ) -> impl PinInit<Self, Error> {
+    pub fn register(name: &'static CStr, module: &'static ThisModule) -> impl PinInit<Self, Error> {
         let register = move |slot: *mut Opaque<bindings::miscdevice>| -> Result {
             check_owner(module)?;
             let slot = Opaque::raw_get(slot);
@@ -151,7 +148,9 @@ impl<T: CharDevice> Operations<T> {
     /// As for `release` of `struct file_operations`: once, for what `open` succeeded on.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: `open` put an `Arc` there, and nothing uses it after the release.
-        let data = unsafe { (*file).private_data }.cast::<T::Data>().cast_const();
+        let data = unsafe { (*file).private_data }
+            .cast::<T::Data>()
+            .cast_const();
         // SAFETY: As above.
         T::release(unsafe { Arc::from_raw(data) });
         0
@@ -182,7 +181,10 @@ impl<T: CharDevice> Operations<T> {
     ) -> isize {
         // SAFETY: The file is open during the call.
         let data = unsafe { Self::data(file) };
-        to_ssize(T::write(data, UserSlice::new(buffer as usize, len).reader()))
+        to_ssize(T::write(
+            data,
+            UserSlice::new(buffer as usize, len).reader(),
+        ))
     }
 
     /// # Safety

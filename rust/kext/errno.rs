@@ -41,7 +41,10 @@ errnos! {
 /// The [`Error`] of a negative error number. What is out of the range of errors becomes EINVAL.
 #[inline]
 pub fn error(errno: i32) -> Error {
-    match errno.checked_neg().and_then(|positive| u32::try_from(positive).ok()) {
+    match errno
+        .checked_neg()
+        .and_then(|positive| u32::try_from(positive).ok())
+    {
         Some(positive) if positive > 0 && positive <= bindings::MAX_ERRNO => {
             Error::from_errno(errno)
         }

@@ -32,7 +32,10 @@ unsafe impl Send for CyclicIds {}
 unsafe impl Sync for CyclicIds {}
 
 impl CyclicIds {
-    const LIMIT: bindings::xa_limit = bindings::xa_limit { min: 1, max: i32::MAX as u32 };
+    const LIMIT: bindings::xa_limit = bindings::xa_limit {
+        min: 1,
+        max: i32::MAX as u32,
+    };
 
     /// An allocator that has given out nothing.
     pub fn new() -> impl PinInit<Self> {

@@ -47,7 +47,11 @@ pub fn print(level: Level, prefix: &[u8], args: fmt::Arguments<'_>) {
         Level::Info => &format_strings::INFO,
         Level::Debug => &format_strings::DEBUG,
     };
-    let prefix = if prefix.last() == Some(&0) { prefix } else { b"?\0" };
+    let prefix = if prefix.last() == Some(&0) {
+        prefix
+    } else {
+        b"?\0"
+    };
     // SAFETY: The format string is one of `format_strings`, and the prefix ends with a NUL.
     unsafe { call_printk(format, prefix, format_args!("{args}\n")) };
 }
@@ -58,7 +62,11 @@ pub fn print(level: Level, prefix: &[u8], args: fmt::Arguments<'_>) {
 pub fn print_limited(limit: &RateLimit, level: Level, prefix: &[u8], args: fmt::Arguments<'_>) {
     if let Some(suppressed) = limit.admit() {
         if suppressed > 0 {
-            print(level, prefix, format_args!("{suppressed} messages like the next were left out"));
+            print(
+                level,
+                prefix,
+                format_args!("{suppressed} messages like the next were left out"),
+            );
         }
         print(level, prefix, args);
     }
@@ -85,7 +93,10 @@ impl RateLimit {
 
     /// A limit that has admitted nothing yet.
     pub const fn new() -> Self {
-        Self { began: AtomicU32::new(0), asked: AtomicU32::new(0) }
+        Self {
+            began: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
+        }
     }
 
     /// Whether one more line may be printed, and how many were refused before it.

@@ -16,8 +16,9 @@ extern "C" {
 /// `THIS_MODULE`, for tables of operations that are constants.
 ///
 /// The symbol is that of the object file in the end, whichever crate asks for it.
-pub(crate) const THIS_MODULE: *mut bindings::module =
-    core::ptr::addr_of!(__this_module).cast::<bindings::module>().cast_mut();
+pub(crate) const THIS_MODULE: *mut bindings::module = core::ptr::addr_of!(__this_module)
+    .cast::<bindings::module>()
+    .cast_mut();
 
 /// Checks that `module` is the one that the tables of operations hold a reference to.
 ///

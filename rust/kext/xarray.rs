@@ -111,14 +111,13 @@ macro_rules! new_locked_xarray {
 
 impl<S, L, D> LockedXArray<S, L, D> {
     /// All numbers but the last, which a caller may so use for "none".
-    const LIMIT: bindings::xa_limit = bindings::xa_limit { min: 0, max: u32::MAX - 1 };
+    const LIMIT: bindings::xa_limit = bindings::xa_limit {
+        min: 0,
+        max: u32::MAX - 1,
+    };
 
     /// An empty table.
-    pub fn new(
-        data: D,
-        name: &'static CStr,
-        key: &'static LockClassKey,
-    ) -> impl PinInit<Self> {
+    pub fn new(data: D, name: &'static CStr, key: &'static LockClassKey) -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: Initialised by the C function, and empty.
             // SAFETY: `slot` is valid for writes and pinned from here on. Name and class are
@@ -142,7 +141,10 @@ impl<S, L, D> LockedXArray<S, L, D> {
         // SAFETY: Initialised, by the type invariant.
         unsafe { bindings::cfh_xa_lock(self.xa.get()) };
         // INVARIANT: Just locked.
-        Guard { table: self, _not_send: PhantomData }
+        Guard {
+            table: self,
+            _not_send: PhantomData,
+        }
     }
 
     /// Whether any node has the mark. Needs no lock, and may be out of date at once.
@@ -166,8 +168,7 @@ impl<S, L, D> PinnedDrop for LockedXArray<S, L, D> {
         let mut index = 0;
         loop {
             // SAFETY: Initialised, by the type invariant. No lock is needed: nobody else has it.
-            let entry =
-                unsafe { bindings::xa_find(xa, &mut index, usize::MAX, slots::XA_PRESENT) };
+            let entry = unsafe { bindings::xa_find(xa, &mut index, usize::MAX, slots::XA_PRESENT) };
             if entry.is_null() {
                 break;
             }
@@ -180,6 +181,9 @@ impl<S, L, D> PinnedDrop for LockedXArray<S, L, D> {
         unsafe { bindings::xa_destroy(xa) };
     }
 }
+
+/// What comes of an insertion: the node and its number, or the reason and the node.
+pub type Inserted<S, L> = core::result::Result<(u32, Arc<Node<S, L>>), (Error, Arc<Node<S, L>>)>;
 
 /// The lock of a table, held.
 ///
@@ -238,7 +242,7 @@ impl<S, L, D> Guard<'_, S, L, D> {
         &mut self,
         node: Pin<UniqueArc<Node<S, L>>>,
         flags: Flags,
-    ) -> core::result::Result<(u32, Arc<Node<S, L>>), (Error, Arc<Node<S, L>>)> {
+    ) -> Inserted<S, L> {
         let node = Arc::from(node);
         let entry = Arc::into_raw(node.clone());
         let mut id = 0;

@@ -182,7 +182,9 @@ pub fn mark_inactive(obj: Option<u32>, inode: &Inode) {
 pub fn vfs_error(obj: Option<u32>, backer: &Inode, error: Error, at: ErrorSite) {
     let (has, obj) = optional(obj);
     // SAFETY: The inode is valid for the call, as it is borrowed.
-    unsafe { bindings::cfh_trace_vfs_error(has, obj, backer.as_ptr(), error.to_errno(), at as u32) };
+    unsafe {
+        bindings::cfh_trace_vfs_error(has, obj, backer.as_ptr(), error.to_errno(), at as u32)
+    };
 }
 
 /// `cachefiles_io_error`: an operation failed in a way that harms the cache.

@@ -28,7 +28,11 @@ pub(super) struct ObjectFd {
 
 impl ObjectFd {
     pub(super) fn new(object: ObjectRef, id: NonZeroU32, pin: Arc<Pin>) -> Self {
-        Self { object, id, _pin: pin }
+        Self {
+            object,
+            id,
+            _pin: pin,
+        }
     }
 }
 

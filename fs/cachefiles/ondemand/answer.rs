@@ -58,7 +58,9 @@ impl Engine {
             if !Table::may_answer_open(slots, id) {
                 return Err(EINVAL);
             }
-            let Some(consequence) = table.accept_open(slots, state, id) else { return Ok(None) };
+            let Some(consequence) = table.accept_open(slots, state, id) else {
+                return Ok(None);
+            };
             let cookie = object.cookie();
             cookie.set_object_size(size.unsigned_abs());
             if size == 0 {
@@ -98,7 +100,9 @@ impl Engine {
 
     /// Whoever waits for the daemon to let go of an fd that it no longer has need not wait.
     pub(super) fn finish_stale_closes(&self, object: &Arc<Object>) {
-        self.finish_requests(object, Ok(()), |slots, state| Table::next_stale_close(slots, state));
+        self.finish_requests(object, Ok(()), |slots, state| {
+            Table::next_stale_close(slots, state)
+        });
     }
 
     pub(super) fn after_refusal(&self, object: &Arc<Object>, after: AfterRefusal) {
@@ -112,7 +116,9 @@ impl Engine {
                 );
                 // A read that comes now begins a reopen of its own, which the others then await.
                 self.fail_requests(object, EIO, |slots, state| {
-                    (state.state() == State::Close).then(|| Table::next_parked(slots, state)).flatten()
+                    (state.state() == State::Close)
+                        .then(|| Table::next_parked(slots, state))
+                        .flatten()
                 });
             }
         }
@@ -121,9 +127,12 @@ impl Engine {
     /// The READ `id` of this object is done. Error: EINVAL there is no such READ.
     pub(super) fn cread(&self, object: &Arc<Object>, id: u32) -> Result {
         let node = self.with(object, |slots, table, state| {
-            let is_read = slots.entry(id).is_some_and(|entry| matches!(entry.kind, Kind::Read { .. }));
-            let is_ours =
-                slots.get(id).is_some_and(|node| Arc::ptr_eq(&node.shared().object, object));
+            let is_read = slots
+                .entry(id)
+                .is_some_and(|entry| matches!(entry.kind, Kind::Read { .. }));
+            let is_ours = slots
+                .get(id)
+                .is_some_and(|node| Arc::ptr_eq(&node.shared().object, object));
             if !is_read || !is_ours {
                 return None;
             }
@@ -154,11 +163,17 @@ impl Engine {
         let mut guard = self.table.lock();
         let (id, object) = {
             let (slots, _) = guard.slots();
-            let Some(id) = slots.find(from) else { return Ok(None) };
-            let Some(node) = slots.get(id) else { return Ok(None) };
+            let Some(id) = slots.find(from) else {
+                return Ok(None);
+            };
+            let Some(node) = slots.get(id) else {
+                return Ok(None);
+            };
             (id, node.shared().object.clone())
         };
-        Self::with_guard(&mut guard, &object, |slots, table, state| table.restore(slots, state, id))?;
+        Self::with_guard(&mut guard, &object, |slots, table, state| {
+            table.restore(slots, state, id)
+        })?;
         drop(guard);
         drop(object);
         Ok(Some(id))
@@ -166,7 +181,9 @@ impl Engine {
 
     /// The last duplicate of an anonymous fd was closed: by the daemon, or by its death.
     pub(super) fn fd_closed(&self, object: &Arc<Object>, fd: NonZeroU32) {
-        let consequence = self.with(object, |slots, table, state| table.close_fd(slots, state, fd));
+        let consequence = self.with(object, |slots, table, state| {
+            table.close_fd(slots, state, fd)
+        });
         self.finish_stale_closes(object);
         self.follow_up(object, consequence.unwrap_or(Consequence::default()));
     }

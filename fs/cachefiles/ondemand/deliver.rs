@@ -15,7 +15,7 @@ use core::num::NonZeroU32;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::uaccess::UserSliceWriter;
-use kext::anon_file::FdReservation;
+use kext::anon_file::{oflags, FdReservation};
 use kext::errno::EMSGSIZE;
 
 /// A request on its way to the daemon.
@@ -59,9 +59,15 @@ impl Engine {
     fn take_next(&self, room: usize) -> Result<Option<Delivery>> {
         let mut guard = self.table.lock();
         let (mut slots, table) = guard.slots();
-        let Some(id) = table.pick(&slots) else { return Ok(None) };
-        let Some(kind) = slots.entry(id).map(|entry| entry.kind) else { return Ok(None) };
-        let Some(node) = slots.get(id) else { return Ok(None) };
+        let Some(id) = table.pick(&slots) else {
+            return Ok(None);
+        };
+        let Some(kind) = slots.entry(id).map(|entry| entry.kind) else {
+            return Ok(None);
+        };
+        let Some(node) = slots.get(id) else {
+            return Ok(None);
+        };
         if payload(&node.shared().object, kind, 0).message_len() > room {
             return Err(EMSGSIZE);
         }
@@ -72,10 +78,16 @@ impl Engine {
             Kind::Close(fd) => fd.get(),
             Kind::Read { .. } => {
                 let object = &node.shared().object;
-                Self::with_guard(&mut guard, object, |_, _, state| state.fd())?.map_or(0, |fd| fd.get())
+                Self::with_guard(&mut guard, object, |_, _, state| state.fd())?
+                    .map_or(0, |fd| fd.get())
             }
         };
-        Ok(Some(Delivery { id, node, kind, object_id }))
+        Ok(Some(Delivery {
+            id,
+            node,
+            kind,
+            object_id,
+        }))
     }
 
     fn put_back(&self, delivery: &Delivery) {
@@ -109,7 +121,7 @@ impl Engine {
         out: &mut UserSliceWriter,
     ) -> Result<Option<usize>> {
         let object = &delivery.node.shared().object;
-        let fd = FdReservation::new(kext::anon_file::oflags::O_WRONLY)?;
+        let fd = FdReservation::new(oflags::O_WRONLY | oflags::O_CLOEXEC)?;
         let file = anon_fd::create(ObjectFd::new(
             object.grab(RefWhy::GetOndemandFd, RefWhy::PutOndemandFd),
             NonZeroU32::new(self.fd_ids.alloc(GFP_KERNEL)?).ok_or(EINVAL)?,
@@ -125,7 +137,12 @@ impl Engine {
         self.finish_stale_closes(object);
         trace::ondemand_open(object.debug_id(), delivery.id, object_id.get(), fd.fd(), 0);
         // If copying fails the file is closed, by which the OPEN comes back: see `fd_closed`.
-        let len = write_message(delivery, object_id.get(), payload(object, delivery.kind, fd.fd()), out)?;
+        let len = write_message(
+            delivery,
+            object_id.get(),
+            payload(object, delivery.kind, fd.fd()),
+            out,
+        )?;
         file.install(fd);
         Ok(Some(len))
     }

@@ -104,7 +104,13 @@ impl Engine {
     /// A read that lies inside another one in flight waits for that one. If it turns out not to
     /// have brought what was needed, the daemon is asked once more, by a READ of our own.
     /// Errors: as for [`Engine::open`].
-    pub(crate) fn fetch(&self, object: &Arc<Object>, file: &File, pos: i64, end: i64) -> Result<bool> {
+    pub(crate) fn fetch(
+        &self,
+        object: &Arc<Object>,
+        file: &File,
+        pos: i64,
+        end: i64,
+    ) -> Result<bool> {
         let off = u64::try_from(pos).map_err(|_| EINVAL)?;
         let len = u64::try_from(end - pos).map_err(|_| EINVAL)?;
         loop {
@@ -197,7 +203,10 @@ impl Engine {
             let mut guard = self.table.lock();
             let (mut slots, table, state) = guard.with(&object.ondemand)?;
             match table.join_covering_read(&mut slots, state, off, len) {
-                Some(id) => slots.get(id).map(|node| Waiting { id, node: node.into() }),
+                Some(id) => slots.get(id).map(|node| Waiting {
+                    id,
+                    node: node.into(),
+                }),
                 None => None,
             }
         };
@@ -229,7 +238,12 @@ impl Engine {
                 let admitted = table.admit(slots, state, id);
                 let refused = admitted.is_err().then(|| slots.remove(id)).flatten();
                 let phase = super::table::Slots::entry(slots, id).map(|entry| entry.phase());
-                (admitted, phase, refused, state.fd().map_or(0, |fd| fd.get()))
+                (
+                    admitted,
+                    phase,
+                    refused,
+                    state.fd().map_or(0, |fd| fd.get()),
+                )
             })?;
         drop(guard);
         drop(refused);
@@ -238,7 +252,9 @@ impl Engine {
             Refused::NotNeeded => EBUSY,
         })?;
         match kind {
-            Kind::Read { off, len } => trace::ondemand_read(object.debug_id(), id, object_id, off, len),
+            Kind::Read { off, len } => {
+                trace::ondemand_read(object.debug_id(), id, object_id, off, len)
+            }
             Kind::Close(fd) => trace::ondemand_close(object.debug_id(), id, fd.get()),
             Kind::Open => {}
         }
@@ -261,7 +277,10 @@ impl Engine {
         let object = &node.shared().object;
         let left = self.with(object, |slots, table, state| {
             // The id may have been answered, and given to another request, in the meantime.
-            if !slots.get(id).is_some_and(|found| Arc::ptr_eq(&found.into(), &node)) {
+            if !slots
+                .get(id)
+                .is_some_and(|found| Arc::ptr_eq(&found.into(), &node))
+            {
                 return None;
             }
             if !Table::leave(slots, state, id) {

@@ -34,7 +34,10 @@ pub(crate) enum Payload<'a> {
         fd: u32,
     },
     Close,
-    Read { off: u64, len: u64 },
+    Read {
+        off: u64,
+        len: u64,
+    },
 }
 
 impl Payload<'_> {
@@ -50,9 +53,11 @@ impl Payload<'_> {
     pub(crate) fn message_len(&self) -> usize {
         HEADER_LEN
             + match self {
-                Payload::Open { volume_key, cookie_key, .. } => {
-                    OPEN_LEN + volume_key.len() + cookie_key.len()
-                }
+                Payload::Open {
+                    volume_key,
+                    cookie_key,
+                    ..
+                } => OPEN_LEN + volume_key.len() + cookie_key.len(),
                 Payload::Close => 0,
                 Payload::Read { .. } => READ_LEN,
             }
@@ -68,13 +73,20 @@ pub(crate) struct Message {
 impl Message {
     /// Lays a message out. `None` where the keys are longer than netfs allows them to be.
     pub(crate) fn new(msg_id: u32, object_id: u32, payload: Payload<'_>) -> Option<Self> {
-        let mut message = Self { buf: [0; MAX_LEN], len: 0 };
+        let mut message = Self {
+            buf: [0; MAX_LEN],
+            len: 0,
+        };
         let len = u32::try_from(payload.message_len()).ok()?;
         for word in [msg_id, payload.opcode(), len, object_id] {
             message.put(&word.to_ne_bytes())?;
         }
         match payload {
-            Payload::Open { volume_key, cookie_key, fd } => {
+            Payload::Open {
+                volume_key,
+                cookie_key,
+                fd,
+            } => {
                 let flags = 0;
                 let volume_key_size = u32::try_from(volume_key.len()).ok()?;
                 let cookie_key_size = u32::try_from(cookie_key.len()).ok()?;

@@ -39,7 +39,9 @@ impl Request {
     /// Waits for the answer. `None` when the waiting task was killed.
     pub(crate) fn wait(&self) -> Option<Result> {
         self.done.wait_killable().ok()?;
-        Some(kernel::error::to_result(self.outcome.load(Ordering::Acquire)))
+        Some(kernel::error::to_result(
+            self.outcome.load(Ordering::Acquire),
+        ))
     }
 }
 

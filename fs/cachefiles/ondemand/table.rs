@@ -20,7 +20,10 @@ pub(crate) enum Kind {
     Open,
     /// Carries the object id that the daemon knows.
     Close(NonZeroU32),
-    Read { off: u64, len: u64 },
+    Read {
+        off: u64,
+        len: u64,
+    },
 }
 
 /// Where a request stands.
@@ -48,7 +51,14 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn new(kind: Kind, waiters: u32) -> Self {
-        Self { kind, phase: Phase::New, seen: false, waiters, prev: None, next: None }
+        Self {
+            kind,
+            phase: Phase::New,
+            seen: false,
+            waiters,
+            prev: None,
+            next: None,
+        }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -100,7 +110,10 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) const fn new() -> Self {
-        Self { cursor: 0, dead: false }
+        Self {
+            cursor: 0,
+            dead: false,
+        }
     }
 
     /// Nothing is admitted from here on. What is in the slots is for the caller to fail.
@@ -133,7 +146,10 @@ impl Table {
         };
         link(slots, object, id);
         set_phase(slots, id, phase);
-        Ok(Consequence { wake: phase == Phase::Ready, reopen })
+        Ok(Consequence {
+            wake: phase == Phase::Ready,
+            reopen,
+        })
     }
 
     /// The id of a read in flight on the object that covers the given range, joined as a waiter.
@@ -173,7 +189,9 @@ impl Table {
 
     /// The request that the daemon gets next, if there is one.
     pub(crate) fn pick<S: Slots>(&self, slots: &S) -> Option<u32> {
-        slots.next_ready(self.cursor).or_else(|| slots.next_ready(0))
+        slots
+            .next_ready(self.cursor)
+            .or_else(|| slots.next_ready(0))
     }
 
     /// The daemon takes the request.
@@ -186,8 +204,15 @@ impl Table {
     }
 
     /// The daemon's read failed before it had the request: it is as if it was never taken.
-    pub(crate) fn undeliver<S: Slots>(&mut self, slots: &mut S, object: &ObjectState, id: u32) -> bool {
-        let Some(entry) = slots.entry(id) else { return false };
+    pub(crate) fn undeliver<S: Slots>(
+        &mut self,
+        slots: &mut S,
+        object: &ObjectState,
+        id: u32,
+    ) -> bool {
+        let Some(entry) = slots.entry(id) else {
+            return false;
+        };
         if entry.phase != Phase::Delivered {
             return false;
         }
@@ -206,7 +231,9 @@ impl Table {
     ) -> bool {
         let wanted = !self.dead
             && object.state() != State::Dropping
-            && slots.entry(id).is_some_and(|e| e.kind == Kind::Open && e.phase == Phase::Delivered);
+            && slots
+                .entry(id)
+                .is_some_and(|e| e.kind == Kind::Open && e.phase == Phase::Delivered);
         if wanted {
             object.attach_fd(fd);
         }
@@ -215,7 +242,9 @@ impl Table {
 
     /// Whether `id` is an OPEN that the daemon may answer.
     pub(crate) fn may_answer_open<S: Slots>(slots: &mut S, id: u32) -> bool {
-        slots.entry(id).is_some_and(|entry| entry.kind == Kind::Open && entry.seen)
+        slots
+            .entry(id)
+            .is_some_and(|entry| entry.kind == Kind::Open && entry.seen)
     }
 
     /// The daemon accepted the OPEN `id`: it leaves the chain, and parked reads become ready.
@@ -238,7 +267,10 @@ impl Table {
                 wake = true;
             }
         });
-        Some(Consequence { wake, reopen: false })
+        Some(Consequence {
+            wake,
+            reopen: false,
+        })
     }
 
     /// The OPEN `id` failed (or could not be made: `None`); it leaves the chain.
@@ -290,16 +322,26 @@ impl Table {
             }
             Kind::Open | Kind::Close(_) => {}
         });
-        Consequence { wake, reopen: reads && object.begin_reopen() }
+        Consequence {
+            wake,
+            reopen: reads && object.begin_reopen(),
+        }
     }
 
     /// `restore`: what was delivered and not answered is handed out again, where it can be.
     ///
     /// An OPEN whose fd is still held by somebody is left with them: a second fd for the same
     /// object would be of no use, and when theirs closes the OPEN comes back by itself.
-    pub(crate) fn restore<S: Slots>(&mut self, slots: &mut S, object: &ObjectState, id: u32) -> bool {
+    pub(crate) fn restore<S: Slots>(
+        &mut self,
+        slots: &mut S,
+        object: &ObjectState,
+        id: u32,
+    ) -> bool {
         match slots.entry(id) {
-            Some(Entry { kind: Kind::Open, .. }) if object.fd().is_some() => false,
+            Some(Entry {
+                kind: Kind::Open, ..
+            }) if object.fd().is_some() => false,
             Some(_) => self.undeliver(slots, object, id),
             None => false,
         }
@@ -313,7 +355,10 @@ impl Table {
     /// Takes a request out of its object's chain, as its answer, its waiter's death or the death
     /// of the cache demand. The caller then empties the slot.
     pub(crate) fn take_out<S: Slots>(&mut self, slots: &mut S, object: &mut ObjectState, id: u32) {
-        if slots.entry(id).is_some_and(|entry| entry.kind == Kind::Open) {
+        if slots
+            .entry(id)
+            .is_some_and(|entry| entry.kind == Kind::Open)
+        {
             object.abandon_open();
         }
         unlink(slots, object, id);

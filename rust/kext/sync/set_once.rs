@@ -36,7 +36,10 @@ impl<T> Default for SetOnce<T> {
 impl<T> SetOnce<T> {
     /// Not set yet.
     pub const fn new() -> Self {
-        Self { state: AtomicU8::new(EMPTY), value: UnsafeCell::new(MaybeUninit::uninit()) }
+        Self {
+            state: AtomicU8::new(EMPTY),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+        }
     }
 
     /// Sets the value. False where it was set before, or is being set: `value` is dropped then.

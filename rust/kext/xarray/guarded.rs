@@ -28,7 +28,10 @@ unsafe impl<T: Send> Sync for Guarded<T> {}
 impl<T> Guarded<T> {
     /// A value that the lock of `owner` protects from now on.
     pub fn new<S, L, D>(owner: &LockedXArray<S, L, D>, value: T) -> Self {
-        Self { owner: owner.identity(), value: UnsafeCell::new(value) }
+        Self {
+            owner: owner.identity(),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// The value. Error: EINVAL, the value belongs to a table other than that at `owner`.

@@ -53,13 +53,18 @@ impl<'g, S, L> Slots<'g, S, L> {
     #[inline]
     pub(super) unsafe fn new(xa: &'g Opaque<bindings::xarray>) -> Self {
         // INVARIANT: By the caller's promise.
-        Self { xa, _nodes: PhantomData }
+        Self {
+            xa,
+            _nodes: PhantomData,
+        }
     }
 
     #[inline]
     fn load(&self, id: u32) -> *const Node<S, L> {
         // SAFETY: Initialised, and locked, so that the entry stays.
-        unsafe { bindings::xa_load(self.xa.get(), id as usize) }.cast::<Node<S, L>>().cast_const()
+        unsafe { bindings::xa_load(self.xa.get(), id as usize) }
+            .cast::<Node<S, L>>()
+            .cast_const()
     }
 
     /// The node under a number.
@@ -125,9 +130,8 @@ impl<'g, S, L> Slots<'g, S, L> {
     fn search(&self, from: u32, filter: bindings::xa_mark_t) -> Option<u32> {
         let mut index = from as usize;
         // SAFETY: Initialised and locked.
-        let entry = unsafe {
-            bindings::xa_find(self.xa.get(), &mut index, u32::MAX as usize, filter)
-        };
+        let entry =
+            unsafe { bindings::xa_find(self.xa.get(), &mut index, u32::MAX as usize, filter) };
         if entry.is_null() {
             return None;
         }

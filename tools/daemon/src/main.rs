@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The command line: `cachefiles-ondemandd serve` and `cachefiles-ondemandd supervise`.
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
 use cachefiles_daemon::serve::{self, ServeArgs};
+use cachefiles_daemon::stats::Snapshot;
 use cachefiles_daemon::supervise::{self, SuperviseArgs};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
@@ -25,6 +29,12 @@ enum Command {
     Serve(ServeArgs),
     /// Hold the device, and keep a `serve` process running
     Supervise(SuperviseArgs),
+    /// Print the counters that a running `serve` or `supervise` keeps in a file
+    Stats {
+        /// What was given to --stats
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -39,6 +49,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Supervise(args) => supervise::run(args, cli.log_level.to_string()),
+        Command::Stats { path } => print_stats(path),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,4 +58,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn print_stats(path: &Path) -> Result<()> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    println!("{}", Snapshot::read(&file)?);
+    Ok(())
 }

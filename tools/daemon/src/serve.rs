@@ -51,6 +51,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "PATH")]
     stats: Option<PathBuf>,
     /// How often one READ is tried before its object's fd is closed, for the kernel to open it anew
+    /// (the C module of Linux 6.12 does so only at the next restore: give it many tries)
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     tries: u32,
 }

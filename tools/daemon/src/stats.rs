@@ -4,6 +4,7 @@
 //! Also the memory of which request ids were handed out, by which a READ that arrives a second time
 //! is known, whichever worker had it the first time.
 
+use std::fmt;
 use std::fs::File;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
@@ -88,6 +89,21 @@ impl Snapshot {
             retries: next(),
             workers: next(),
         })
+    }
+}
+
+impl fmt::Display for Snapshot {
+    /// One line for each counter: its name, a blank, its value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "opens {}", self.opens)?;
+        writeln!(f, "opens_refused {}", self.opens_refused)?;
+        writeln!(f, "reads {}", self.reads)?;
+        writeln!(f, "reads_again {}", self.reads_again)?;
+        writeln!(f, "reads_completed {}", self.reads_completed)?;
+        writeln!(f, "bytes {}", self.bytes)?;
+        writeln!(f, "closes {}", self.closes)?;
+        writeln!(f, "retries {}", self.retries)?;
+        write!(f, "workers {}", self.workers)
     }
 }
 

@@ -5,6 +5,10 @@
 //! When a worker dies the kernel closes its objects; then `restore` makes what it left unanswered
 //! readable again, and the next worker finds it. The order matters: `restore` is written when the
 //! old worker is gone and the new one not there yet, so that nothing is handed out twice.
+//!
+//! Should the supervisor itself be killed, its worker serves on, as the only holder of the device,
+//! and a new supervisor finds the device busy. systemd kills the worker too (the whole control
+//! group), and passes the device on from its fd store.
 
 mod backoff;
 mod child;

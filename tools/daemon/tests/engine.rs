@@ -3,6 +3,7 @@
 //! of the anonymous fds. (Completing a READ needs the real thing: that is tested in the VM.)
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
@@ -125,16 +126,16 @@ impl Kernel {
     }
 }
 
-fn cache_file() -> (std::fs::File, ObjectFd) {
+fn cache_file() -> (File, ObjectFd) {
     let file = Stats::memory_file().unwrap();
     let fd = ObjectFd::from(OwnedFd::from(file.try_clone().unwrap()));
     (file, fd)
 }
 
 /// An object whose writes fail, and whose closing shows.
-fn broken_object() -> (io::PipeReader, ObjectFd) {
-    let (reader, writer) = io::pipe().unwrap();
-    (reader, ObjectFd::from(OwnedFd::from(writer)))
+fn broken_object() -> (File, ObjectFd) {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    (File::from(reader), ObjectFd::from(writer))
 }
 
 fn blob(length: usize) -> Vec<u8> {

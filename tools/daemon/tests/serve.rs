@@ -141,6 +141,8 @@ fn errors_name_cause_and_way_out() {
         no_device.contains("cannot open /dev/absent: is the module loaded"),
         "{no_device}"
     );
+    let no_stats = run(&["stats", "/dev/null"]);
+    assert!(no_stats.contains("reading the counters"), "{no_stats}");
     let no_holder = run(&["serve", "--blobs", "/", "--fd-from", "/absent"]);
     assert!(
         no_holder.contains("holder of the device at /absent"),

@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn fds_arrive_usable_and_close_on_exec() {
         let (near, far) = UnixStream::pair().unwrap();
-        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
         assert_eq!(
             send_fds(&near, b"name", &[writer.as_fd(), reader.as_fd()]),
             Ok(4)

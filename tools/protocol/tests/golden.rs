@@ -145,7 +145,10 @@ fn what_is_no_message_is_refused_by_name() {
 fn names_are_those_of_the_c_module() {
     const IMG: &str = "erofs,img";
     const DOMAIN: &str = "erofs,a-longer-domain.example";
-    let golden: [(&str, &[u8], &str, &str); 16] = [
+    let golden: [(&str, &[u8], &str, &str); 18] = [
+        // Seen on a disk that the C module had written.
+        ("erofs,image.img", b"image.img", "@75", "Dimage.img"),
+        ("erofs,image.img", b"image.blob", "@ef", "Dimage.blob"),
         (IMG, b"img", "@e1", "Dimg"),
         (IMG, b"blob.data", "@ea", "Dblob.data"),
         (IMG, b"with blank", "@a8", "E2TB6tE1yoI5CrH100"),

@@ -15,7 +15,7 @@ use cachefiles_protocol::Device;
 
 use crate::session::{Blobs, Session};
 use crate::sys;
-use crate::task::{SOON, Task};
+use crate::task::{Task, soon};
 
 /// What an actor does.
 #[derive(clap::Subcommand)]
@@ -48,9 +48,19 @@ impl Part {
     /// Does it.
     pub fn play(self) -> Result<()> {
         match self {
-            Self::Serve { blobs, inherited, restore, delay_ms, mute } => {
-                serve(&blobs, inherited, restore, Duration::from_millis(delay_ms), mute)
-            }
+            Self::Serve {
+                blobs,
+                inherited,
+                restore,
+                delay_ms,
+                mute,
+            } => serve(
+                &blobs,
+                inherited,
+                restore,
+                Duration::from_millis(delay_ms),
+                mute,
+            ),
             Self::Read { file } => {
                 match fs::read(&file) {
                     Ok(data) => println!("ok {}", data.len()),
@@ -152,7 +162,10 @@ impl Actor {
 
     /// A process that reads a file.
     pub fn reader(file: &Path) -> Result<Self> {
-        Self::start(&["read", file.to_str().context("a path that is no text")?], None)
+        Self::start(
+            &["read", file.to_str().context("a path that is no text")?],
+            None,
+        )
     }
 
     fn wait_ready(&mut self) -> Result<()> {
@@ -166,7 +179,7 @@ impl Actor {
     /// Kills it with SIGKILL, and waits until it is gone with all its fds.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill().context("killing an actor")?;
-        let end = std::time::Instant::now() + SOON;
+        let end = std::time::Instant::now() + soon();
         while self.child.try_wait()?.is_none() {
             if std::time::Instant::now() > end {
                 bail!("an actor does not die of SIGKILL");

@@ -26,7 +26,10 @@ pub struct Context {
 
 impl Context {
     pub fn new(settings: &Settings, work: PathBuf) -> Self {
-        Self { settings: settings.clone(), work }
+        Self {
+            settings: settings.clone(),
+            work,
+        }
     }
 
     /// Which module is under test.
@@ -91,7 +94,7 @@ impl Context {
 
 fn replace_module(path: &Path) -> Result<()> {
     if sys::module_loaded() {
-        sys::wait_for("the module to be unused", crate::task::SOON, || {
+        sys::wait_for("the module to be unused", crate::task::soon(), || {
             sys::module_references().is_ok_and(|count| count == 0)
         })?;
         sys::remove_module().context("removing the module")?;
@@ -113,9 +116,13 @@ pub struct MadeImage {
 
 impl MadeImage {
     fn load(path: &Path) -> Result<Self> {
-        let name = path.file_stem().and_then(|stem| stem.to_str()).context("a name that is no text")?;
+        let name = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .context("a name that is no text")?;
         let list = path.with_extension("sha256");
-        let list = fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;
+        let list =
+            fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;
         let mut files = Vec::new();
         for line in list.lines() {
             // The format of sha256sum: 64 digits, two separators, the path.
@@ -129,7 +136,12 @@ impl MadeImage {
         let blob = path.with_extension("blob");
         let blob = blob.exists().then(|| fs::read(&blob)).transpose()?;
         let primary = fs::read(path)?;
-        Ok(Self { name: name.to_owned(), primary, blob, files })
+        Ok(Self {
+            name: name.to_owned(),
+            primary,
+            blob,
+            files,
+        })
     }
 
     /// Key of the data blob.
@@ -151,4 +163,14 @@ pub fn expect_errno<T>(result: Result<T, Errno>, errno: Errno, what: &str) -> Re
 pub fn expect_io_errno<T>(result: std::io::Result<T>, errno: Errno, what: &str) -> Result<()> {
     let result = result.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
     expect_errno(result, errno, what)
+}
+
+/// That `result` failed for want of a cached object: with EIO where the object was waited for, with
+/// ENOBUFS where it was known before that there is none. Which of them is a matter of timing.
+pub fn expect_no_cache<T>(result: Result<T, Errno>, what: &str) -> Result<()> {
+    match result {
+        Ok(_) => bail!("{what}: succeeded, expected EIO or ENOBUFS"),
+        Err(Errno::IO | Errno::NOBUFS) => Ok(()),
+        Err(seen) => bail!("{what}: {seen:?}, expected EIO or ENOBUFS"),
+    }
 }

@@ -99,7 +99,10 @@ impl Builder {
     /// A file whose last, partial block lies behind its inode, in the same block.
     pub fn inline(self, name: &str, data: Vec<u8>) -> Self {
         let tail = data.len() % BLOCK;
-        assert!(tail > 0 && tail <= BLOCK - INODE_SIZE, "no tail that can be put inline");
+        assert!(
+            tail > 0 && tail <= BLOCK - INODE_SIZE,
+            "no tail that can be put inline"
+        );
         self.file(name, data, Layout::Inline)
     }
 
@@ -145,7 +148,12 @@ impl Builder {
         append(&mut disks[0], &directory);
         let data_start = disks[0].len() as u64;
 
-        let root = inode(FLAT_PLAIN, 0o040_755, directory.len(), u32_of(directory_block));
+        let root = inode(
+            FLAT_PLAIN,
+            0o040_755,
+            directory.len(),
+            u32_of(directory_block),
+        );
         put(&mut meta, FIRST_NID * INODE_SLOT, &root);
         for (file, nid) in self.files.iter().zip(&nids) {
             let at = nid * INODE_SLOT;
@@ -160,7 +168,11 @@ impl Builder {
         Image {
             primary: disks.next().unwrap_or_default(),
             blobs: self.devices.into_iter().zip(disks).collect(),
-            files: self.files.into_iter().map(|file| (file.name, file.data)).collect(),
+            files: self
+                .files
+                .into_iter()
+                .map(|file| (file.name, file.data))
+                .collect(),
             data_start,
         }
     }
@@ -201,7 +213,11 @@ impl Builder {
 
     fn put_super_block(&self, disks: &mut [Vec<u8>]) {
         let mut features = 0;
-        if self.files.iter().any(|file| matches!(file.layout, Layout::Chunked { .. })) {
+        if self
+            .files
+            .iter()
+            .any(|file| matches!(file.layout, Layout::Chunked { .. }))
+        {
             features |= FEATURE_CHUNKED;
         }
         if !self.devices.is_empty() {
@@ -214,7 +230,10 @@ impl Builder {
             let start = append(&mut disks[0], &vec![0; size]) as usize;
             start * (BLOCK / DEVICE_SLOT)
         };
-        let blocks: Vec<u32> = disks.iter().map(|disk| u32_of(disk.len() / BLOCK)).collect();
+        let blocks: Vec<u32> = disks
+            .iter()
+            .map(|disk| u32_of(disk.len() / BLOCK))
+            .collect();
         let (primary, extra) = (blocks[0], &blocks[1..]);
         let disk = &mut disks[0];
         let at = SUPER_OFFSET;
@@ -327,7 +346,10 @@ mod tests {
         assert_eq!(data[BLOCK..2 * BLOCK], pattern(3, 3 * BLOCK)[2 * BLOCK..]);
         assert_eq!(data[2 * BLOCK..3 * BLOCK], pattern(2, 4100)[..BLOCK]);
         assert_eq!(data[3 * BLOCK..][..5000], pattern(1, 5000)[..]);
-        assert_eq!(image.blobs[0].1[..], pattern(3, 3 * BLOCK)[BLOCK..2 * BLOCK]);
+        assert_eq!(
+            image.blobs[0].1[..],
+            pattern(3, 3 * BLOCK)[BLOCK..2 * BLOCK]
+        );
     }
 
     #[test]

@@ -26,7 +26,11 @@ use crate::settings::Settings;
 
 /// Behaviour tests of cachefiles.ko. Needs root, an ext4 disk to spoil, and netfs and erofs loaded.
 #[derive(Parser)]
-#[command(version, subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+#[command(
+    version,
+    subcommand_negates_reqs = true,
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
     #[command(subcommand)]
     role: Option<Role>,

@@ -7,7 +7,10 @@ use cachefiles_protocol::Errno;
 
 /// `read` into memory at an address that must not be mapped.
 pub fn read_to_address(fd: impl AsFd, address: usize, length: usize) -> Result<usize, Errno> {
-    assert!(address < 4096, "only the zero page is sure not to be mapped");
+    assert!(
+        address < 4096,
+        "only the zero page is sure not to be mapped"
+    );
     let fd = fd.as_fd().as_raw_fd();
     // SAFETY: no memory lies at this address, so the kernel can only answer EFAULT: nothing of
     // this process is written to.
@@ -17,7 +20,10 @@ pub fn read_to_address(fd: impl AsFd, address: usize, length: usize) -> Result<u
 
 /// `write` from memory at an address that must not be mapped.
 pub fn write_from_address(fd: impl AsFd, address: usize, length: usize) -> Result<usize, Errno> {
-    assert!(address < 4096, "only the zero page is sure not to be mapped");
+    assert!(
+        address < 4096,
+        "only the zero page is sure not to be mapped"
+    );
     let fd = fd.as_fd().as_raw_fd();
     // SAFETY: the kernel only reads, and finds nothing at this address.
     let result = unsafe { libc::write(fd, std::ptr::without_provenance(address), length) };
@@ -41,8 +47,14 @@ pub fn map(fd: impl AsFd) -> Result<usize, Errno> {
     // SAFETY: the kernel chooses the address, so no memory of this process is replaced; nothing
     // refers to the mapping when it is undone.
     let address = unsafe {
-        let address =
-            libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, fd, 0);
+        let address = libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            protection,
+            libc::MAP_SHARED,
+            fd,
+            0,
+        );
         if address != libc::MAP_FAILED {
             libc::munmap(address, length);
         }
@@ -58,7 +70,6 @@ pub fn adopt(fd: i32) -> OwnedFd {
 }
 
 fn answer(result: i64) -> Result<usize, Errno> {
-    usize::try_from(result).map_err(|_| {
-        Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
-    })
+    usize::try_from(result)
+        .map_err(|_| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
 }

@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub fn run_all(settings: &Settings, tests: &[&Test]) -> Result<bool> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("becoming the parent of orphans")?;
+    for path in [&settings.module_path, &settings.cache_dev] {
+        ensure!(path.exists(), "{} does not exist", path.display());
+    }
     let mut report = Report::start(std::io::stdout(), tests.len())?;
     let mut good = true;
     for test in tests {
@@ -208,7 +211,10 @@ fn clean_up(tidy: bool, faults: &mut Vec<String>) -> Result<()> {
         sys::module_references().is_ok_and(|count| count == 0)
     });
     if unused.is_err() {
-        bail!("the module still has {} references", sys::module_references()?);
+        bail!(
+            "the module still has {} references",
+            sys::module_references()?
+        );
     }
     sys::remove_module().context("removing the module")?;
     if let Ok(slabs) = fs::read_to_string("/proc/slabinfo") {
@@ -221,6 +227,7 @@ fn clean_up(tidy: bool, faults: &mut Vec<String>) -> Result<()> {
 
 /// The child's side: runs the test and tells its end by the exit status.
 pub fn run_as_child(settings: &Settings, test: &Test) -> i32 {
+    crate::task::be_patient(settings.patience);
     let context = crate::context::Context::new(settings, settings.work_dir(test.name));
     match (test.run)(&context) {
         Ok(()) => 0,

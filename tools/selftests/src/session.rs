@@ -17,7 +17,7 @@ use cachefiles_protocol::{
 
 use crate::image::Image;
 use crate::sys;
-use crate::task::{SOON, Task};
+use crate::task::{Task, soon};
 
 /// Cookie key to content.
 pub type Blobs = BTreeMap<Vec<u8>, Arc<Vec<u8>>>;
@@ -69,6 +69,9 @@ pub struct Session {
     pub log: Log,
 }
 
+/// A mount that is under way.
+pub type MountTask = Task<Result<Mount, Errno>>;
+
 /// An EROFS that is mounted; taken down, whatever uses it, when dropped.
 pub struct Mount {
     path: PathBuf,
@@ -93,7 +96,7 @@ impl Mount {
     /// Unmounts in the background, for the daemon may have to do its part.
     pub fn unmount(self) -> Task<Result<()>> {
         Task::start(format!("unmounting {}", self.path.display()), move || {
-            sys::unmount_patiently(&self.path, SOON)
+            sys::unmount_patiently(&self.path, soon())
         })
     }
 }
@@ -139,11 +142,11 @@ impl Session {
 
     /// Takes messages and answers or holds them until `done`; an error if that takes too long.
     pub fn pump_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) -> Result<()> {
-        let end = Instant::now() + SOON;
+        let end = Instant::now() + soon();
         while !done(self) {
             ensure!(
                 Instant::now() < end,
-                "gave up after {SOON:?} waiting for: {what} (held {} OPEN, {} READ; got {} OPEN, {} READ, {} CLOSE)",
+                "gave up after {:?} waiting for: {what} (held {} OPEN, {} READ; got {} OPEN, {} READ, {} CLOSE)",
                 self.held_opens.len(),
                 self.held.len(),
                 self.log.opens.len(),
@@ -176,7 +179,9 @@ impl Session {
     pub fn take(&mut self, message: Message) -> Result<()> {
         match message {
             Message::Open(open) => {
-                self.log.opens.push((open.msg_id, open.object_id, open.cookie_key.clone()));
+                self.log
+                    .opens
+                    .push((open.msg_id, open.object_id, open.cookie_key.clone()));
                 if self.hold_opens {
                     self.held_opens.push(open);
                     return Ok(());
@@ -189,7 +194,11 @@ impl Session {
                     Some(object) => &object.key,
                     None => bail!("READ of object {}, which is not open", read.object_id),
                 };
-                if self.hold_reads.as_mut().is_some_and(|hold| hold(key, &read)) {
+                if self
+                    .hold_reads
+                    .as_mut()
+                    .is_some_and(|hold| hold(key, &read))
+                {
                     self.held.push(read);
                     return Ok(());
                 }
@@ -212,7 +221,10 @@ impl Session {
         let known = self.blobs.contains_key(&open.cookie_key);
         let late = self.judge(answer, "copen")?;
         if known && !late {
-            let object = Object { key: open.cookie_key, fd: open.fd };
+            let object = Object {
+                key: open.cookie_key,
+                fd: open.fd,
+            };
             self.objects.insert(open.object_id, object);
         }
         Ok(())
@@ -236,7 +248,10 @@ impl Session {
     /// Writes a part of an object's blob to the cache.
     pub fn fill(&mut self, object_id: u32, off: u64, len: u64) -> Result<()> {
         let object = self.object(object_id)?;
-        let blob = self.blobs.get(&object.key).context("an object without a blob")?;
+        let blob = self
+            .blobs
+            .get(&object.key)
+            .context("an object without a blob")?;
         let end = (off + len).min((blob.len() as u64).next_multiple_of(PAGE_SIZE));
         let start = off - off % PAGE_SIZE;
         ensure!(end > start, "asked for {off}+{len} of {} bytes", blob.len());
@@ -292,22 +307,26 @@ impl Session {
         let (target, bytes) = (path.to_owned(), options.to_vec());
         let task = Task::start("mount", move || sys::mount_erofs(&target, &bytes));
         self.pump_until("mount to return", |_| task.is_done())?;
-        Ok(task.finish()?.map(|()| Mount { path: path.to_owned() }))
+        Ok(task.finish()?.map(|()| Mount {
+            path: path.to_owned(),
+        }))
     }
 
     /// The same, where it must succeed.
     pub fn mount(&mut self, path: &Path, options: impl AsRef<[u8]>) -> Result<Mount> {
         let options = options.as_ref();
-        self.try_mount(path, options)?
-            .with_context(|| format!("mount with {}", String::from_utf8_lossy(options)))
+        let mount = self
+            .try_mount(path, options)?
+            .with_context(|| format!("mount with {}", String::from_utf8_lossy(options)))?;
+        // Devices are looked up in the background: let them be there before a test goes on.
+        self.pump_until("all lookups to end", |_| {
+            sys::lookups_done().unwrap_or(false)
+        })?;
+        Ok(mount)
     }
 
     /// Starts a mount that is not waited for.
-    pub fn mount_in_background(
-        &self,
-        path: &Path,
-        options: impl AsRef<[u8]>,
-    ) -> Result<Task<Result<Mount, Errno>>> {
+    pub fn mount_in_background(&self, path: &Path, options: impl AsRef<[u8]>) -> Result<MountTask> {
         fs::create_dir_all(path)?;
         let (target, bytes) = (path.to_owned(), options.as_ref().to_vec());
         Ok(Task::start("mount", move || {
@@ -335,14 +354,18 @@ impl Session {
     pub fn read_file(&mut self, path: &Path) -> Result<Vec<u8>> {
         let task = crate::task::read_in_background(path);
         self.pump_until("a read to return", |_| task.is_done())?;
-        task.finish()?.with_context(|| format!("reading {}", path.display()))
+        task.finish()?
+            .with_context(|| format!("reading {}", path.display()))
     }
 
     /// Reads every file of an image, and compares.
     pub fn check_files(&mut self, mount: &Mount, image: &Image) -> Result<()> {
         for (name, expected) in &image.files {
             let seen = self.read_file(&mount.file(name))?;
-            ensure!(seen == *expected, "{name} differs from what was put into the image");
+            ensure!(
+                seen == *expected,
+                "{name} differs from what was put into the image"
+            );
         }
         Ok(())
     }
@@ -373,6 +396,8 @@ impl Running {
     /// Stops it, and gives the session back; its error if it met one.
     pub fn stop(self) -> Result<Session> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow!("the daemon thread panicked"))?
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the daemon thread panicked"))?
     }
 }

@@ -139,3 +139,10 @@ pub fn fscache_table(name: &str) -> Result<Vec<String>> {
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     Ok(text.lines().skip(2).map(str::to_owned).collect())
 }
+
+/// Whether no cookie of fscache is on its way to being usable.
+pub fn lookups_done() -> Result<bool> {
+    // The sixth column is the state: quiescent, looking up and creating come before active.
+    let waits = |row: &String| matches!(row.split_whitespace().nth(5), Some("-" | "L" | "C"));
+    Ok(!fscache_table("cookies")?.iter().any(waits))
+}

@@ -103,6 +103,8 @@ mod tests {
 
     #[test]
     fn a_skip_is_ok_with_a_reason() {
-        assert!(written(&Outcome::Skipped("why".into()), None).ends_with("ok 1 - name # SKIP why\n"));
+        assert!(
+            written(&Outcome::Skipped("why".into()), None).ends_with("ok 1 - name # SKIP why\n")
+        );
     }
 }

@@ -5,13 +5,24 @@ use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+/// How much slower than usual the machine is taken to be.
+static PATIENCE: AtomicU32 = AtomicU32::new(1);
+
+/// Multiplies all time limits of this process.
+pub fn be_patient(factor: u32) {
+    PATIENCE.store(factor.max(1), Ordering::Relaxed);
+}
+
 /// How long a call that should end may take. Tests run under emulation, on busy hosts.
-pub const SOON: Duration = Duration::from_secs(12);
+pub fn soon() -> Duration {
+    Duration::from_secs(12) * PATIENCE.load(Ordering::Relaxed)
+}
 
 /// A call under way. Dropping it abandons the thread, which ends with the process.
 pub struct Task<T> {
@@ -46,7 +57,7 @@ impl<T: Send + 'static> Task<T> {
 
     /// What the call returned, waiting for it for a while.
     pub fn finish(self) -> Result<T> {
-        self.finish_within(SOON)
+        self.finish_within(soon())
     }
 
     /// The same with a limit of its own.
@@ -62,8 +73,11 @@ impl<T: Send + 'static> Task<T> {
     }
 }
 
+/// A file that is being read.
+pub type ReadTask = Task<io::Result<Vec<u8>>>;
+
 /// Reads a whole file in the background.
-pub fn read_in_background(path: &Path) -> Task<io::Result<Vec<u8>>> {
+pub fn read_in_background(path: &Path) -> ReadTask {
     let path: PathBuf = path.to_owned();
     Task::start(format!("reading {}", path.display()), move || {
         fs::read(path)

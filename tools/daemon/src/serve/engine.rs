@@ -242,14 +242,18 @@ impl Engine {
         } = attempt;
         let failures = failures + 1;
         if failures < self.policy.tries {
-            tracing::warn!(
-                msg_id,
-                object_id,
-                off,
-                len,
-                failures,
-                "cannot serve a READ of {key}, trying again: {error}"
-            );
+            // Once for each READ: the further tries mostly fail alike.
+            if failures == 1 {
+                tracing::warn!(
+                    msg_id,
+                    object_id,
+                    off,
+                    len,
+                    "cannot serve a READ of {key}, trying again: {error}"
+                );
+            } else {
+                tracing::debug!(msg_id, object_id, failures, "READ of {key}: {error}");
+            }
             self.stats.retries.fetch_add(1, Relaxed);
             let wait = delay(failures, self.policy.first_delay, self.policy.max_delay);
             self.retries.push(
@@ -259,15 +263,17 @@ impl Engine {
                 },
                 Instant::now() + wait,
             );
-        } else {
+        } else if self.remove(object_id).is_some() {
             tracing::error!(
                 msg_id,
                 object_id,
                 off,
                 len,
-                "giving up on a READ of {key}, closing its object: {error}"
+                "giving up on a READ of {key}, its object is closed to be opened anew: {error}"
             );
-            drop(self.remove(object_id));
+        } else {
+            // Another of its READs was given up before, and the kernel hands this one out again.
+            tracing::debug!(msg_id, object_id, "giving up on a READ of {key}: {error}");
         }
     }
 

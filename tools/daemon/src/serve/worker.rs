@@ -157,3 +157,12 @@ impl<'a> Worker<'a> {
         }
     }
 }
+
+impl Drop for Worker<'_> {
+    /// A thread that panics takes the others with it: a new process is better than half a one.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.stop.trigger();
+        }
+    }
+}

@@ -70,12 +70,21 @@ fn copen_numbers_are_read_as_the_kernel_reads_them() {
     for text in [&b""[..], b"7", b",8", b"x,8", b"-1,8", b"8 ,8"] {
         assert_eq!(parse_copen(text), Err(BadNumber::Malformed), "{text:?}");
     }
-    assert_eq!(parse_copen(b"18446744073709551616,8"), Err(BadNumber::TooLarge));
+    assert_eq!(
+        parse_copen(b"18446744073709551616,8"),
+        Err(BadNumber::TooLarge)
+    );
 }
 
 #[test]
 fn debug_masks_may_be_in_any_base_or_missing() {
-    for (text, mask) in [(&b""[..], 0), (b"7", 7), (b"0x1f", 31), (b"010", 8), (b"4294967297", 1)] {
+    for (text, mask) in [
+        (&b""[..], 0),
+        (b"7", 7),
+        (b"0x1f", 31),
+        (b"010", 8),
+        (b"4294967297", 1),
+    ] {
         assert_eq!(parse_debug_mask(text), Ok(mask));
     }
     for text in [&b"x"[..], b"-1", b"7 ", b"08"] {

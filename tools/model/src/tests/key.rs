@@ -28,7 +28,10 @@ fn words_with_leading_zeros_are_hexadecimal_the_shorter_way_round() {
 fn dense_binary_keys_are_base64_of_our_own_alphabet() {
     // 3 bytes in 4 letters, low six bits first: 0xfffefd is 0x3d, 0x3b, 0x3f, 0x3f.
     assert_eq!(name(&[0xfd, 0xfe, 0xff, 0xfd, 0xfe, 0xff]), "E0ZX--ZX--");
-    assert_eq!(name(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).len(), 2 + 4 * 3);
+    assert_eq!(
+        name(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).len(),
+        2 + 4 * 3
+    );
     assert!(name(&[0xff; 7]).starts_with("E2"));
 }
 
@@ -47,8 +50,16 @@ fn decode(name: &[u8], len: usize) -> Vec<u8> {
             .split(|&b| b == b',')
             .flat_map(|word| {
                 let text = std::str::from_utf8(word).unwrap();
-                let value = if text.is_empty() { 0 } else { u32::from_str_radix(text, 16).unwrap() };
-                if kind == b'S' { value.to_be_bytes() } else { value.to_le_bytes() }
+                let value = if text.is_empty() {
+                    0
+                } else {
+                    u32::from_str_radix(text, 16).unwrap()
+                };
+                if kind == b'S' {
+                    value.to_be_bytes()
+                } else {
+                    value.to_le_bytes()
+                }
             })
             .collect(),
         b'E' => rest[1..]

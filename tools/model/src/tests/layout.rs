@@ -6,7 +6,10 @@ use proptest::prelude::*;
 #[test]
 fn a_file_attribute_has_its_fields_where_the_format_says() {
     let attribute = Attribute::file(0x0102_0304_0506_0708, Content::Dirty, b"aux");
-    assert_eq!(attribute.as_bytes(), b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\0\0\0\0\0\x01\x04aux");
+    assert_eq!(
+        attribute.as_bytes(),
+        b"\x01\x02\x03\x04\x05\x06\x07\x08\0\0\0\0\0\0\0\0\x01\x04aux"
+    );
 }
 
 #[test]
@@ -28,7 +31,10 @@ fn each_difference_is_named() {
     assert_eq!(with(0, 1), Err(Mismatch::ObjectSize));
     assert_eq!(with(17, 4), Err(Mismatch::Dirty));
     assert_eq!(with(17, 3), Ok(()));
-    assert_eq!(check_file(good.as_bytes(), 5, b"auxi"), Err(Mismatch::Length));
+    assert_eq!(
+        check_file(good.as_bytes(), 5, b"auxi"),
+        Err(Mismatch::Length)
+    );
     assert_eq!(check_file(&[], 5, b""), Err(Mismatch::Length));
     assert_eq!(check_volume(b"\0\0\0\0x", b"x"), Ok(()));
     assert_eq!(check_volume(b"\0\0\x01\0x", b"x"), Err(Mismatch::Reserved));

@@ -15,17 +15,40 @@ const ALL: [Limit; 6] = [
 #[test]
 fn each_limit_sets_its_own_value() {
     let mut limits = Limits::DEFAULT;
-    for (limit, text) in ALL.into_iter().zip([b"30%", b"20%", b"10%", b"33%", b"22%", b"11%"]) {
+    for (limit, text) in ALL
+        .into_iter()
+        .zip([b"30%", b"20%", b"10%", b"33%", b"22%", b"11%"])
+    {
         limits.set(limit, text).unwrap();
     }
-    assert_eq!((limits.files.run, limits.files.cull, limits.files.stop), (30, 20, 10));
-    assert_eq!((limits.blocks.run, limits.blocks.cull, limits.blocks.stop), (33, 22, 11));
+    assert_eq!(
+        (limits.files.run, limits.files.cull, limits.files.stop),
+        (30, 20, 10)
+    );
+    assert_eq!(
+        (limits.blocks.run, limits.blocks.cull, limits.blocks.stop),
+        (33, 22, 11)
+    );
 }
 
 #[test]
 fn what_is_not_a_percentage_is_malformed() {
-    for text in [&b""[..], b"7", b"7%%", b"x%", b"7 %", b"-1%", b"+7%", b"0x7%", b" 7%"] {
-        assert_eq!(Limits::DEFAULT.set(Limit::FilesRun, text), Err(BadLimit::Malformed), "{text:?}");
+    for text in [
+        &b""[..],
+        b"7",
+        b"7%%",
+        b"x%",
+        b"7 %",
+        b"-1%",
+        b"+7%",
+        b"0x7%",
+        b" 7%",
+    ] {
+        assert_eq!(
+            Limits::DEFAULT.set(Limit::FilesRun, text),
+            Err(BadLimit::Malformed),
+            "{text:?}"
+        );
     }
 }
 
@@ -39,7 +62,10 @@ fn a_bare_percent_sign_is_zero() {
 #[test]
 fn amounts_are_whole_percents_of_the_total() {
     let amounts = Limits::DEFAULT.files.of(12_399);
-    assert_eq!((amounts.run, amounts.cull, amounts.stop), (7 * 123, 5 * 123, 123));
+    assert_eq!(
+        (amounts.run, amounts.cull, amounts.stop),
+        (7 * 123, 5 * 123, 123)
+    );
 }
 
 proptest! {

@@ -4,12 +4,19 @@ use super::message::{MAX_LEN, Message, Payload};
 use proptest::prelude::*;
 
 fn words(bytes: &[u8]) -> Vec<u32> {
-    bytes.chunks(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap())).collect()
+    bytes
+        .chunks(4)
+        .map(|word| u32::from_ne_bytes(word.try_into().unwrap()))
+        .collect()
 }
 
 #[test]
 fn an_open_has_sizes_fd_flags_and_both_keys() {
-    let payload = Payload::Open { volume_key: b"erofs,a\0", cookie_key: b"blob", fd: 7 };
+    let payload = Payload::Open {
+        volume_key: b"erofs,a\0",
+        cookie_key: b"blob",
+        fd: 7,
+    };
     let message = Message::new(3, 9, payload).unwrap();
     assert_eq!(words(&message.as_bytes()[..32]), [3, 0, 44, 9, 8, 4, 7, 0]);
     assert_eq!(&message.as_bytes()[32..], b"erofs,a\0blob");
@@ -23,7 +30,15 @@ fn a_close_is_its_header() {
 
 #[test]
 fn a_read_has_offset_and_length_of_64_bits() {
-    let message = Message::new(3, 9, Payload::Read { off: 1 << 40, len: 4096 }).unwrap();
+    let message = Message::new(
+        3,
+        9,
+        Payload::Read {
+            off: 1 << 40,
+            len: 4096,
+        },
+    )
+    .unwrap();
     assert_eq!(words(&message.as_bytes()[..16]), [3, 2, 32, 9]);
     assert_eq!(message.as_bytes()[16..24], (1u64 << 40).to_ne_bytes());
     assert_eq!(message.as_bytes()[24..], 4096u64.to_ne_bytes());
@@ -31,9 +46,20 @@ fn a_read_has_offset_and_length_of_64_bits() {
 
 #[test]
 fn the_longest_keys_that_netfs_allows_fit() {
-    let payload = Payload::Open { volume_key: &[b'v'; 256], cookie_key: &[b'c'; 255], fd: 0 };
-    assert_eq!(Message::new(0, 1, payload).unwrap().as_bytes().len(), MAX_LEN);
-    let payload = Payload::Open { volume_key: &[b'v'; 256], cookie_key: &[b'c'; 256], fd: 0 };
+    let payload = Payload::Open {
+        volume_key: &[b'v'; 256],
+        cookie_key: &[b'c'; 255],
+        fd: 0,
+    };
+    assert_eq!(
+        Message::new(0, 1, payload).unwrap().as_bytes().len(),
+        MAX_LEN
+    );
+    let payload = Payload::Open {
+        volume_key: &[b'v'; 256],
+        cookie_key: &[b'c'; 256],
+        fd: 0,
+    };
     assert!(Message::new(0, 1, payload).is_none());
 }
 

@@ -26,7 +26,10 @@ fn fd_of(world: &World, object: usize) -> NonZeroU32 {
 fn a_read_is_handed_out_once_and_completed() {
     let mut world = opened(1);
     let id = world.read(0, 0, 4096).unwrap();
-    assert_eq!(world.daemon_read(), Some((id, Kind::Read { off: 0, len: 4096 })));
+    assert_eq!(
+        world.daemon_read(),
+        Some((id, Kind::Read { off: 0, len: 4096 }))
+    );
     assert_eq!(world.daemon_read(), None);
     assert!(world.cread(0, id));
     assert!(!world.cread(0, id));
@@ -38,7 +41,9 @@ fn requests_are_handed_out_in_turn() {
     let mut world = opened(2);
     let first = world.read(0, 0, 1).unwrap();
     assert_eq!(world.daemon_read().unwrap().0, first);
-    let ids: Vec<u32> = (1..5).map(|n| world.read(n as usize % 2, n * 10, 1).unwrap()).collect();
+    let ids: Vec<u32> = (1..5)
+        .map(|n| world.read(n as usize % 2, n * 10, 1).unwrap())
+        .collect();
     // The first one comes back, and still has to wait for those behind it.
     world.restore();
     let mut seen = Vec::new();
@@ -70,13 +75,19 @@ fn death_of_the_daemon_gives_reads_back_without_restore() {
     let waiting = world.read(0, 10, 1).unwrap();
     world.daemon_dies();
     world.check();
-    assert!(!world.has_ready(), "a READ is offered that nobody could complete");
+    assert!(
+        !world.has_ready(),
+        "a READ is offered that nobody could complete"
+    );
     world.run_reopens();
     let (open, kind) = world.daemon_read().unwrap();
     assert_eq!(kind, Kind::Open);
     assert_eq!(world.daemon_read(), None);
     assert!(world.copen(open, true));
-    let mut seen = [world.daemon_read().unwrap().0, world.daemon_read().unwrap().0];
+    let mut seen = [
+        world.daemon_read().unwrap().0,
+        world.daemon_read().unwrap().0,
+    ];
     seen.sort_unstable();
     assert_eq!(seen, [delivered, waiting]);
     assert!(world.cread(0, delivered) && world.cread(0, waiting));
@@ -257,12 +268,18 @@ fn apply(world: &mut World, op: Op) {
         Op::Read(object, off, len) => drop(world.read(object, off, len)),
         Op::KillWaiter(n) => {
             // Only reads have waiters that a signal can end at any time.
-            pick(world, n).into_iter().for_each(|id| world.kill_waiter(id));
+            pick(world, n)
+                .into_iter()
+                .for_each(|id| world.kill_waiter(id));
         }
         Op::DaemonRead => drop(world.daemon_read()),
         Op::DaemonReadFaults => world.daemon_read_faults(),
-        Op::Copen(n, accept) => pick(world, n).into_iter().for_each(|id| drop(world.copen(id, accept))),
-        Op::Cread(object, n) => pick(world, n).into_iter().for_each(|id| drop(world.cread(object, id))),
+        Op::Copen(n, accept) => pick(world, n)
+            .into_iter()
+            .for_each(|id| drop(world.copen(id, accept))),
+        Op::Cread(object, n) => pick(world, n)
+            .into_iter()
+            .for_each(|id| drop(world.cread(object, id))),
         Op::CloseFd(n) => {
             let fd = world.fds.keys().nth(n).copied();
             fd.into_iter().for_each(|fd| world.close_fd(fd));

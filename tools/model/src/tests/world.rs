@@ -80,14 +80,21 @@ impl World {
     }
 
     fn end(&mut self, id: u32, outcome: Outcome) {
-        assert!(self.slots.entries.remove(&id).is_some(), "{id} ended, and was not in the table");
-        assert!(!self.slots.ready.contains(&id), "{id} ended, and can be handed out");
+        assert!(
+            self.slots.entries.remove(&id).is_some(),
+            "{id} ended, and was not in the table"
+        );
+        assert!(
+            !self.slots.ready.contains(&id),
+            "{id} ended, and can be handed out"
+        );
         assert!(self.ended.insert(id, outcome).is_none(), "{id} ended twice");
     }
 
     fn take_out(&mut self, id: u32, outcome: Outcome) {
         let object = self.owner[&id];
-        self.table.take_out(&mut self.slots, &mut self.objects[object], id);
+        self.table
+            .take_out(&mut self.slots, &mut self.objects[object], id);
         self.end(id, outcome);
     }
 
@@ -95,7 +102,10 @@ impl World {
         let id = self.next_id;
         self.next_id += 1;
         self.slots.entries.insert(id, Entry::new(kind, 1));
-        match self.table.admit(&mut self.slots, &mut self.objects[object], id) {
+        match self
+            .table
+            .admit(&mut self.slots, &mut self.objects[object], id)
+        {
             Ok(consequence) => {
                 self.owner.insert(id, object);
                 self.follow_up(object, consequence);
@@ -111,7 +121,8 @@ impl World {
     /// A read, as the engine does it: joined to one that covers it, or sent.
     pub(super) fn read(&mut self, object: usize, off: u64, len: u64) -> Result<u32, Refused> {
         let joined =
-            self.table.join_covering_read(&mut self.slots, &self.objects[object], off, len);
+            self.table
+                .join_covering_read(&mut self.slots, &self.objects[object], off, len);
         match joined {
             Some(id) => Ok(id),
             None => self.submit(object, Kind::Read { off, len }),
@@ -120,7 +131,9 @@ impl World {
 
     /// The waiter of a request is killed.
     pub(super) fn kill_waiter(&mut self, id: u32) {
-        let Some(&object) = self.owner.get(&id) else { return };
+        let Some(&object) = self.owner.get(&id) else {
+            return;
+        };
         if Table::leave(&mut self.slots, &self.objects[object], id) {
             self.take_out(id, Outcome::Failed);
         }
@@ -136,14 +149,20 @@ impl World {
             Kind::Open => {
                 let fd = NonZeroU32::new(self.next_fd).unwrap();
                 self.next_fd += 1;
-                if self.table.attach_fd(&mut self.slots, &mut self.objects[object], id, fd) {
+                if self
+                    .table
+                    .attach_fd(&mut self.slots, &mut self.objects[object], id, fd)
+                {
                     self.fds.insert(fd, object);
                     self.finish_stale_closes(object);
                 }
             }
             Kind::Close(_) => self.take_out(id, Outcome::Done),
             Kind::Read { .. } => {
-                assert!(self.objects[object].fd().is_some(), "a READ was handed out without an fd");
+                assert!(
+                    self.objects[object].fd().is_some(),
+                    "a READ was handed out without an fd"
+                );
             }
         }
         Some((id, kind))
@@ -151,10 +170,13 @@ impl World {
 
     /// The message could not be copied.
     pub(super) fn daemon_read_faults(&mut self) {
-        let Some(id) = self.table.pick(&self.slots) else { return };
+        let Some(id) = self.table.pick(&self.slots) else {
+            return;
+        };
         let object = self.owner[&id];
         self.table.deliver(&mut self.slots, id);
-        self.table.undeliver(&mut self.slots, &self.objects[object], id);
+        self.table
+            .undeliver(&mut self.slots, &self.objects[object], id);
     }
 
     /// `copen` with a size or an error. False for EINVAL.
@@ -188,7 +210,10 @@ impl World {
 
     /// `cread` by an fd of the object. False for EINVAL.
     pub(super) fn cread(&mut self, object: usize, id: u32) -> bool {
-        let is_read = matches!(self.slots.entries.get(&id).map(|e| e.kind), Some(Kind::Read { .. }));
+        let is_read = matches!(
+            self.slots.entries.get(&id).map(|e| e.kind),
+            Some(Kind::Read { .. })
+        );
         if !is_read || self.owner[&id] != object {
             return false;
         }
@@ -197,8 +222,12 @@ impl World {
     }
 
     pub(super) fn close_fd(&mut self, fd: NonZeroU32) {
-        let Some(object) = self.fds.remove(&fd) else { return };
-        let consequence = self.table.close_fd(&mut self.slots, &mut self.objects[object], fd);
+        let Some(object) = self.fds.remove(&fd) else {
+            return;
+        };
+        let consequence = self
+            .table
+            .close_fd(&mut self.slots, &mut self.objects[object], fd);
         self.finish_stale_closes(object);
         self.follow_up(object, consequence);
     }
@@ -220,7 +249,8 @@ impl World {
         let mut from = 0;
         while let Some(id) = self.slots.next(from) {
             let object = self.owner[&id];
-            self.table.restore(&mut self.slots, &self.objects[object], id);
+            self.table
+                .restore(&mut self.slots, &self.objects[object], id);
             from = id + 1;
         }
     }
@@ -262,20 +292,35 @@ impl World {
     /// What has to hold at any moment.
     pub(super) fn check(&mut self) {
         for (id, entry) in &self.slots.entries {
-            assert_eq!(entry.phase() == Phase::Ready, self.slots.ready.contains(id), "mark of {id}");
+            assert_eq!(
+                entry.phase() == Phase::Ready,
+                self.slots.ready.contains(id),
+                "mark of {id}"
+            );
             assert_ne!(entry.phase(), Phase::New, "{id} was never admitted");
             let state = &self.objects[self.owner[id]];
             match (entry.kind, entry.phase()) {
                 (Kind::Read { .. }, Phase::Ready | Phase::Delivered) => {
-                    assert_eq!(state.state(), State::Open, "{id} is out, and its object not open");
+                    assert_eq!(
+                        state.state(),
+                        State::Open,
+                        "{id} is out, and its object not open"
+                    );
                 }
                 (Kind::Read { .. }, _) => {
-                    assert_eq!(state.state(), State::Reopening, "{id} waits, and nobody reopens");
+                    assert_eq!(
+                        state.state(),
+                        State::Reopening,
+                        "{id} waits, and nobody reopens"
+                    );
                 }
                 (Kind::Open, phase) => {
                     assert!(state.is_opening() && phase != Phase::Parked);
                     // Without the fd it came with, it has to be handed out again.
-                    assert!(phase == Phase::Ready || state.fd().is_some(), "{id} is lost");
+                    assert!(
+                        phase == Phase::Ready || state.fd().is_some(),
+                        "{id} is lost"
+                    );
                 }
                 (Kind::Close(fd), phase) => {
                     assert_eq!((state.fd(), phase), (Some(fd), Phase::Ready));
@@ -287,18 +332,29 @@ impl World {
             let state = &self.objects[object];
             if state.state() == State::Reopening && !self.dead {
                 let under_way = state.is_opening() || self.reopens.contains(&object);
-                assert!(under_way, "object {object} is reopening, and nothing is under way");
+                assert!(
+                    under_way,
+                    "object {object} is reopening, and nothing is under way"
+                );
             }
             if state.state() == State::Open {
-                assert!(state.fd().is_some(), "object {object} is open without an fd");
+                assert!(
+                    state.fd().is_some(),
+                    "object {object} is open without an fd"
+                );
             }
         }
     }
 
     /// The chain holds each request of the object once, whichever way it's walked.
     fn check_chain(&mut self, object: usize) {
-        let mut expected: Vec<u32> =
-            self.slots.entries.keys().copied().filter(|id| self.owner[id] == object).collect();
+        let mut expected: Vec<u32> = self
+            .slots
+            .entries
+            .keys()
+            .copied()
+            .filter(|id| self.owner[id] == object)
+            .collect();
         let mut found = Vec::new();
         let state = &self.objects[object];
         super::table::for_each(&mut self.slots, state, |_, id, _, _| found.push(id));

@@ -16,16 +16,46 @@ use crate::sys;
 
 pub const TESTS: &[Test] = &[
     test!(bind_needs_a_directory, "a cache without a place is refused"),
-    test!(bind_takes_no_argument_but_ondemand, "a mode that does not exist is refused"),
-    test!(second_bind_is_refused_with_ebusy, "a bound cache stays as it is"),
-    test!(bind_to_a_path_that_is_no_directory_fails, "the path's own errors are passed on"),
-    test!(bind_to_a_filesystem_without_the_features_is_refused_with_eopnotsupp, "the cache needs xattrs, tmpfiles and sync"),
-    test!(bind_to_a_read_only_filesystem_is_refused_with_erofs, "a cache must be writable"),
-    test!(bind_creates_the_store_and_the_graveyard, "the layout on disk is part of the interface"),
-    test!(directories_of_a_bound_cache_are_in_use_by_the_kernel, "nobody takes the directories away under a live cache"),
-    test!(bind_and_unbind_are_logged, "an administrator sees when a cache comes and goes"),
-    test!(bind_without_an_argument_selects_the_caching_mode_or_is_refused, "the two modes are not confused"),
-    test!(cache_can_be_bound_over_and_over, "unbinding gives everything back"),
+    test!(
+        bind_takes_no_argument_but_ondemand,
+        "a mode that does not exist is refused"
+    ),
+    test!(
+        second_bind_is_refused_with_ebusy,
+        "a bound cache stays as it is"
+    ),
+    test!(
+        bind_to_a_path_that_is_no_directory_fails,
+        "the path's own errors are passed on"
+    ),
+    test!(
+        bind_to_a_filesystem_without_the_features_is_refused_with_eopnotsupp,
+        "the cache needs xattrs, tmpfiles and sync"
+    ),
+    test!(
+        bind_to_a_read_only_filesystem_is_refused_with_erofs,
+        "a cache must be writable"
+    ),
+    test!(
+        bind_creates_the_store_and_the_graveyard,
+        "the layout on disk is part of the interface"
+    ),
+    test!(
+        directories_of_a_bound_cache_are_in_use_by_the_kernel,
+        "nobody takes the directories away under a live cache"
+    ),
+    test!(
+        bind_and_unbind_are_logged,
+        "an administrator sees when a cache comes and goes"
+    ),
+    test!(
+        bind_without_an_argument_selects_the_caching_mode_or_is_refused,
+        "the two modes are not confused"
+    ),
+    test!(
+        cache_can_be_bound_over_and_over,
+        "unbinding gives everything back"
+    ),
 ];
 
 /// A device on which `dir` was set, and the result of binding it.
@@ -51,10 +81,18 @@ fn bind_needs_a_directory(ctx: &Context) -> Result<()> {
 fn bind_takes_no_argument_but_ondemand(ctx: &Context) -> Result<()> {
     let device = ctx.device()?;
     device.command("dir /cache")?;
-    for command in ["bind nonsense", "bind on-demand", "bind ondemand ", "bind ondemand x", "bind Ondemand"] {
+    for command in [
+        "bind nonsense",
+        "bind on-demand",
+        "bind ondemand ",
+        "bind ondemand x",
+        "bind Ondemand",
+    ] {
         expect_errno(device.command(command), Errno::INVAL, command)?;
     }
-    device.command("bind ondemand").context("a refused bind can be followed by a right one")
+    device
+        .command("bind ondemand")
+        .context("a refused bind can be followed by a right one")
 }
 
 fn second_bind_is_refused_with_ebusy(ctx: &Context) -> Result<()> {
@@ -78,15 +116,25 @@ fn bind_to_a_path_that_is_no_directory_fails(ctx: &Context) -> Result<()> {
     expect_errno(try_bind(ctx, &long)?, Errno::NAMETOOLONG, "a long name")
 }
 
-fn bind_to_a_filesystem_without_the_features_is_refused_with_eopnotsupp(ctx: &Context) -> Result<()> {
+fn bind_to_a_filesystem_without_the_features_is_refused_with_eopnotsupp(
+    ctx: &Context,
+) -> Result<()> {
     let tmpfs = ctx.mount_point("tmpfs");
     fs::create_dir_all(&tmpfs)?;
     mount("none", &tmpfs, c"tmpfs", MountFlags::empty(), None)?;
     let dir = tmpfs.to_str().context("a path that is no text")?;
-    let results = [try_bind(ctx, dir), try_bind(ctx, "/proc"), try_bind(ctx, "/sys")];
-    sys::unmount_patiently(&tmpfs, crate::task::SOON)?;
+    let results = [
+        try_bind(ctx, dir),
+        try_bind(ctx, "/proc"),
+        try_bind(ctx, "/sys"),
+    ];
+    sys::unmount_patiently(&tmpfs, crate::task::soon())?;
     for result in results {
-        expect_errno(result?, Errno::OPNOTSUPP, "a filesystem without the features")?;
+        expect_errno(
+            result?,
+            Errno::OPNOTSUPP,
+            "a filesystem without the features",
+        )?;
     }
     Ok(())
 }
@@ -103,7 +151,8 @@ fn bind_creates_the_store_and_the_graveyard(ctx: &Context) -> Result<()> {
     let device = ctx.bound_device()?;
     for name in ["cache", "graveyard"] {
         let path = Path::new(sys::CACHE).join(name);
-        let metadata = fs::metadata(&path).with_context(|| format!("looking at {}", path.display()))?;
+        let metadata =
+            fs::metadata(&path).with_context(|| format!("looking at {}", path.display()))?;
         ensure!(metadata.is_dir(), "{} is no directory", path.display());
         let mode = metadata.permissions().mode() & 0o7777;
         ensure!(mode == 0o700, "{} has mode {mode:o}", path.display());
@@ -117,7 +166,11 @@ fn directories_of_a_bound_cache_are_in_use_by_the_kernel(ctx: &Context) -> Resul
     let device = ctx.bound_device()?;
     for name in ["cache", "graveyard"] {
         let path = Path::new(sys::CACHE).join(name);
-        crate::context::expect_io_errno(fs::remove_dir(&path), Errno::BUSY, "rmdir of a bound cache")?;
+        crate::context::expect_io_errno(
+            fs::remove_dir(&path),
+            Errno::BUSY,
+            "rmdir of a bound cache",
+        )?;
     }
     drop(device);
     for name in ["cache", "graveyard"] {
@@ -135,7 +188,9 @@ fn bind_and_unbind_are_logged(ctx: &Context) -> Result<()> {
         format!("File cache on {TAG} unregistering"),
     ] {
         ensure!(
-            lines.iter().any(|line| line.starts_with("CacheFiles: ") && line.ends_with(&end)),
+            lines
+                .iter()
+                .any(|line| line.starts_with("CacheFiles: ") && line.ends_with(&end)),
             "no line {end:?} in {lines:?}"
         );
     }
@@ -148,7 +203,9 @@ fn bind_without_an_argument_selects_the_caching_mode_or_is_refused(ctx: &Context
     match device.command("bind") {
         Err(Errno::OPNOTSUPP) if ctx.module() == Module::Rust => {
             // Not there yet; the device must stay good for the other mode.
-            device.command("bind ondemand").context("bind ondemand after a refused bind")
+            device
+                .command("bind ondemand")
+                .context("bind ondemand after a refused bind")
         }
         Err(errno) => anyhow::bail!("bind: {errno:?}"),
         Ok(()) => caching_mode_reports_its_state(&device),
@@ -156,14 +213,39 @@ fn bind_without_an_argument_selects_the_caching_mode_or_is_refused(ctx: &Context
 }
 
 fn caching_mode_reports_its_state(device: &Device) -> Result<()> {
-    expect_errno(device.command("restore"), Errno::OPNOTSUPP, "restore in the caching mode")?;
-    expect_errno(device.command("copen 1,1"), Errno::OPNOTSUPP, "copen in the caching mode")?;
+    expect_errno(
+        device.command("restore"),
+        Errno::OPNOTSUPP,
+        "restore in the caching mode",
+    )?;
+    expect_errno(
+        device.command("copen 1,1"),
+        Errno::OPNOTSUPP,
+        "copen in the caching mode",
+    )?;
     let mut buffer = [0; 256];
-    expect_errno(rustix::io::read(device, &mut buffer[..20]), Errno::MSGSIZE, "a short read")?;
+    expect_errno(
+        rustix::io::read(device, &mut buffer[..20]),
+        Errno::MSGSIZE,
+        "a short read",
+    )?;
     let length = rustix::io::read(device, &mut buffer)?;
     let state = std::str::from_utf8(&buffer[..length])?;
-    let names: Vec<&str> = state.split(' ').filter_map(|field| field.split('=').next()).collect();
-    let expected = ["cull", "frun", "fcull", "fstop", "brun", "bcull", "bstop", "freleased", "breleased"];
+    let names: Vec<&str> = state
+        .split(' ')
+        .filter_map(|field| field.split('=').next())
+        .collect();
+    let expected = [
+        "cull",
+        "frun",
+        "fcull",
+        "fstop",
+        "brun",
+        "bcull",
+        "bstop",
+        "freleased",
+        "breleased",
+    ];
     ensure!(names == expected, "the state is {state:?}");
     Ok(())
 }
@@ -171,8 +253,15 @@ fn caching_mode_reports_its_state(device: &Device) -> Result<()> {
 fn cache_can_be_bound_over_and_over(ctx: &Context) -> Result<()> {
     for _ in 0..10 {
         let device = ctx.bound_device()?;
-        ensure!(sys::module_references()? > 0, "a bound cache does not pin the module");
-        expect_errno(sys::remove_module(), Errno::AGAIN, "removing the module of a bound cache")?;
+        ensure!(
+            sys::module_references()? > 0,
+            "a bound cache does not pin the module"
+        );
+        expect_errno(
+            sys::remove_module(),
+            Errno::AGAIN,
+            "removing the module of a bound cache",
+        )?;
         drop(device);
     }
     Ok(())

@@ -18,19 +18,49 @@ use crate::sys;
 use crate::task::{Task, read_in_background};
 
 pub const TESTS: &[Test] = &[
-    test!(daemon_killed_under_a_holder_and_replaced_with_restore, "readers do not notice a kill -9"),
-    test!(daemon_killed_under_a_holder_and_replaced_without_restore, "readers do not notice, even if the new daemon knows nothing")
-        .c_fails("READs that were delivered wait for `restore`"),
-    test!(daemon_killed_without_a_holder_fails_its_readers, "without failover there are errors, not hangs"),
-    test!(cache_of_a_daemon_killed_without_a_holder_is_good_for_the_next, "what was fetched survives"),
-    test!(unmount_during_a_crash_ends, "a mount can be taken down at any time"),
-    test!(module_goes_while_a_mount_of_a_dead_cache_stays, "rmmod is refused in use, and clean after"),
-    test!(crash_at_any_moment_of_a_mount_leaves_nothing_behind, "there is no bad moment for the last close").limit(120),
-    test!(kill_storm_with_checksums_loses_nothing, "twenty kills under load").limit(180),
+    test!(
+        daemon_killed_under_a_holder_and_replaced_with_restore,
+        "readers do not notice a kill -9"
+    ),
+    test!(
+        daemon_killed_under_a_holder_and_replaced_without_restore,
+        "readers do not notice, even if the new daemon knows nothing"
+    )
+    .c_fails("READs that were delivered wait for `restore`"),
+    test!(
+        daemon_killed_without_a_holder_fails_its_readers,
+        "without failover there are errors, not hangs"
+    ),
+    test!(
+        cache_of_a_daemon_killed_without_a_holder_is_good_for_the_next,
+        "what was fetched survives"
+    ),
+    test!(
+        unmount_during_a_crash_ends,
+        "a mount can be taken down at any time"
+    ),
+    test!(
+        module_goes_while_a_mount_of_a_dead_cache_stays,
+        "rmmod is refused in use, and clean after"
+    ),
+    test!(
+        crash_at_any_moment_of_a_mount_leaves_nothing_behind,
+        "there is no bad moment for the last close"
+    )
+    .limit(120),
+    test!(
+        kill_storm_with_checksums_loses_nothing,
+        "twenty kills under load"
+    )
+    .limit(180),
 ];
 
 /// A mounted image that is served by a process, with the device held by the test.
-fn served(ctx: &Context, image: &Image, flags: &[&str]) -> Result<(Session, PathBuf, Mount, Actor)> {
+fn served(
+    ctx: &Context,
+    image: &Image,
+    flags: &[&str],
+) -> Result<(Session, PathBuf, Mount, Actor)> {
     let mut session = ctx.session("killed", image)?;
     let blobs = ctx.work.join("blobs");
     store_blobs(&blobs, &session.blobs)?;
@@ -42,12 +72,15 @@ fn served(ctx: &Context, image: &Image, flags: &[&str]) -> Result<(Session, Path
 }
 
 fn one_file() -> Image {
-    Builder::new().device("blob").chunked("a", pattern(1, 8 * BLOCK), 8, &[Some(1)]).build()
+    Builder::new()
+        .device("blob")
+        .chunked("a", pattern(1, 8 * BLOCK), 8, &[Some(1)])
+        .build()
 }
 
 /// Waits until fscache knows no cookie and no volume any more.
 fn nothing_left() -> Result<()> {
-    sys::wait_for("all cookies and volumes to go", crate::task::SOON, || {
+    sys::wait_for("all cookies and volumes to go", crate::task::soon(), || {
         ["cookies", "volumes"]
             .iter()
             .all(|name| sys::fscache_table(name).is_ok_and(|rows| rows.is_empty()))
@@ -106,7 +139,10 @@ fn daemon_killed_without_a_holder_fails_its_readers(ctx: &Context) -> Result<()>
     std::thread::sleep(Duration::from_millis(300));
     ensure!(!reader.is_done(), "a mute daemon answered");
     daemon.kill()?;
-    ensure!(reader.finish()?.is_err(), "a read that nobody answered succeeded");
+    ensure!(
+        reader.finish()?.is_err(),
+        "a read that nobody answered succeeded"
+    );
     let again = read_in_background(&mount.file("a")).finish()?;
     ensure!(again.is_err(), "a read from a dead cache succeeded");
     mount.unmount().finish()??;
@@ -124,7 +160,11 @@ fn cache_of_a_daemon_killed_without_a_holder_is_good_for_the_next(ctx: &Context)
     let mut session = ctx.session("killed", &image)?;
     let mount = session.mount(&ctx.mount_point("killed"), "fsid=killed")?;
     session.check_files(&mount, &image)?;
-    ensure!(session.log.reads.is_empty(), "READs: {:?}", session.log.reads);
+    ensure!(
+        session.log.reads.is_empty(),
+        "READs: {:?}",
+        session.log.reads
+    );
     session.unmount(mount)?;
     session.settle()
 }
@@ -149,13 +189,20 @@ fn unmount_during_a_crash_ends(ctx: &Context) -> Result<()> {
 fn module_goes_while_a_mount_of_a_dead_cache_stays(ctx: &Context) -> Result<()> {
     let image = one_file();
     let (_, mount, daemon) = lone(ctx, &image, &[])?;
-    expect_errno(sys::remove_module(), Errno::AGAIN, "removing the module in use")?;
+    expect_errno(
+        sys::remove_module(),
+        Errno::AGAIN,
+        "removing the module in use",
+    )?;
     daemon.kill()?;
-    sys::wait_for("no references", crate::task::SOON, || {
+    sys::wait_for("no references", crate::task::soon(), || {
         sys::module_references().is_ok_and(|count| count == 0)
     })?;
     sys::remove_module().context("removing the module under a mount")?;
-    ensure!(read_in_background(&mount.file("a")).finish()?.is_err(), "a read without a cache");
+    ensure!(
+        read_in_background(&mount.file("a")).finish()?.is_err(),
+        "a read without a cache"
+    );
     mount.unmount().finish()??;
     ctx.load_own_module()
 }
@@ -166,9 +213,15 @@ fn crash_at_any_moment_of_a_mount_leaves_nothing_behind(ctx: &Context) -> Result
         let mut session = ctx.session("moment", &image)?;
         let mount = session.mount_in_background(&ctx.mount_point("moment"), "fsid=moment")?;
         for _ in 0..point {
-            if session.device.wait_readable(Some(Duration::from_millis(200)))? {
-                session.step()?;
+            // A round without a message ends only when nothing more can come.
+            let end = std::time::Instant::now() + crate::task::soon();
+            while !session.device.wait_readable(Some(Duration::from_millis(20)))? {
+                ensure!(std::time::Instant::now() < end, "the mount hangs");
+                if mount.is_done() && sys::lookups_done()? {
+                    break;
+                }
             }
+            session.step()?;
         }
         let messages = session.log.opens.len() + session.log.reads.len();
         drop(session);
@@ -176,7 +229,9 @@ fn crash_at_any_moment_of_a_mount_leaves_nothing_behind(ctx: &Context) -> Result
             mount.unmount().finish()??;
         }
         nothing_left().with_context(|| format!("after {point} messages"))?;
-        sys::wait_for("the device to be free", crate::task::SOON, || Device::open().is_ok())?;
+        sys::wait_for("the device to be free", crate::task::soon(), || {
+            Device::open().is_ok()
+        })?;
         if messages < point {
             ensure!(point > 3, "only {messages} messages");
             break;
@@ -218,7 +273,10 @@ fn kill_storm_with_checksums_loses_nothing(ctx: &Context) -> Result<()> {
         sys::empty_cache()?;
         session.device = ctx.bound_device()?;
     }
-    ensure!(files_read >= image.files.len(), "only {files_read} files were read");
+    ensure!(
+        files_read >= image.files.len(),
+        "only {files_read} files were read"
+    );
     Ok(())
 }
 
@@ -237,8 +295,11 @@ fn storm(
     let finished = Arc::new(AtomicUsize::new(0));
     let readers: Vec<_> = (0..4)
         .map(|offset| {
-            let mut files: Vec<_> =
-                image.files.iter().map(|(name, data)| (mount.file(name), data.clone())).collect();
+            let mut files: Vec<_> = image
+                .files
+                .iter()
+                .map(|(name, data)| (mount.file(name), data.clone()))
+                .collect();
             files.rotate_left(offset * image.files.len() / 4);
             let finished = Arc::clone(&finished);
             Task::start("a reader of the storm", move || -> Result<()> {
@@ -260,7 +321,7 @@ fn storm(
         daemon = Actor::daemon(device, blobs, &["--restore", "--delay-ms", "3"])?;
     }
     for reader in readers {
-        reader.finish_within(crate::task::SOON * 4)??;
+        reader.finish_within(crate::task::soon() * 4)??;
     }
     daemon.kill()?;
     Ok((kills, finished.load(Ordering::Relaxed)))

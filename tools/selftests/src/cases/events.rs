@@ -16,12 +16,22 @@ pub struct Event {
 pub const EVENTS: &[Event] = &[
     Event {
         name: "coherency",
-        fields: &["unsigned int obj", "enum cachefiles_coherency_trace why", "enum cachefiles_content content", "u64 ino"],
+        fields: &[
+            "unsigned int obj",
+            "enum cachefiles_coherency_trace why",
+            "enum cachefiles_content content",
+            "u64 ino",
+        ],
         text: "o=%08x %s B=%llx c=%u",
     },
     Event {
         name: "io_error",
-        fields: &["unsigned int obj", "unsigned int backer", "enum cachefiles_error_trace where", "short error"],
+        fields: &[
+            "unsigned int obj",
+            "unsigned int backer",
+            "enum cachefiles_error_trace where",
+            "short error",
+        ],
         text: "o=%08x B=%x %s e=%d",
     },
     Event {
@@ -31,7 +41,12 @@ pub const EVENTS: &[Event] = &[
     },
     Event {
         name: "lookup",
-        fields: &["unsigned int obj", "short error", "unsigned long dino", "unsigned long ino"],
+        fields: &[
+            "unsigned int obj",
+            "short error",
+            "unsigned long dino",
+            "unsigned long ino",
+        ],
         text: "o=%08x dB=%lx B=%lx e=%d",
     },
     Event {
@@ -56,7 +71,11 @@ pub const EVENTS: &[Event] = &[
     },
     Event {
         name: "ondemand_close",
-        fields: &["unsigned int obj", "unsigned int msg_id", "unsigned int object_id"],
+        fields: &[
+            "unsigned int obj",
+            "unsigned int msg_id",
+            "unsigned int object_id",
+        ],
         text: "o=%08x mid=%x oid=%x",
     },
     Event {
@@ -76,37 +95,77 @@ pub const EVENTS: &[Event] = &[
     },
     Event {
         name: "ondemand_fd_write",
-        fields: &["unsigned int obj", "unsigned int backer", "loff_t start", "size_t len"],
+        fields: &[
+            "unsigned int obj",
+            "unsigned int backer",
+            "loff_t start",
+            "size_t len",
+        ],
         text: "o=%08x iB=%x s=%llx l=%zx",
     },
     Event {
         name: "ondemand_open",
-        fields: &["unsigned int obj", "unsigned int msg_id", "unsigned int object_id", "unsigned int fd", "unsigned int flags"],
+        fields: &[
+            "unsigned int obj",
+            "unsigned int msg_id",
+            "unsigned int object_id",
+            "unsigned int fd",
+            "unsigned int flags",
+        ],
         text: "o=%08x mid=%x oid=%x fd=%d f=%x",
     },
     Event {
         name: "ondemand_read",
-        fields: &["unsigned int obj", "unsigned int msg_id", "unsigned int object_id", "loff_t start", "size_t len"],
+        fields: &[
+            "unsigned int obj",
+            "unsigned int msg_id",
+            "unsigned int object_id",
+            "loff_t start",
+            "size_t len",
+        ],
         text: "o=%08x mid=%x oid=%x s=%llx l=%zx",
     },
     Event {
         name: "prep_read",
-        fields: &["unsigned int obj", "unsigned short flags", "enum netfs_io_source source", "enum cachefiles_prepare_read_trace why", "size_t len", "loff_t start", "unsigned int netfs_inode", "unsigned int cache_inode"],
+        fields: &[
+            "unsigned int obj",
+            "unsigned short flags",
+            "enum netfs_io_source source",
+            "enum cachefiles_prepare_read_trace why",
+            "size_t len",
+            "loff_t start",
+            "unsigned int netfs_inode",
+            "unsigned int cache_inode",
+        ],
         text: "o=%08x %s %s f=%02x s=%llx %zx ni=%x B=%x",
     },
     Event {
         name: "read",
-        fields: &["unsigned int obj", "unsigned int backer", "size_t len", "loff_t start"],
+        fields: &[
+            "unsigned int obj",
+            "unsigned int backer",
+            "size_t len",
+            "loff_t start",
+        ],
         text: "o=%08x B=%x s=%llx l=%zx",
     },
     Event {
         name: "ref",
-        fields: &["unsigned int obj", "unsigned int cookie", "enum cachefiles_obj_ref_trace why", "int usage"],
+        fields: &[
+            "unsigned int obj",
+            "unsigned int cookie",
+            "enum cachefiles_obj_ref_trace why",
+            "int usage",
+        ],
         text: "c=%08x o=%08x u=%d %s",
     },
     Event {
         name: "rename",
-        fields: &["unsigned int obj", "unsigned int ino", "enum fscache_why_object_killed why"],
+        fields: &[
+            "unsigned int obj",
+            "unsigned int ino",
+            "enum fscache_why_object_killed why",
+        ],
         text: "o=%08x B=%x w=%s",
     },
     Event {
@@ -116,27 +175,51 @@ pub const EVENTS: &[Event] = &[
     },
     Event {
         name: "trunc",
-        fields: &["unsigned int obj", "unsigned int backer", "enum cachefiles_trunc_trace why", "loff_t from", "loff_t to"],
+        fields: &[
+            "unsigned int obj",
+            "unsigned int backer",
+            "enum cachefiles_trunc_trace why",
+            "loff_t from",
+            "loff_t to",
+        ],
         text: "o=%08x B=%x %s l=%llx->%llx",
     },
     Event {
         name: "unlink",
-        fields: &["unsigned int obj", "unsigned int ino", "enum fscache_why_object_killed why"],
+        fields: &[
+            "unsigned int obj",
+            "unsigned int ino",
+            "enum fscache_why_object_killed why",
+        ],
         text: "o=%08x B=%x w=%s",
     },
     Event {
         name: "vfs_error",
-        fields: &["unsigned int obj", "unsigned int backer", "enum cachefiles_error_trace where", "short error"],
+        fields: &[
+            "unsigned int obj",
+            "unsigned int backer",
+            "enum cachefiles_error_trace where",
+            "short error",
+        ],
         text: "o=%08x B=%x %s e=%d",
     },
     Event {
         name: "vol_coherency",
-        fields: &["unsigned int vol", "enum cachefiles_coherency_trace why", "u64 ino"],
+        fields: &[
+            "unsigned int vol",
+            "enum cachefiles_coherency_trace why",
+            "u64 ino",
+        ],
         text: "V=%08x %s B=%llx",
     },
     Event {
         name: "write",
-        fields: &["unsigned int obj", "unsigned int backer", "size_t len", "loff_t start"],
+        fields: &[
+            "unsigned int obj",
+            "unsigned int backer",
+            "size_t len",
+            "loff_t start",
+        ],
         text: "o=%08x B=%x s=%llx l=%zx",
     },
 ];

@@ -14,17 +14,42 @@ use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::raw;
 use crate::registry::{Test, test};
 use crate::session::{Mount, Session};
-use crate::task::{Task, read_in_background};
+use crate::task::{ReadTask, Task, read_in_background};
 
 pub const TESTS: &[Test] = &[
-    test!(random_bytes_as_commands_do_no_harm, "the parser takes anything"),
-    test!(random_commands_do_no_harm, "commands in any order, with any argument").limit(60),
+    test!(
+        random_bytes_as_commands_do_no_harm,
+        "the parser takes anything"
+    ),
+    test!(
+        random_commands_do_no_harm,
+        "commands in any order, with any argument"
+    )
+    .limit(60),
     test!(random_ioctls_do_no_harm, "ioctls with any number"),
-    test!(several_workers_share_the_device, "each request is handed out once"),
-    test!(fds_duplicated_and_closed_under_load_do_no_harm, "any use of the fds is survived").limit(60),
-    test!(objects_closed_under_load_are_reopened, "a daemon that closes at random is served again").limit(60),
-    test!(daemon_that_never_answers_holds_up_nobody_who_is_killed, "SIGKILL ends every wait"),
-    test!(mounts_that_come_and_go_under_load_do_no_harm, "mounts and unmounts overlap").limit(90),
+    test!(
+        several_workers_share_the_device,
+        "each request is handed out once"
+    ),
+    test!(
+        fds_duplicated_and_closed_under_load_do_no_harm,
+        "any use of the fds is survived"
+    )
+    .limit(60),
+    test!(
+        objects_closed_under_load_are_reopened,
+        "a daemon that closes at random is served again"
+    )
+    .limit(60),
+    test!(
+        daemon_that_never_answers_holds_up_nobody_who_is_killed,
+        "SIGKILL ends every wait"
+    ),
+    test!(
+        mounts_that_come_and_go_under_load_do_no_harm,
+        "mounts and unmounts overlap"
+    )
+    .limit(90),
 ];
 
 /// Numbers that look random and are the same in every run.
@@ -58,7 +83,7 @@ fn files(count: u32, blocks: usize) -> Image {
 }
 
 /// A mount with a READ in flight, so that the nonsense has something to hit.
-fn exposed(ctx: &Context, image: &Image) -> Result<(Session, Mount, Task<std::io::Result<Vec<u8>>>)> {
+fn exposed(ctx: &Context, image: &Image) -> Result<(Session, Mount, ReadTask)> {
     let mut session = ctx.session("hostile", image)?;
     let mount = session.mount(&ctx.mount_point("hostile"), "fsid=hostile")?;
     session.hold_data("hostile", image);
@@ -68,7 +93,7 @@ fn exposed(ctx: &Context, image: &Image) -> Result<(Session, Mount, Task<std::io
 }
 
 /// Everything must work, whatever went before.
-fn recover(mut session: Session, mount: Mount, image: &Image, reader: Task<std::io::Result<Vec<u8>>>) -> Result<()> {
+fn recover(mut session: Session, mount: Mount, image: &Image, reader: ReadTask) -> Result<()> {
     session.hold_reads = None;
     session.answer_held_backwards()?;
     session.pump_until("the reader to finish", |_| reader.is_done())?;
@@ -88,7 +113,10 @@ fn random_bytes_as_commands_do_no_harm(ctx: &Context) -> Result<()> {
         let bytes: Vec<u8> = (0..length).map(|_| numbers.next() as u8).collect();
         refused += usize::from(session.device.command_bytes(&bytes).is_err());
     }
-    ensure!(refused > 2990, "only {refused} of 3000 lines of noise were refused");
+    ensure!(
+        refused > 2990,
+        "only {refused} of 3000 lines of noise were refused"
+    );
     recover(session, mount, &image, reader)
 }
 
@@ -98,9 +126,30 @@ fn random_commands_do_no_harm(ctx: &Context) -> Result<()> {
         "secctx", "tag", "copen", "restore", "debug 8", "unknown",
     ];
     const ARGUMENTS: &[&str] = &[
-        "", " ", " 0", " 1%", " 50%", " 99%", " 100%", " -1", " ondemand", " x", " /cache",
-        " /nowhere", " 4711,4096", " 4294967295,-5", " 99999,", " ,", " 18446744073709551615,1",
-        " x,y", " ../x", " nothing\nhere", "\n", "\n\n", ",", " %n%s%p",
+        "",
+        " ",
+        " 0",
+        " 1%",
+        " 50%",
+        " 99%",
+        " 100%",
+        " -1",
+        " ondemand",
+        " x",
+        " /cache",
+        " /nowhere",
+        " 4711,4096",
+        " 4294967295,-5",
+        " 99999,",
+        " ,",
+        " 18446744073709551615,1",
+        " x,y",
+        " ../x",
+        " nothing\nhere",
+        "\n",
+        "\n\n",
+        ",",
+        " %n%s%p",
     ];
     let image = files(2, 4);
     let (session, mount, reader) = exposed(ctx, &image)?;
@@ -152,7 +201,8 @@ fn several_workers_share_the_device(ctx: &Context) -> Result<()> {
     let shared = Arc::new(Mutex::new(session));
     let workers: Vec<_> = (0..4)
         .map(|number| {
-            let (device, stop, shared) = (Arc::clone(&device), Arc::clone(&stop), Arc::clone(&shared));
+            let (device, stop, shared) =
+                (Arc::clone(&device), Arc::clone(&stop), Arc::clone(&shared));
             Task::start(format!("worker {number}"), move || -> Result<usize> {
                 let mut taken = 0;
                 let mut buffer = [0; MAX_MESSAGE_SIZE];
@@ -161,7 +211,10 @@ fn several_workers_share_the_device(ctx: &Context) -> Result<()> {
                     // Outside the lock: this is where they meet.
                     if let Some(message) = device.read_message(&mut buffer)? {
                         taken += 1;
-                        shared.lock().map_err(|_| anyhow!("poisoned"))?.take(message)?;
+                        shared
+                            .lock()
+                            .map_err(|_| anyhow!("poisoned"))?
+                            .take(message)?;
                     }
                 }
                 Ok(taken)
@@ -185,7 +238,11 @@ fn several_workers_share_the_device(ctx: &Context) -> Result<()> {
         anyhow::bail!("a worker lives on");
     };
     let mut session = mutex.into_inner().map_err(|_| anyhow!("poisoned"))?;
-    ensure!(session.log.late == 0, "{} requests were handed out twice", session.log.late);
+    ensure!(
+        session.log.late == 0,
+        "{} requests were handed out twice",
+        session.log.late
+    );
     ensure!(taken >= 40, "only {taken} messages");
     session.unmount(mount)?;
     session.settle()
@@ -205,10 +262,13 @@ fn under_load(
         .map(|(name, data)| (read_in_background(&mount.file(name)), data))
         .collect();
     let mut numbers = Numbers(0x5eed_0004);
-    let end = std::time::Instant::now() + crate::task::SOON * 2;
+    let end = std::time::Instant::now() + crate::task::soon() * 2;
     while !readers.iter().all(|(task, _)| task.is_done()) {
         ensure!(std::time::Instant::now() < end, "the readers hang");
-        if session.device.wait_readable(Some(Duration::from_millis(10)))? {
+        if session
+            .device
+            .wait_readable(Some(Duration::from_millis(10)))?
+        {
             session.step()?;
         }
         trouble(&mut session, &mut numbers)?;
@@ -268,7 +328,11 @@ fn daemon_that_never_answers_holds_up_nobody_who_is_killed(ctx: &Context) -> Res
     for read in std::mem::take(&mut session.held) {
         session.answer_read(&read)?;
     }
-    ensure!(session.log.late == 8, "{} of 8 answers came late", session.log.late);
+    ensure!(
+        session.log.late == 8,
+        "{} of 8 answers came late",
+        session.log.late
+    );
     session.hold_reads = None;
     session.check_files(&mount, &image)?;
     session.unmount(mount)?;
@@ -279,7 +343,9 @@ fn mounts_that_come_and_go_under_load_do_no_harm(ctx: &Context) -> Result<()> {
     let image = files(6, 4);
     let mut session = ctx.session("0", &image)?;
     for number in 1..4 {
-        session.blobs.extend(crate::session::blobs_of(&number.to_string(), &image));
+        session
+            .blobs
+            .extend(crate::session::blobs_of(&number.to_string(), &image));
     }
     let running = session.run();
     let tasks: Vec<_> = (0..4)
@@ -303,7 +369,7 @@ fn mounts_that_come_and_go_under_load_do_no_harm(ctx: &Context) -> Result<()> {
         })
         .collect();
     for task in tasks {
-        task.finish_within(crate::task::SOON * 4)??;
+        task.finish_within(crate::task::soon() * 4)??;
     }
     running.stop()?.settle()
 }

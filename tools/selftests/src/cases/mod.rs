@@ -7,6 +7,8 @@ mod crash;
 mod device;
 mod events;
 mod hostile;
+mod made_image;
+mod missing;
 mod module;
 mod mount;
 mod object_fd;
@@ -26,6 +28,8 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         commands::TESTS,
         bind::TESTS,
         mount::TESTS,
+        made_image::TESTS,
+        missing::TESTS,
         open::TESTS,
         read::TESTS,
         object_fd::TESTS,

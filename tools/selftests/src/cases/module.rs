@@ -16,22 +16,55 @@ use crate::session::{Session, blobs_of};
 use crate::sys;
 
 pub const TESTS: &[Test] = &[
-    test!(debug_parameter_can_be_read_and_written_by_root, "the documented way to debug"),
-    test!(module_can_be_loaded_and_removed_over_and_over, "loading gives everything back"),
-    test!(injected_enospc_fails_the_write_of_a_daemon, "a full disk is an error of the write, not of the cache"),
-    test!(injected_eio_kills_the_cache_and_writes_get_eio, "a broken disk ends the cache, and no more"),
-    test!(cache_below_its_cull_limit_polls_out, "a culling daemon is told to start"),
-    test!(cache_below_its_stop_limit_stores_nothing_new, "a full disk is left alone"),
-    test!(inuse_and_cull_of_an_object_in_use_are_refused_with_ebusy, "nothing in use is culled"),
-    test!(culled_object_is_fetched_again, "culling frees space and loses nothing"),
-    test!(cull_of_what_is_not_there_is_an_error, "a culling daemon is told that it is late"),
-    test!(fscache_counts_the_same_events, "the statistics mean what they did"),
+    test!(
+        debug_parameter_can_be_read_and_written_by_root,
+        "the documented way to debug"
+    ),
+    test!(
+        module_can_be_loaded_and_removed_over_and_over,
+        "loading gives everything back"
+    ),
+    test!(
+        injected_enospc_fails_the_write_of_a_daemon,
+        "a full disk is an error of the write, not of the cache"
+    ),
+    test!(
+        injected_eio_kills_the_cache_and_writes_get_eio,
+        "a broken disk ends the cache, and no more"
+    ),
+    test!(
+        cache_below_its_cull_limit_polls_out,
+        "a culling daemon is told to start"
+    ),
+    test!(
+        cache_below_its_stop_limit_stores_nothing_new,
+        "a full disk is left alone"
+    ),
+    test!(
+        inuse_and_cull_of_an_object_in_use_are_refused_with_ebusy,
+        "nothing in use is culled"
+    ),
+    test!(
+        culled_object_is_fetched_again,
+        "culling frees space and loses nothing"
+    ),
+    test!(
+        cull_of_what_is_not_there_is_an_error,
+        "a culling daemon is told that it is late"
+    ),
+    test!(
+        fscache_counts_the_same_events,
+        "the statistics mean what they did"
+    ),
 ];
 
 const FSID: &str = "module";
 
 fn image() -> Image {
-    Builder::new().device("blob").chunked("file", pattern(1, 8 * BLOCK), 8, &[Some(1)]).build()
+    Builder::new()
+        .device("blob")
+        .chunked("file", pattern(1, 8 * BLOCK), 8, &[Some(1)])
+        .build()
 }
 
 fn debug_parameter_can_be_read_and_written_by_root(_: &Context) -> Result<()> {
@@ -40,7 +73,10 @@ fn debug_parameter_can_be_read_and_written_by_root(_: &Context) -> Result<()> {
     ensure!(mode == 0o644, "mode {mode:o}");
     ensure!(fs::read_to_string(path)?.trim() == "0", "debugging is on");
     fs::write(path, "8")?;
-    ensure!(fs::read_to_string(path)?.trim() == "8", "the value was not stored");
+    ensure!(
+        fs::read_to_string(path)?.trim() == "8",
+        "the value was not stored"
+    );
     ensure!(fs::write(path, "x").is_err(), "nonsense was stored");
     fs::write(path, "0").context("switching it off")
 }
@@ -83,7 +119,9 @@ fn injected_enospc_fails_the_write_of_a_daemon(ctx: &Context) -> Result<()> {
     let written = session.object_of(b"blob")?.1.fd.write_at(&page, 0);
     drop(injection);
     expect_errno(written, Errno::NOSPC, "a write with ENOSPC injected")?;
-    session.check_files(&mount, &image()).context("after the injection")?;
+    session
+        .check_files(&mount, &image())
+        .context("after the injection")?;
     session.unmount(mount)?;
     session.settle()
 }
@@ -97,7 +135,7 @@ fn injected_eio_kills_the_cache_and_writes_get_eio(ctx: &Context) -> Result<()> 
     expect_errno(written, Errno::IO, "a write with EIO injected")?;
     // At unmount the attribute of a new file is written: this is where the cache dies.
     session.unmount(mount)?;
-    sys::wait_for("the cache to die", crate::task::SOON, || {
+    sys::wait_for("the cache to die", crate::task::soon(), || {
         session.device.command("debug 0") == Err(Errno::IO)
     })?;
     drop(injection);
@@ -107,7 +145,9 @@ fn injected_eio_kills_the_cache_and_writes_get_eio(ctx: &Context) -> Result<()> 
     drop(session);
     let mut session = ctx.session(FSID, &image())?;
     let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
-    session.check_files(&mount, &image()).context("under the next daemon")?;
+    session
+        .check_files(&mount, &image())
+        .context("under the next daemon")?;
     session.unmount(mount)?;
     session.settle()
 }
@@ -123,40 +163,67 @@ fn limited(ctx: &Context, limits: &[&str]) -> Result<Session> {
 }
 
 fn polls(session: &Session) -> Result<PollFlags> {
-    let mut fds = [PollFd::new(&*session.device, PollFlags::IN | PollFlags::OUT)];
-    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    let mut fds = [PollFd::new(
+        &*session.device,
+        PollFlags::IN | PollFlags::OUT,
+    )];
+    poll(
+        &mut fds,
+        Some(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }),
+    )?;
     Ok(fds[0].revents())
 }
 
 fn cache_below_its_cull_limit_polls_out(ctx: &Context) -> Result<()> {
     // A fresh ext4 has some percent of its blocks in use and reserved.
     let mut session = limited(ctx, &["brun 99%", "bcull 98%", "bstop 0%"])?;
-    ensure!(polls(&session)? == PollFlags::OUT, "polls as {:?}", polls(&session)?);
+    ensure!(
+        polls(&session)? == PollFlags::OUT,
+        "polls as {:?}",
+        polls(&session)?
+    );
     let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
     session.check_files(&mount, &image())?;
     session.unmount(mount)?;
     session.settle()?;
     drop(session);
     let session = limited(ctx, &["bcull 2%", "brun 3%"])?;
-    ensure!(polls(&session)?.is_empty(), "polls as {:?}", polls(&session)?);
+    ensure!(
+        polls(&session)?.is_empty(),
+        "polls as {:?}",
+        polls(&session)?
+    );
     Ok(())
 }
 
 fn cache_below_its_stop_limit_stores_nothing_new(ctx: &Context) -> Result<()> {
     // The directories of the cache itself are something new, too.
     let limits = ["brun 99%", "bcull 98%", "bstop 97%"];
-    ensure!(limited(ctx, &limits).is_err(), "a cache was made on a full disk");
+    ensure!(
+        limited(ctx, &limits).is_err(),
+        "a cache was made on a full disk"
+    );
     drop(ctx.bound_device()?);
     let mut session = limited(ctx, &limits)?;
     let mount = session.try_mount(&ctx.mount_point(FSID), format!("fsid={FSID}").as_bytes())?;
     ensure!(mount.is_err(), "something new was stored on a full disk");
-    ensure!(session.log.opens.is_empty(), "OPENs: {:?}", session.log.opens);
+    ensure!(
+        session.log.opens.is_empty(),
+        "OPENs: {:?}",
+        session.log.opens
+    );
     session.settle()
 }
 
 /// Gives a command with the directory of a cache file as the working directory.
 fn command_at(session: &Session, path: &Path, verb: &str) -> Result<Result<(), Errno>> {
-    let name = path.file_name().and_then(|name| name.to_str()).context("a name that is no text")?;
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .context("a name that is no text")?;
     std::env::set_current_dir(path.parent().context("no parent")?)?;
     let result = session.device.command(&format!("{verb} {name}"));
     std::env::set_current_dir("/")?;
@@ -197,11 +264,21 @@ fn culled_object_is_fetched_again(ctx: &Context) -> Result<()> {
     command_at(&session, &path, "cull")?.context("cull")?;
     ensure!(!path.exists(), "{} is still there", path.display());
     let again = command_at(&session, &path, "cull")?;
-    ensure!(matches!(again, Err(Errno::NOENT | Errno::STALE)), "the same again: {again:?}");
+    ensure!(
+        matches!(again, Err(Errno::NOENT | Errno::STALE)),
+        "the same again: {again:?}"
+    );
     let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
     session.check_files(&mount, &image())?;
     let object = session.object_of(b"blob")?.0;
-    ensure!(session.log.reads.iter().any(|read| read.object_id == object), "nothing was fetched");
+    ensure!(
+        session
+            .log
+            .reads
+            .iter()
+            .any(|read| read.object_id == object),
+        "nothing was fetched"
+    );
     session.unmount(mount)?;
     session.settle()?;
     ensure!(path.exists(), "it was not stored again");
@@ -213,7 +290,10 @@ fn cull_of_what_is_not_there_is_an_error(ctx: &Context) -> Result<()> {
     let missing = blob_path().with_file_name("missing");
     for verb in ["inuse", "cull"] {
         let result = command_at(&session, &missing, verb)?;
-        ensure!(matches!(result, Err(Errno::NOENT | Errno::STALE)), "{verb}: {result:?}");
+        ensure!(
+            matches!(result, Err(Errno::NOENT | Errno::STALE)),
+            "{verb}: {result:?}"
+        );
     }
     for command in ["cull a/b", "inuse ../x"] {
         expect_errno(session.device.command(command), Errno::INVAL, command)?;
@@ -226,7 +306,9 @@ fn counters() -> Result<std::collections::BTreeMap<String, i64>> {
     let text = fs::read_to_string("/proc/fs/fscache/stats")?;
     let mut counters = std::collections::BTreeMap::new();
     for line in text.lines() {
-        let Some((group, rest)) = line.split_once(':') else { continue };
+        let Some((group, rest)) = line.split_once(':') else {
+            continue;
+        };
         for field in rest.split_whitespace() {
             if let Some((name, value)) = field.split_once('=') {
                 if let Ok(value) = value.parse() {
@@ -242,7 +324,8 @@ fn fscache_counts_the_same_events(ctx: &Context) -> Result<()> {
     let before = counters()?;
     let session = filled(ctx)?;
     let after = counters()?;
-    let moved = |name: &str| after.get(name).copied().unwrap_or(0) - before.get(name).copied().unwrap_or(0);
+    let moved =
+        |name: &str| after.get(name).copied().unwrap_or(0) - before.get(name).copied().unwrap_or(0);
     drop(session);
     let changes: Vec<String> = after
         .keys()
@@ -250,7 +333,11 @@ fn fscache_counts_the_same_events(ctx: &Context) -> Result<()> {
         .map(|name| format!("{name} {:+}", moved(name)))
         .collect();
     for (name, expected) in EXPECTED_COUNTS {
-        ensure!(moved(name) == *expected, "{name} moved by {} ({changes:?})", moved(name));
+        ensure!(
+            moved(name) == *expected,
+            "{name} moved by {} ({changes:?})",
+            moved(name)
+        );
     }
     Ok(())
 }

@@ -7,27 +7,68 @@ use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{Errno, Open};
 use rustix::process::getpid;
 
-use crate::context::{Context, expect_errno};
+use crate::context::{Context, expect_errno, expect_no_cache};
 use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::registry::{Test, test};
-use crate::session::{Mount, Session, blobs_of};
-use crate::task::Task;
+use crate::session::{MountTask, Session, blobs_of};
 
 pub const TESTS: &[Test] = &[
-    test!(open_carries_the_keys_and_a_write_only_fd, "the layout of OPEN"),
-    test!(message_and_object_ids_are_never_used_again_soon, "a stale id never names something new"),
-    test!(malformed_copen_is_refused_and_the_request_waits_on, "a daemon's typo is not the end of an OPEN"),
-    test!(copen_of_an_unknown_id_is_refused_with_einval, "an id must name an OPEN"),
-    test!(copen_of_a_read_request_is_refused_with_einval, "an OPEN's answer does not complete a READ"),
-    test!(copen_before_the_open_was_read_is_refused_with_einval, "an id cannot be guessed"),
-    test!(second_copen_is_refused_with_einval, "an OPEN is answered once"),
-    test!(copen_with_a_size_that_does_not_parse_fails_the_open, "a bad size never becomes an object"),
-    test!(copen_with_a_negative_size_fails_the_open, "a daemon can refuse an object"),
-    test!(copen_below_the_errnos_is_refused_and_fails_the_open, "what is no errno is not passed on as one"),
-    test!(copen_after_the_fd_was_closed_fails_the_open, "an object without an fd could never be served"),
-    test!(open_fd_closed_and_never_answered_can_be_answered_late, "closing the fd loses no request"),
-    test!(absurd_sizes_do_not_hurt, "any size that fits the number is survived"),
-    test!(closed_device_fails_a_delivered_open, "an opener does not wait for a daemon that is gone"),
+    test!(
+        open_carries_the_keys_and_a_write_only_fd,
+        "the layout of OPEN"
+    ),
+    test!(
+        message_and_object_ids_are_never_used_again_soon,
+        "a stale id never names something new"
+    ),
+    test!(
+        malformed_copen_is_refused_and_the_request_waits_on,
+        "a daemon's typo is not the end of an OPEN"
+    ),
+    test!(
+        copen_of_an_unknown_id_is_refused_with_einval,
+        "an id must name an OPEN"
+    ),
+    test!(
+        copen_of_a_read_request_is_refused_with_einval,
+        "an OPEN's answer does not complete a READ"
+    ),
+    test!(
+        copen_before_the_open_was_read_is_refused_with_einval,
+        "an id cannot be guessed"
+    ),
+    test!(
+        second_copen_is_refused_with_einval,
+        "an OPEN is answered once"
+    ),
+    test!(
+        copen_with_a_size_that_does_not_parse_fails_the_open,
+        "a bad size never becomes an object"
+    ),
+    test!(
+        copen_with_a_negative_size_fails_the_open,
+        "a daemon can refuse an object"
+    ),
+    test!(
+        copen_below_the_errnos_is_refused_and_fails_the_open,
+        "what is no errno is not passed on as one"
+    ),
+    test!(
+        copen_after_the_fd_was_closed_fails_the_open,
+        "an object without an fd could never be served"
+    ),
+    test!(
+        open_fd_closed_and_never_answered_can_be_answered_late,
+        "closing the fd loses no request"
+    ),
+    test!(
+        absurd_sizes_do_not_hurt,
+        "any size that fits the number is survived"
+    ),
+    test!(
+        closed_device_fails_a_delivered_open,
+        "an opener does not wait for a daemon that is gone"
+    ),
 ];
 
 fn one_file() -> Image {
@@ -35,7 +76,7 @@ fn one_file() -> Image {
 }
 
 /// A session that holds the OPEN of a mount under way.
-fn held_open(ctx: &Context, fsid: &str) -> Result<(Session, Task<Result<Mount, Errno>>, Open)> {
+fn held_open(ctx: &Context, fsid: &str) -> Result<(Session, MountTask, Open)> {
     let mut session = ctx.session(fsid, &one_file())?;
     session.hold_opens = true;
     let mount = session.mount_in_background(&ctx.mount_point(fsid), format!("fsid={fsid}"))?;
@@ -46,7 +87,7 @@ fn held_open(ctx: &Context, fsid: &str) -> Result<(Session, Task<Result<Mount, E
 }
 
 /// Lets the mount go on; it must succeed.
-fn succeed(mut session: Session, mount: Task<Result<Mount, Errno>>) -> Result<()> {
+fn succeed(mut session: Session, mount: MountTask) -> Result<()> {
     session.pump_until("mount to return", |_| mount.is_done())?;
     let mount = mount.finish()?.context("mount")?;
     session.check_files(&mount, &one_file())?;
@@ -54,15 +95,11 @@ fn succeed(mut session: Session, mount: Task<Result<Mount, Errno>>) -> Result<()
     session.settle()
 }
 
-/// The mount must fail, with EIO as readers see every failure of the cache. What was `held` of it
+/// The mount must fail. What was `held` of it
 /// until now is let go, for an open fd keeps its object.
-fn fail(
-    mut session: Session,
-    mount: Task<Result<Mount, Errno>>,
-    held: impl Sized,
-) -> Result<()> {
+fn fail(mut session: Session, mount: MountTask, held: impl Sized) -> Result<()> {
     session.pump_until("mount to return", |_| mount.is_done())?;
-    expect_errno(mount.finish()?.map(drop), Errno::IO, "mount")?;
+    expect_no_cache(mount.finish()?, "mount")?;
     drop(held);
     session.settle()
 }
@@ -70,26 +107,50 @@ fn fail(
 fn open_carries_the_keys_and_a_write_only_fd(ctx: &Context) -> Result<()> {
     let session = ctx.session("layout", &one_file())?;
     let mount = session.mount_in_background(&ctx.mount_point("layout"), "fsid=layout")?;
-    ensure!(session.device.wait_readable(Some(crate::task::SOON))?, "no OPEN");
+    ensure!(
+        session.device.wait_readable(Some(crate::task::soon()))?,
+        "no OPEN"
+    );
     let mut bytes = [0xee; 1024];
     let length = rustix::io::read(&*session.device, &mut bytes)?;
     let bytes = &bytes[..length];
     let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap_or_default());
     ensure!(word(4) == 0, "opcode {}", word(4));
-    ensure!(word(8) as usize == length, "length {} of {length} bytes", word(8));
+    ensure!(
+        word(8) as usize == length,
+        "length {} of {length} bytes",
+        word(8)
+    );
     ensure!(word(12) == 1, "the first object id is {}", word(12));
-    ensure!(word(16) == 13, "size of the volume key with its NUL: {}", word(16));
+    ensure!(
+        word(16) == 13,
+        "size of the volume key with its NUL: {}",
+        word(16)
+    );
     ensure!(word(20) == 6, "size of the cookie key: {}", word(20));
     ensure!(word(28) == 0, "flags {}", word(28));
-    ensure!(&bytes[32..] == b"erofs,layout\0layout", "keys {:?}", &bytes[32..]);
+    ensure!(
+        &bytes[32..] == b"erofs,layout\0layout",
+        "keys {:?}",
+        &bytes[32..]
+    );
     let fd = i32::from_ne_bytes(word(24).to_ne_bytes());
     let link = std::fs::read_link(format!("/proc/self/fd/{fd}")).context("the fd")?;
-    ensure!(link.to_str() == Some("anon_inode:[cachefiles]"), "the fd is {link:?}");
+    ensure!(
+        link.to_str() == Some("anon_inode:[cachefiles]"),
+        "the fd is {link:?}"
+    );
     let info = std::fs::read_to_string(format!("/proc/{}/fdinfo/{fd}", getpid().as_raw_nonzero()))?;
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).context("no flags")?;
+    let flags = info
+        .lines()
+        .find_map(|line| line.strip_prefix("flags:"))
+        .context("no flags")?;
     let flags = u32::from_str_radix(flags.trim(), 8)?;
     ensure!(flags & 3 == 1, "the fd is not write-only: {flags:o}");
-    session.device.command(&format!("copen {},-5", word(0))).context("copen")?;
+    session
+        .device
+        .command(&format!("copen {},-5", word(0)))
+        .context("copen")?;
     fail(session, mount, crate::raw::adopt(fd))?;
     Ok(())
 }
@@ -107,13 +168,21 @@ fn message_and_object_ids_are_never_used_again_soon(ctx: &Context) -> Result<()>
         let log = std::mem::take(&mut session.log);
         ensure!(log.opens.len() == 1, "OPENs: {:?}", log.opens);
         let (open, object, _) = log.opens[0].clone();
-        ensure!(log.closes == [object], "CLOSE {:?} for object {object}", log.closes);
+        ensure!(
+            log.closes == [object],
+            "CLOSE {:?} for object {object}",
+            log.closes
+        );
         for id in std::iter::once(open).chain(log.reads.iter().map(|read| read.msg_id)) {
             ensure!(messages.insert(id), "message id {id} was used twice");
             ensure!(last.is_none_or(|last| id > last), "id {id} after {last:?}");
             last = Some(id);
         }
-        ensure!(log.reads.iter().all(|read| read.object_id == object), "READs: {:?}", log.reads);
+        ensure!(
+            log.reads.iter().all(|read| read.object_id == object),
+            "READs: {:?}",
+            log.reads
+        );
         objects.push(object);
     }
     ensure!(objects == [1, 2, 3], "object ids {objects:?}");
@@ -146,7 +215,12 @@ fn malformed_copen_is_refused_and_the_request_waits_on(ctx: &Context) -> Result<
 
 fn copen_of_an_unknown_id_is_refused_with_einval(ctx: &Context) -> Result<()> {
     let (mut session, mount, open) = held_open(ctx, "unknown")?;
-    for id in [u64::from(open.msg_id) + 1, 4711, u64::from(u32::MAX), u64::MAX] {
+    for id in [
+        u64::from(open.msg_id) + 1,
+        4711,
+        u64::from(u32::MAX),
+        u64::MAX,
+    ] {
         let command = format!("copen {id},4096");
         expect_errno(session.device.command(&command), Errno::INVAL, &command)?;
     }
@@ -175,7 +249,10 @@ fn copen_of_a_read_request_is_refused_with_einval(ctx: &Context) -> Result<()> {
 fn copen_before_the_open_was_read_is_refused_with_einval(ctx: &Context) -> Result<()> {
     let session = ctx.session("guess", &one_file())?;
     let mount = session.mount_in_background(&ctx.mount_point("guess"), "fsid=guess")?;
-    ensure!(session.device.wait_readable(Some(crate::task::SOON))?, "no OPEN");
+    ensure!(
+        session.device.wait_readable(Some(crate::task::soon()))?,
+        "no OPEN"
+    );
     for id in 0..4 {
         let command = format!("copen {id},4096");
         expect_errno(session.device.command(&command), Errno::INVAL, &command)?;
@@ -211,8 +288,15 @@ fn copen_with_a_negative_size_fails_the_open(ctx: &Context) -> Result<()> {
     for size in [-1, -2, -5, -4095] {
         let (session, mount, open) = held_open(ctx, "negative")?;
         let command = format!("copen {},{size}", open.msg_id);
-        session.device.command(&command).with_context(|| command.clone())?;
-        expect_errno(session.device.command(&command), Errno::INVAL, "the same again")?;
+        session
+            .device
+            .command(&command)
+            .with_context(|| command.clone())?;
+        expect_errno(
+            session.device.command(&command),
+            Errno::INVAL,
+            "the same again",
+        )?;
         fail(session, mount, open)?;
     }
     Ok(())
@@ -232,7 +316,10 @@ fn copen_after_the_fd_was_closed_fails_the_open(ctx: &Context) -> Result<()> {
     let (session, mount, open) = held_open(ctx, "closed")?;
     let id = open.msg_id;
     drop(open);
-    session.device.command(&format!("copen {id},4096")).context("copen")?;
+    session
+        .device
+        .command(&format!("copen {id},4096"))
+        .context("copen")?;
     fail(session, mount, ())?;
     // Nothing of it sticks to the blob.
     let (mut session, mount, open) = held_open(ctx, "closed")?;
@@ -244,18 +331,36 @@ fn open_fd_closed_and_never_answered_can_be_answered_late(ctx: &Context) -> Resu
     let (session, mount, open) = held_open(ctx, "late")?;
     drop(open);
     // Either the module hands the OPEN out again by itself, or `restore` makes it.
-    if !session.device.wait_readable(Some(std::time::Duration::from_millis(300)))? {
+    if !session
+        .device
+        .wait_readable(Some(std::time::Duration::from_millis(300)))?
+    {
         session.device.restore()?;
     }
     succeed(session, mount)
 }
 
 fn absurd_sizes_do_not_hurt(ctx: &Context) -> Result<()> {
-    for (number, size) in ["0", "1", "9223372036854775807", "9223372036854771712", "0x1000"].iter().enumerate() {
+    for (number, size) in [
+        "0",
+        "1",
+        "9223372036854775807",
+        "9223372036854771712",
+        "0x1000",
+    ]
+    .iter()
+    .enumerate()
+    {
         let fsid = format!("absurd-{number}");
         let (mut session, mount, open) = held_open(ctx, &fsid)?;
-        session.device.command(&format!("copen {},{size}", open.msg_id)).context("copen")?;
-        let object = crate::session::Object { key: open.cookie_key, fd: open.fd };
+        session
+            .device
+            .command(&format!("copen {},{size}", open.msg_id))
+            .context("copen")?;
+        let object = crate::session::Object {
+            key: open.cookie_key,
+            fd: open.fd,
+        };
         session.objects.insert(open.object_id, object);
         session.pump_until("mount to return", |_| mount.is_done())?;
         if let Ok(mount) = mount.finish()? {
@@ -269,7 +374,7 @@ fn absurd_sizes_do_not_hurt(ctx: &Context) -> Result<()> {
 fn closed_device_fails_a_delivered_open(ctx: &Context) -> Result<()> {
     let (session, mount, open) = held_open(ctx, "gone")?;
     drop(session);
-    expect_errno(mount.finish()?.map(drop), Errno::IO, "mount")?;
+    expect_no_cache(mount.finish()?, "mount")?;
     drop(open);
     // The daemon's fd was the last pin: now all can start anew.
     let mut session = Session::new(ctx.bound_device()?, blobs_of("gone", &one_file()));

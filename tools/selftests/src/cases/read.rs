@@ -11,24 +11,63 @@ use crate::context::{Context, expect_errno};
 use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::registry::{Test, test};
 use crate::session::{Mount, Session};
-use crate::task::{Task, read_in_background};
+use crate::task::{ReadTask, Task, read_in_background};
 
 pub const TESTS: &[Test] = &[
-    test!(read_carries_a_page_aligned_range_of_an_open_object, "the layout of READ"),
+    test!(
+        read_carries_a_page_aligned_range_of_an_open_object,
+        "the layout of READ"
+    ),
     test!(reads_are_answered_in_any_order, "answers need no order"),
-    test!(reads_are_handed_out_in_the_order_they_came, "no reader starves"),
-    test!(cread_of_an_unknown_id_is_refused_with_einval, "an id must name a READ"),
-    test!(cread_of_another_object_is_refused_with_einval, "an fd completes its own object's READs only"),
-    test!(cread_of_an_open_request_is_refused_with_einval, "a READ's completion does not complete an OPEN"),
-    test!(second_cread_is_refused_with_einval, "a READ is completed once"),
-    test!(cread_before_the_read_was_taken_does_no_harm, "a completion that nobody asked for wakes a reader at most"),
-    test!(completing_a_read_without_data_fails_it_with_eio, "a reader never gets data that was not fetched"),
-    test!(half_written_read_is_asked_again_for_the_rest, "a reader never gets half of its data"),
+    test!(
+        reads_are_handed_out_in_the_order_they_came,
+        "no reader starves"
+    ),
+    test!(
+        cread_of_an_unknown_id_is_refused_with_einval,
+        "an id must name a READ"
+    ),
+    test!(
+        cread_of_another_object_is_refused_with_einval,
+        "an fd completes its own object's READs only"
+    ),
+    test!(
+        cread_of_an_open_request_is_refused_with_einval,
+        "a READ's completion does not complete an OPEN"
+    ),
+    test!(
+        second_cread_is_refused_with_einval,
+        "a READ is completed once"
+    ),
+    test!(
+        cread_before_the_read_was_taken_does_no_harm,
+        "a completion that nobody asked for wakes a reader at most"
+    ),
+    test!(
+        completing_a_read_without_data_fails_it_with_eio,
+        "a reader never gets data that was not fetched"
+    ),
+    test!(
+        half_written_read_is_asked_again_for_the_rest,
+        "a reader never gets half of its data"
+    ),
     test!(data_written_ahead_needs_no_read, "a daemon may fetch ahead"),
-    test!(reader_killed_while_waiting_dies_and_its_read_is_gone, "no reader is stuck on a daemon"),
-    test!(reader_of_a_read_nobody_took_can_be_killed, "no reader is stuck on a daemon that does not read"),
-    test!(many_readers_of_one_object_are_all_served, "concurrent READs of one object"),
-    test!(closing_the_device_fails_delivered_reads, "no reader waits for a daemon that is gone"),
+    test!(
+        reader_killed_while_waiting_dies_and_its_read_is_gone,
+        "no reader is stuck on a daemon"
+    ),
+    test!(
+        reader_of_a_read_nobody_took_can_be_killed,
+        "no reader is stuck on a daemon that does not read"
+    ),
+    test!(
+        many_readers_of_one_object_are_all_served,
+        "concurrent READs of one object"
+    ),
+    test!(
+        closing_the_device_fails_delivered_reads,
+        "no reader waits for a daemon that is gone"
+    ),
 ];
 
 const FSID: &str = "reads";
@@ -51,11 +90,9 @@ fn holding(ctx: &Context, image: &Image) -> Result<(Session, Mount)> {
     Ok((session, mount))
 }
 
-type Reader = Task<std::io::Result<Vec<u8>>>;
-
 /// Starts to read `a` and `b`, and waits for a READ of each, in this order.
-fn read_both(session: &mut Session, mount: &Mount) -> Result<[(Reader, Read); 2]> {
-    let mut start = |name: &str, count: usize| -> Result<(Reader, Read)> {
+fn read_both(session: &mut Session, mount: &Mount) -> Result<[(ReadTask, Read); 2]> {
+    let mut start = |name: &str, count: usize| -> Result<(ReadTask, Read)> {
         let reader = read_in_background(&mount.file(name));
         session.pump_until("a READ", |session| session.held.len() == count)?;
         let read = *session.held.last().context("no READ")?;
@@ -64,12 +101,20 @@ fn read_both(session: &mut Session, mount: &Mount) -> Result<[(Reader, Read); 2]
     Ok([start("a", 1)?, start("b", 2)?])
 }
 
-fn finish_both(mut session: Session, mount: Mount, image: &Image, readers: [Reader; 2]) -> Result<()> {
+fn finish_both(
+    mut session: Session,
+    mount: Mount,
+    image: &Image,
+    readers: [ReadTask; 2],
+) -> Result<()> {
     session.hold_reads = None;
     session.answer_held_backwards()?;
     for (reader, name) in readers.into_iter().zip(["a", "b"]) {
         session.pump_until("a reader to finish", |_| reader.is_done())?;
-        ensure!(reader.finish()?? == image.files[name], "{name}: wrong content");
+        ensure!(
+            reader.finish()?? == image.files[name],
+            "{name}: wrong content"
+        );
     }
     session.unmount(mount)?;
     session.settle()
@@ -83,7 +128,10 @@ fn read_carries_a_page_aligned_range_of_an_open_object(ctx: &Context) -> Result<
     // The metadata may be read first: take messages raw until one concerns the data.
     let object = session.object_of(b"blob-a")?.0;
     loop {
-        ensure!(session.device.wait_readable(Some(crate::task::SOON))?, "no READ");
+        ensure!(
+            session.device.wait_readable(Some(crate::task::soon()))?,
+            "no READ"
+        );
         let mut bytes = [0xee; 1024];
         let length = rustix::io::read(&*session.device, &mut bytes)?;
         ensure!(length == 32, "a READ of {length} bytes");
@@ -91,10 +139,20 @@ fn read_carries_a_page_aligned_range_of_an_open_object(ctx: &Context) -> Result<
         let long = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap_or_default());
         ensure!(word(4) == 2, "opcode {}", word(4));
         ensure!(word(8) == 32, "length {}", word(8));
-        let read = Read { msg_id: word(0), object_id: word(12), off: long(16), len: long(24) };
+        let read = Read {
+            msg_id: word(0),
+            object_id: word(12),
+            off: long(16),
+            len: long(24),
+        };
         session.answer_read(&read)?;
         if word(12) == object {
-            ensure!(long(16) == 0 && long(24) == 2 * BLOCK as u64, "range {}+{}", long(16), long(24));
+            ensure!(
+                long(16) == 0 && long(24) == 2 * BLOCK as u64,
+                "range {}+{}",
+                long(16),
+                long(24)
+            );
             break;
         }
     }
@@ -115,7 +173,9 @@ fn reads_are_answered_in_any_order(ctx: &Context) -> Result<()> {
         .iter()
         .map(|(name, data)| (read_in_background(&mount.file(name)), data))
         .collect();
-    session.pump_until("all READs", |session| session.held.len() == image.files.len())?;
+    session.pump_until("all READs", |session| {
+        session.held.len() == image.files.len()
+    })?;
     session.answer_held_backwards()?;
     for (reader, data) in readers {
         ensure!(reader.finish()?? == *data, "wrong content");
@@ -160,7 +220,11 @@ fn cread_of_an_unknown_id_is_refused_with_einval(ctx: &Context) -> Result<()> {
     let [(a, read_a), (b, read_b)] = read_both(&mut session, &mount)?;
     let fd = &session.object(read_a.object_id)?.fd;
     for id in [read_b.msg_id + 1, 4711, u32::MAX] {
-        expect_errno(fd.complete_read(id), Errno::INVAL, &format!("cread of {id}"))?;
+        expect_errno(
+            fd.complete_read(id),
+            Errno::INVAL,
+            &format!("cread of {id}"),
+        )?;
     }
     ensure!(!a.is_done() && !b.is_done(), "a READ ended");
     finish_both(session, mount, &image, [a, b])
@@ -170,9 +234,20 @@ fn cread_of_another_object_is_refused_with_einval(ctx: &Context) -> Result<()> {
     let image = two_blobs();
     let (mut session, mount) = holding(ctx, &image)?;
     let [(a, read_a), (b, read_b)] = read_both(&mut session, &mount)?;
-    let (fd_a, fd_b) = (&session.object(read_a.object_id)?.fd, &session.object(read_b.object_id)?.fd);
-    expect_errno(fd_a.complete_read(read_b.msg_id), Errno::INVAL, "cread of b through a")?;
-    expect_errno(fd_b.complete_read(read_a.msg_id), Errno::INVAL, "cread of a through b")?;
+    let (fd_a, fd_b) = (
+        &session.object(read_a.object_id)?.fd,
+        &session.object(read_b.object_id)?.fd,
+    );
+    expect_errno(
+        fd_a.complete_read(read_b.msg_id),
+        Errno::INVAL,
+        "cread of b through a",
+    )?;
+    expect_errno(
+        fd_b.complete_read(read_a.msg_id),
+        Errno::INVAL,
+        "cread of a through b",
+    )?;
     std::thread::sleep(Duration::from_millis(100));
     ensure!(!a.is_done() && !b.is_done(), "a READ ended");
     finish_both(session, mount, &image, [a, b])
@@ -182,14 +257,24 @@ fn cread_of_an_open_request_is_refused_with_einval(ctx: &Context) -> Result<()> 
     let image = two_blobs();
     let (mut session, mount) = holding(ctx, &image)?;
     let other = Builder::new().plain("file", pattern(7, BLOCK)).build();
-    session.blobs.extend(crate::session::blobs_of("other", &other));
+    session
+        .blobs
+        .extend(crate::session::blobs_of("other", &other));
     session.hold_opens = true;
     let second = session.mount_in_background(&ctx.mount_point("other"), "fsid=other")?;
     session.pump_until("the OPEN", |session| !session.held_opens.is_empty())?;
     let open = session.held_opens.pop().context("no OPEN")?;
-    expect_errno(open.fd.complete_read(open.msg_id), Errno::INVAL, "cread of an OPEN")?;
+    expect_errno(
+        open.fd.complete_read(open.msg_id),
+        Errno::INVAL,
+        "cread of an OPEN",
+    )?;
     let fd = &session.object_of(b"blob-a")?.1.fd;
-    expect_errno(fd.complete_read(open.msg_id), Errno::INVAL, "cread of another's OPEN")?;
+    expect_errno(
+        fd.complete_read(open.msg_id),
+        Errno::INVAL,
+        "cread of another's OPEN",
+    )?;
     ensure!(!second.is_done(), "the OPEN ended");
     session.hold_opens = false;
     session.hold_reads = None;
@@ -207,7 +292,10 @@ fn second_cread_is_refused_with_einval(ctx: &Context) -> Result<()> {
     let [(a, read_a), (b, _)] = read_both(&mut session, &mount)?;
     session.held.remove(0);
     session.answer_read(&read_a)?;
-    let again = session.object(read_a.object_id)?.fd.complete_read(read_a.msg_id);
+    let again = session
+        .object(read_a.object_id)?
+        .fd
+        .complete_read(read_a.msg_id);
     expect_errno(again, Errno::INVAL, "a second cread")?;
     finish_both(session, mount, &image, [a, b])
 }
@@ -225,7 +313,10 @@ fn cread_before_the_read_was_taken_does_no_harm(ctx: &Context) -> Result<()> {
         (session.object_of(b"blob-a")?.0, next)
     };
     let reader = read_in_background(&mount.file("a"));
-    ensure!(session.device.wait_readable(Some(crate::task::SOON))?, "no READ");
+    ensure!(
+        session.device.wait_readable(Some(crate::task::soon()))?,
+        "no READ"
+    );
     // Data first, so that completing is legitimate in every respect but the order.
     session.fill(object, 0, 2 * BLOCK as u64)?;
     match session.object(object)?.fd.complete_read(next) {
@@ -243,14 +334,21 @@ fn completing_a_read_without_data_fails_it_with_eio(ctx: &Context) -> Result<()>
     let reader = read_in_background(&mount.file("a"));
     // The kernel may try again page by page: none of it is ever written.
     while !reader.is_done() {
-        session.pump_until("a READ or the end", |session| !session.held.is_empty() || reader.is_done())?;
+        session.pump_until("a READ or the end", |session| {
+            !session.held.is_empty() || reader.is_done()
+        })?;
         for read in std::mem::take(&mut session.held) {
-            session.object(read.object_id)?.fd.complete_read(read.msg_id)?;
+            session
+                .object(read.object_id)?
+                .fd
+                .complete_read(read.msg_id)?;
         }
     }
     crate::context::expect_io_errno(reader.finish()?, Errno::IO, "the reader")?;
     session.hold_reads = None;
-    session.check_files(&mount, &image).context("once it is served properly")?;
+    session
+        .check_files(&mount, &image)
+        .context("once it is served properly")?;
     session.unmount(mount)
 }
 
@@ -263,9 +361,16 @@ fn half_written_read_is_asked_again_for_the_rest(ctx: &Context) -> Result<()> {
     let reader = read_in_background(&mount.file("a"));
     session.pump_until("a READ", |session| !session.held.is_empty())?;
     let read = session.held.remove(0);
-    ensure!(read.len >= 2 * BLOCK as u64, "a READ of {} bytes cannot be halved", read.len);
+    ensure!(
+        read.len >= 2 * BLOCK as u64,
+        "a READ of {} bytes cannot be halved",
+        read.len
+    );
     session.fill(read.object_id, read.off, BLOCK as u64)?;
-    session.object(read.object_id)?.fd.complete_read(read.msg_id)?;
+    session
+        .object(read.object_id)?
+        .fd
+        .complete_read(read.msg_id)?;
     session.hold_reads = None;
     session.pump_until("the reader to finish", |_| reader.is_done())?;
     ensure!(reader.finish()?? == image.files["a"], "wrong content");
@@ -281,7 +386,11 @@ fn data_written_ahead_needs_no_read(ctx: &Context) -> Result<()> {
         session.fill(object, 0, 2 * BLOCK as u64)?;
         session.log = Default::default();
         session.check_files(&mount, &image)?;
-        let asked = session.log.reads.iter().any(|read| read.object_id == object);
+        let asked = session
+            .log
+            .reads
+            .iter()
+            .any(|read| read.object_id == object);
         ensure!(!asked, "data that was written ahead is asked for");
     }
     session.unmount(mount)
@@ -295,7 +404,10 @@ fn reader_killed_while_waiting_dies_and_its_read_is_gone(ctx: &Context) -> Resul
     ensure!(!reader.ended()?, "the reader did not wait");
     reader.kill()?;
     let read = session.held.remove(0);
-    let late = session.object(read.object_id)?.fd.complete_read(read.msg_id);
+    let late = session
+        .object(read.object_id)?
+        .fd
+        .complete_read(read.msg_id);
     expect_errno(late, Errno::INVAL, "cread after the reader died")?;
     session.hold_reads = None;
     session.check_files(&mount, &image)?;
@@ -323,7 +435,12 @@ fn reader_of_a_read_nobody_took_can_be_killed(ctx: &Context) -> Result<()> {
 fn many_readers_of_one_object_are_all_served(ctx: &Context) -> Result<()> {
     let mut builder = Builder::new().device("many");
     for number in 0..48 {
-        builder = builder.chunked(&format!("{number:02}"), pattern(number, 3 * BLOCK + 9), 4, &[Some(1)]);
+        builder = builder.chunked(
+            &format!("{number:02}"),
+            pattern(number, 3 * BLOCK + 9),
+            4,
+            &[Some(1)],
+        );
     }
     let image = builder.build();
     let mut session = ctx.session(FSID, &image)?;
@@ -333,11 +450,17 @@ fn many_readers_of_one_object_are_all_served(ctx: &Context) -> Result<()> {
         .iter()
         .map(|(name, data)| (read_in_background(&mount.file(name)), data))
         .collect();
-    session.pump_until("all readers", |_| readers.iter().all(|(task, _)| task.is_done()))?;
+    session.pump_until("all readers", |_| {
+        readers.iter().all(|(task, _)| task.is_done())
+    })?;
     for (reader, data) in readers {
         ensure!(reader.finish()?? == *data, "wrong content");
     }
-    ensure!(session.log.late == 0, "{} answers came late", session.log.late);
+    ensure!(
+        session.log.late == 0,
+        "{} answers came late",
+        session.log.late
+    );
     session.unmount(mount)
 }
 
@@ -348,7 +471,10 @@ fn closing_the_device_fails_delivered_reads(ctx: &Context) -> Result<()> {
     drop(session);
     // EIO where the READ was failed, ENOBUFS where the next finds the cache gone.
     for reader in [a, b] {
-        ensure!(reader.finish()?.is_err(), "a read that nobody answered succeeded");
+        ensure!(
+            reader.finish()?.is_err(),
+            "a read that nobody answered succeeded"
+        );
     }
     mount.unmount().finish()?
 }

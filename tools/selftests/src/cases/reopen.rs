@@ -15,31 +15,67 @@ use crate::sys;
 use crate::task::read_in_background;
 
 pub const TESTS: &[Test] = &[
-    test!(read_of_an_object_whose_fd_was_closed_reopens_it, "an fd closed early is no loss"),
-    test!(poll_is_silent_about_reads_of_objects_that_reopen, "a daemon does not spin on what it cannot get"),
-    test!(stuck_reopening_of_one_object_does_not_hold_up_another, "objects do not wait for each other"),
-    test!(fd_closed_in_the_middle_of_reopening_starts_it_anew, "a crash in the middle of failover heals")
-        .c_fails("the OPEN that was delivered waits for `restore`"),
-    test!(refused_reopening_is_an_error_or_is_asked_again, "readers of an object that is gone do not hang"),
-    test!(refused_reopening_is_not_repeated_without_pause, "an object that is gone does not burn the processor")
-        .c_fails("every read of the device starts the next reopening"),
-    test!(reader_killed_while_its_object_reopens_leaves_no_trace, "no reader is stuck on a failover"),
-    test!(unmount_after_a_crash_needs_no_daemon, "a mount can be taken down at any time"),
-    test!(unmount_while_an_object_reopens_ends_it, "a mount can be taken down at any time")
-        .limit(60),
-    test!(unmount_with_an_unanswered_open_waits_for_nobody, "a mount can be taken down at any time"),
-    test!(hundreds_of_objects_reopening_at_once_do_not_stall, "reopening waits for nobody else's reopening")
-        .c_fails("each OPEN occupies one of the 256 workers that all of fscache shares")
-        .limit(120),
-    test!(queued_close_is_done_when_the_fd_closes, "nobody waits for a CLOSE that has become pointless")
-        .c_fails("the CLOSE stays queued, with an object id of -1"),
+    test!(
+        read_of_an_object_whose_fd_was_closed_reopens_it,
+        "an fd closed early is no loss"
+    ),
+    test!(
+        poll_is_silent_about_reads_of_objects_that_reopen,
+        "a daemon does not spin on what it cannot get"
+    ),
+    test!(
+        stuck_reopening_of_one_object_does_not_hold_up_another,
+        "objects do not wait for each other"
+    ),
+    test!(
+        fd_closed_in_the_middle_of_reopening_starts_it_anew,
+        "a crash in the middle of failover heals"
+    )
+    .c_fails("the OPEN that was delivered waits for `restore`"),
+    test!(
+        refused_reopening_is_an_error_or_is_asked_again,
+        "readers of an object that is gone do not hang"
+    ),
+    test!(
+        refused_reopening_is_not_repeated_without_pause,
+        "an object that is gone does not burn the processor"
+    )
+    .c_fails("every read of the device starts the next reopening"),
+    test!(
+        reader_killed_while_its_object_reopens_leaves_no_trace,
+        "no reader is stuck on a failover"
+    ),
+    test!(
+        unmount_after_a_crash_needs_no_daemon,
+        "a mount can be taken down at any time"
+    ),
+    test!(
+        unmount_while_an_object_reopens_ends_it,
+        "a mount can be taken down at any time"
+    )
+    .limit(60),
+    test!(
+        unmount_with_an_unanswered_open_waits_for_nobody,
+        "a mount can be taken down at any time"
+    ),
+    test!(
+        hundreds_of_objects_reopening_at_once_do_not_stall,
+        "reopening waits for nobody else's reopening"
+    )
+    .c_fails("each OPEN occupies one of the 256 workers that all of fscache shares")
+    .limit(120),
+    test!(
+        queued_close_is_done_when_the_fd_closes,
+        "nobody waits for a CLOSE that has become pointless"
+    )
+    .c_fails("the CLOSE stays queued, with an object id of -1"),
 ];
 
 const NOTHING_LEFT: &str = "all cookies and volumes to go";
 
 /// Whether fscache knows no cookie and no volume any more, without any help of a daemon.
 fn nothing_left() -> Result<()> {
-    sys::wait_for(NOTHING_LEFT, crate::task::SOON, || {
+    sys::wait_for(NOTHING_LEFT, crate::task::soon(), || {
         ["cookies", "volumes"]
             .iter()
             .all(|name| sys::fscache_table(name).is_ok_and(|rows| rows.is_empty()))
@@ -54,13 +90,27 @@ fn read_of_an_object_whose_fd_was_closed_reopens_it(ctx: &Context) -> Result<()>
     session.objects.remove(&old);
     session.log = Default::default();
     session.pump_for(Duration::from_millis(200))?;
-    ensure!(session.log.opens.is_empty(), "reopened though nobody reads it");
+    ensure!(
+        session.log.opens.is_empty(),
+        "reopened though nobody reads it"
+    );
     let data = session.read_file(&mount.file("a"))?;
     ensure!(data == image.files["a"], "wrong content");
-    let opens: Vec<_> = session.log.opens.iter().map(|(_, id, key)| (*id, key.as_slice())).collect();
-    ensure!(opens.len() == 1 && opens[0].1 == b"blob-a", "OPENs: {opens:?}");
+    let opens: Vec<_> = session
+        .log
+        .opens
+        .iter()
+        .map(|(_, id, key)| (*id, key.as_slice()))
+        .collect();
+    ensure!(
+        opens.len() == 1 && opens[0].1 == b"blob-a",
+        "OPENs: {opens:?}"
+    );
     ensure!(opens[0].0 > old, "the new object id is {}", opens[0].0);
-    ensure!(session.log.reads.iter().all(|read| read.object_id != old), "READ of the old object");
+    ensure!(
+        session.log.reads.iter().all(|read| read.object_id != old),
+        "READ of the old object"
+    );
     session.check_files(&mount, &image)?;
     session.unmount(mount)?;
     session.settle()
@@ -73,14 +123,22 @@ fn poll_is_silent_about_reads_of_objects_that_reopen(ctx: &Context) -> Result<()
     session.device.restore()?;
     session.hold_opens = true;
     session.pump_until("the OPEN", |session| !session.held_opens.is_empty())?;
-    let ready = session.device.wait_readable(Some(Duration::from_millis(200)))?;
+    let ready = session
+        .device
+        .wait_readable(Some(Duration::from_millis(200)))?;
     ensure!(!ready, "poll promises a message that cannot be had");
     let mut buffer = [0; 1024];
-    ensure!(rustix::io::read(&*session.device, &mut buffer)? == 0, "a message of a closed object");
+    ensure!(
+        rustix::io::read(&*session.device, &mut buffer)? == 0,
+        "a message of a closed object"
+    );
     session.hold_opens = false;
     let open = session.held_opens.remove(0);
     session.answer_open(open)?;
-    ensure!(session.device.wait_readable(Some(crate::task::SOON))?, "the READ does not wake poll");
+    ensure!(
+        session.device.wait_readable(Some(crate::task::soon()))?,
+        "the READ does not wake poll"
+    );
     finish(session, mount, &image, reader)
 }
 
@@ -95,7 +153,10 @@ fn stuck_reopening_of_one_object_does_not_hold_up_another(ctx: &Context) -> Resu
     session.hold_opens = false;
     session.hold_reads = None;
     let data = session.read_file(&mount.file("b"))?;
-    ensure!(data == image.files["b"] && !reader.is_done(), "wrong content");
+    ensure!(
+        data == image.files["b"] && !reader.is_done(),
+        "wrong content"
+    );
     let open = session.held_opens.remove(0);
     session.answer_open(open)?;
     finish(session, mount, &image, reader)
@@ -132,7 +193,9 @@ fn refusing(
     if let Ok(data) = reader.finish()? {
         ensure!(data == image.files["a"], "wrong content");
     }
-    session.check_files(&mount, &image).context("once the blob is there")?;
+    session
+        .check_files(&mount, &image)
+        .context("once the blob is there")?;
     session.unmount(mount)?;
     session.settle()
 }
@@ -173,7 +236,11 @@ fn reader_killed_while_its_object_reopens_leaves_no_trace(ctx: &Context) -> Resu
     session.answer_open(open)?;
     session.log.reads.clear();
     session.pump_for(Duration::from_millis(200))?;
-    ensure!(session.log.reads.is_empty(), "READs of a dead reader: {:?}", session.log.reads);
+    ensure!(
+        session.log.reads.is_empty(),
+        "READs of a dead reader: {:?}",
+        session.log.reads
+    );
     session.check_files(&mount, &image)?;
     session.unmount(mount)?;
     session.settle()
@@ -190,11 +257,19 @@ fn unmount_after_a_crash_needs_no_daemon(ctx: &Context) -> Result<()> {
     session.log = Default::default();
     session.device.restore()?;
     session.pump_for(Duration::from_millis(200))?;
-    ensure!(session.log.closes.is_empty(), "CLOSEs of nothing: {:?}", session.log.closes);
+    ensure!(
+        session.log.closes.is_empty(),
+        "CLOSEs of nothing: {:?}",
+        session.log.closes
+    );
     // The next daemon finds everything in order.
     let mount = session.mount(&ctx.mount_point("over"), "fsid=over")?;
     session.check_files(&mount, &image)?;
-    ensure!(session.log.reads.is_empty(), "what was fetched is lost: {:?}", session.log.reads);
+    ensure!(
+        session.log.reads.is_empty(),
+        "what was fetched is lost: {:?}",
+        session.log.reads
+    );
     session.unmount(mount)
 }
 
@@ -217,7 +292,7 @@ fn unmount_while_an_object_reopens_ends_it(ctx: &Context) -> Result<()> {
     task.finish()??;
     // The object goes in its own time; then the answer comes too late, and the daemon learns so.
     let open = session.held_opens.remove(0);
-    sys::wait_for("the OPEN to be gone", crate::task::SOON, || {
+    sys::wait_for("the OPEN to be gone", crate::task::soon(), || {
         session.device.copen(open.msg_id, Ok(4096)).is_err()
     })?;
     drop(open);
@@ -230,12 +305,18 @@ fn queued_close_is_done_when_the_fd_closes(ctx: &Context) -> Result<()> {
     let mut session = ctx.session("over", &image)?;
     let mount = session.mount(&ctx.mount_point("over"), "fsid=over")?;
     mount.unmount().finish()??;
-    ensure!(session.device.wait_readable(Some(crate::task::SOON))?, "no CLOSE is queued");
+    ensure!(
+        session.device.wait_readable(Some(crate::task::soon()))?,
+        "no CLOSE is queued"
+    );
     session.crash();
     let gone = nothing_left();
     let read = session.device.read_message(&mut [0; 1024]);
     if let Ok(Some(message)) = &read {
-        ensure!(message.object_id() != u32::MAX, "a CLOSE with an object id of -1");
+        ensure!(
+            message.object_id() != u32::MAX,
+            "a CLOSE with an object id of -1"
+        );
     }
     gone
 }
@@ -247,7 +328,9 @@ fn unmount_with_an_unanswered_open_waits_for_nobody(ctx: &Context) -> Result<()>
     let mut open_of_a = None;
     let mount = session.mount_in_background(&ctx.mount_point("over"), "fsid=over")?;
     session.hold_opens = true;
-    session.pump_until("an OPEN of every blob", |session| session.held_opens.len() == 1)?;
+    session.pump_until("an OPEN of every blob", |session| {
+        session.held_opens.len() == 1
+    })?;
     while !mount.is_done() || open_of_a.is_none() {
         for open in std::mem::take(&mut session.held_opens) {
             if open.cookie_key == b"blob-a" {
@@ -290,7 +373,9 @@ fn hundreds_of_objects_reopening_at_once_do_not_stall(ctx: &Context) -> Result<(
     session.crash();
     session.device.restore()?;
     session.hold_opens = true;
-    let all = session.pump_until("an OPEN of each", |session| session.held_opens.len() == count);
+    let all = session.pump_until("an OPEN of each", |session| {
+        session.held_opens.len() == count
+    });
     // Whatever came of it, nobody is left waiting.
     session.hold_opens = false;
     session.hold_reads = None;

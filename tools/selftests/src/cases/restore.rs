@@ -11,23 +11,60 @@ use crate::context::Context;
 use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::registry::{Test, test};
 use crate::session::{Mount, Session};
-use crate::task::{Task, read_in_background};
+use crate::task::{ReadTask, read_in_background};
 
 pub const TESTS: &[Test] = &[
-    test!(restore_hands_delivered_reads_out_again_after_a_crash, "readers do not notice a crash"),
-    test!(delivered_reads_come_back_by_themselves_when_the_last_fd_closes, "a crash heals without `restore`")
-        .c_fails("READs that were delivered wait for `restore`"),
-    test!(restore_twice_is_as_good_as_once, "`restore` may be repeated"),
-    test!(restore_with_nothing_in_flight_does_nothing, "`restore` is always safe"),
-    test!(restore_before_the_open_was_read_changes_nothing, "`restore` and a new OPEN"),
-    test!(restore_after_a_crash_with_a_delivered_open_repeats_it, "an opener does not notice a crash"),
-    test!(restore_with_a_live_daemon_does_not_break_a_delivered_open, "`restore` too early costs nothing")
-        .c_fails("the OPEN is delivered again, the read fails with EEXIST, and so does the OPEN"),
-    test!(restore_with_a_live_daemon_does_not_break_a_delivered_read, "`restore` too early costs nothing"),
-    test!(restore_completes_a_half_written_read, "what the dead daemon wrote is no harm"),
-    test!(crash_after_any_number_of_messages_loses_nothing, "there is no bad moment for a crash").limit(90),
-    test!(crash_over_and_over_under_one_reader_loses_nothing, "there is no bad number of crashes"),
-    test!(many_objects_are_reopened_after_a_crash, "every object has its own reopening"),
+    test!(
+        restore_hands_delivered_reads_out_again_after_a_crash,
+        "readers do not notice a crash"
+    ),
+    test!(
+        delivered_reads_come_back_by_themselves_when_the_last_fd_closes,
+        "a crash heals without `restore`"
+    )
+    .c_fails("READs that were delivered wait for `restore`"),
+    test!(
+        restore_twice_is_as_good_as_once,
+        "`restore` may be repeated"
+    ),
+    test!(
+        restore_with_nothing_in_flight_does_nothing,
+        "`restore` is always safe"
+    ),
+    test!(
+        restore_before_the_open_was_read_changes_nothing,
+        "`restore` and a new OPEN"
+    ),
+    test!(
+        restore_after_a_crash_with_a_delivered_open_repeats_it,
+        "an opener does not notice a crash"
+    ),
+    test!(
+        restore_with_a_live_daemon_does_not_break_a_delivered_open,
+        "`restore` too early costs nothing"
+    )
+    .c_fails("the OPEN is delivered again, the read fails with EEXIST, and so does the OPEN"),
+    test!(
+        restore_with_a_live_daemon_does_not_break_a_delivered_read,
+        "`restore` too early costs nothing"
+    ),
+    test!(
+        restore_completes_a_half_written_read,
+        "what the dead daemon wrote is no harm"
+    ),
+    test!(
+        crash_after_any_number_of_messages_loses_nothing,
+        "there is no bad moment for a crash"
+    )
+    .limit(90),
+    test!(
+        crash_over_and_over_under_one_reader_loses_nothing,
+        "there is no bad number of crashes"
+    ),
+    test!(
+        many_objects_are_reopened_after_a_crash,
+        "every object has its own reopening"
+    ),
 ];
 
 const FSID: &str = "over";
@@ -42,10 +79,7 @@ pub fn two_blobs() -> Image {
 }
 
 /// A mounted image, a reader of `a`, and its READ, which is held.
-pub fn one_read_in_flight(
-    ctx: &Context,
-    image: &Image,
-) -> Result<(Session, Mount, Task<std::io::Result<Vec<u8>>>)> {
+pub fn one_read_in_flight(ctx: &Context, image: &Image) -> Result<(Session, Mount, ReadTask)> {
     let mut session = ctx.session(FSID, image)?;
     let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
     session.hold_data(FSID, image);
@@ -55,12 +89,7 @@ pub fn one_read_in_flight(
 }
 
 /// Serves on until the reader has what it wanted, and takes all down.
-pub fn finish(
-    mut session: Session,
-    mount: Mount,
-    image: &Image,
-    reader: Task<std::io::Result<Vec<u8>>>,
-) -> Result<()> {
+pub fn finish(mut session: Session, mount: Mount, image: &Image, reader: ReadTask) -> Result<()> {
     session.hold_reads = None;
     session.pump_until("the reader to finish", |_| reader.is_done())?;
     ensure!(reader.finish()?? == image.files["a"], "wrong content");
@@ -77,12 +106,30 @@ fn restore_hands_delivered_reads_out_again_after_a_crash(ctx: &Context) -> Resul
     session.device.restore()?;
     session.log = Default::default();
     session.pump_until("the READ again", |session| !session.held.is_empty())?;
-    let (_, object, key) = session.log.opens.first().context("the object was not reopened")?;
-    ensure!(key == b"blob-a", "reopened {}", String::from_utf8_lossy(key));
-    ensure!(*object > before.object_id, "the object's new id is {object}");
+    let (_, object, key) = session
+        .log
+        .opens
+        .first()
+        .context("the object was not reopened")?;
+    ensure!(
+        key == b"blob-a",
+        "reopened {}",
+        String::from_utf8_lossy(key)
+    );
+    ensure!(
+        *object > before.object_id,
+        "the object's new id is {object}"
+    );
     let after = session.held[0];
-    ensure!(after.object_id == *object, "the READ is for object {}", after.object_id);
-    ensure!((after.off, after.len) == (before.off, before.len), "the READ became {after:?}");
+    ensure!(
+        after.object_id == *object,
+        "the READ is for object {}",
+        after.object_id
+    );
+    ensure!(
+        (after.off, after.len) == (before.off, before.len),
+        "the READ became {after:?}"
+    );
     session.answer_held_backwards()?;
     finish(session, mount, &image, reader)
 }
@@ -101,7 +148,11 @@ fn restore_twice_is_as_good_as_once(ctx: &Context) -> Result<()> {
     session.device.restore()?;
     session.device.restore()?;
     session.pump_until("the READ again", |session| !session.held.is_empty())?;
-    ensure!(session.log.opens.len() == 4, "OPENs: {:?}", session.log.opens);
+    ensure!(
+        session.log.opens.len() == 4,
+        "OPENs: {:?}",
+        session.log.opens
+    );
     session.answer_held_backwards()?;
     finish(session, mount, &image, reader)
 }
@@ -115,7 +166,10 @@ fn restore_with_nothing_in_flight_does_nothing(ctx: &Context) -> Result<()> {
     session.log = Default::default();
     session.device.restore()?;
     session.pump_for(Duration::from_millis(200))?;
-    ensure!(session.log.opens.is_empty() && session.log.reads.is_empty(), "messages out of nothing");
+    ensure!(
+        session.log.opens.is_empty() && session.log.reads.is_empty(),
+        "messages out of nothing"
+    );
     session.check_files(&mount, &image)?;
     session.unmount(mount)?;
     session.settle()
@@ -125,11 +179,18 @@ fn restore_before_the_open_was_read_changes_nothing(ctx: &Context) -> Result<()>
     let image = two_blobs();
     let mut session = ctx.session(FSID, &image)?;
     let mount = session.mount_in_background(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
-    ensure!(session.device.wait_readable(Some(crate::task::SOON))?, "no OPEN");
+    ensure!(
+        session.device.wait_readable(Some(crate::task::soon()))?,
+        "no OPEN"
+    );
     session.device.restore()?;
     session.pump_until("mount to return", |_| mount.is_done())?;
     let mount = mount.finish()?.context("mount")?;
-    ensure!(session.log.opens.len() == 3, "OPENs: {:?}", session.log.opens);
+    ensure!(
+        session.log.opens.len() == 3,
+        "OPENs: {:?}",
+        session.log.opens
+    );
     session.check_files(&mount, &image)?;
     session.unmount(mount)
 }
@@ -145,7 +206,13 @@ fn restore_after_a_crash_with_a_delivered_open_repeats_it(ctx: &Context) -> Resu
     session.hold_opens = false;
     session.pump_until("mount to return", |_| mount.is_done())?;
     let mount = mount.finish()?.context("mount")?;
-    let ids: Vec<_> = session.log.opens.iter().take(2).map(|open| open.1).collect();
+    let ids: Vec<_> = session
+        .log
+        .opens
+        .iter()
+        .take(2)
+        .map(|open| open.1)
+        .collect();
     ensure!(ids == [1, 2], "object ids {ids:?}");
     session.check_files(&mount, &image)?;
     session.unmount(mount)
@@ -158,8 +225,13 @@ fn restore_with_a_live_daemon_does_not_break_a_delivered_open(ctx: &Context) -> 
     let mount = session.mount_in_background(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
     session.pump_until("the OPEN", |session| !session.held_opens.is_empty())?;
     session.device.restore()?;
-    session.pump_for(Duration::from_millis(300)).context("reading on after restore")?;
-    ensure!(session.held_opens.len() == 1, "the OPEN was delivered again to a live daemon");
+    session
+        .pump_for(Duration::from_millis(300))
+        .context("reading on after restore")?;
+    ensure!(
+        session.held_opens.len() == 1,
+        "the OPEN was delivered again to a live daemon"
+    );
     session.hold_opens = false;
     let open = session.held_opens.remove(0);
     session.answer_open(open)?;
@@ -176,11 +248,23 @@ fn restore_with_a_live_daemon_does_not_break_a_delivered_read(ctx: &Context) -> 
     session.device.restore()?;
     // It may be delivered once more, to whoever asked for that.
     session.pump_for(Duration::from_millis(200))?;
-    ensure!(session.held.iter().all(|read| *read == session.held[0]), "held {:?}", session.held);
+    ensure!(
+        session.held.iter().all(|read| *read == session.held[0]),
+        "held {:?}",
+        session.held
+    );
     let copies = session.held.len();
     session.answer_held_backwards()?;
-    ensure!(session.log.late == copies - 1, "{} of {copies} answers late", session.log.late);
-    ensure!(session.log.opens.len() == 3, "OPENs: {:?}", session.log.opens);
+    ensure!(
+        session.log.late == copies - 1,
+        "{} of {copies} answers late",
+        session.log.late
+    );
+    ensure!(
+        session.log.opens.len() == 3,
+        "OPENs: {:?}",
+        session.log.opens
+    );
     finish(session, mount, &image, reader)
 }
 
@@ -190,7 +274,11 @@ fn restore_completes_a_half_written_read(ctx: &Context) -> Result<()> {
     let read = session.held[0];
     // A hole before, between and behind what was written.
     session.fill(read.object_id, read.off + BLOCK as u64, BLOCK as u64)?;
-    session.fill(read.object_id, read.off + 4 * BLOCK as u64, 2 * BLOCK as u64)?;
+    session.fill(
+        read.object_id,
+        read.off + 4 * BLOCK as u64,
+        2 * BLOCK as u64,
+    )?;
     session.crash();
     session.device.restore()?;
     finish(session, mount, &image, reader)
@@ -203,12 +291,17 @@ fn crash_after_any_number_of_messages_loses_nothing(ctx: &Context) -> Result<()>
     for point in 0.. {
         // One more message answered in each round; the next one is taken, and dies with the daemon.
         let fsid = format!("point-{point}");
-        session.blobs.extend(crate::session::blobs_of(&fsid, &image));
+        session
+            .blobs
+            .extend(crate::session::blobs_of(&fsid, &image));
         let mount = session.mount_in_background(&ctx.mount_point(&fsid), format!("fsid={fsid}"))?;
         let mut answered = 0;
         let mut crashed = false;
         let mut step = |session: &mut Session| -> Result<()> {
-            if !session.device.wait_readable(Some(Duration::from_millis(10)))? {
+            if !session
+                .device
+                .wait_readable(Some(Duration::from_millis(10)))?
+            {
                 return Ok(());
             }
             if answered == point && !crashed {
@@ -225,19 +318,32 @@ fn crash_after_any_number_of_messages_loses_nothing(ctx: &Context) -> Result<()>
             answered += 1;
             session.step()
         };
-        let end = std::time::Instant::now() + crate::task::SOON;
+        let end = std::time::Instant::now() + crate::task::soon();
         while !mount.is_done() {
-            ensure!(std::time::Instant::now() < end, "crash at message {point}: mount hangs");
+            ensure!(
+                std::time::Instant::now() < end,
+                "crash at message {point}: mount hangs"
+            );
             step(&mut session)?;
         }
-        let mount = mount.finish()?.with_context(|| format!("crash at message {point}"))?;
+        let mount = mount
+            .finish()?
+            .with_context(|| format!("crash at message {point}"))?;
         let reader = read_in_background(&mount.file("b"));
         while !reader.is_done() {
-            ensure!(std::time::Instant::now() < end, "crash at message {point}: reader hangs");
+            ensure!(
+                std::time::Instant::now() < end,
+                "crash at message {point}: reader hangs"
+            );
             step(&mut session)?;
         }
-        let data = reader.finish()?.with_context(|| format!("crash at message {point}"))?;
-        ensure!(data == image.files["b"], "crash at message {point}: wrong content");
+        let data = reader
+            .finish()?
+            .with_context(|| format!("crash at message {point}"))?;
+        ensure!(
+            data == image.files["b"],
+            "crash at message {point}: wrong content"
+        );
         session.check_files(&mount, &image)?;
         session.unmount(mount)?;
         session.settle()?;
@@ -273,7 +379,12 @@ fn many_objects_are_reopened_after_a_crash(ctx: &Context) -> Result<()> {
     }
     for number in 1..=COUNT {
         let place = Some(u16::try_from(number)?);
-        builder = builder.chunked(&format!("{number:02}"), pattern(number, 4 * BLOCK), 4, &[place]);
+        builder = builder.chunked(
+            &format!("{number:02}"),
+            pattern(number, 4 * BLOCK),
+            4,
+            &[place],
+        );
     }
     let image = builder.build();
     let mut session = ctx.session(FSID, &image)?;
@@ -288,18 +399,36 @@ fn many_objects_are_reopened_after_a_crash(ctx: &Context) -> Result<()> {
     session.crash();
     session.device.restore()?;
     session.log = Default::default();
-    session.pump_until("all READs again", |session| session.held.len() == readers.len())?;
-    let mut reopened: Vec<_> = session.log.opens.iter().map(|(.., key)| key.clone()).collect();
+    session.pump_until("all READs again", |session| {
+        session.held.len() == readers.len()
+    })?;
+    let mut reopened: Vec<_> = session
+        .log
+        .opens
+        .iter()
+        .map(|(.., key)| key.clone())
+        .collect();
     reopened.sort();
     reopened.dedup();
-    ensure!(reopened.len() == readers.len(), "reopened {} objects", reopened.len());
-    ensure!(session.log.opens.len() == readers.len(), "OPENs: {}", session.log.opens.len());
+    ensure!(
+        reopened.len() == readers.len(),
+        "reopened {} objects",
+        reopened.len()
+    );
+    ensure!(
+        session.log.opens.len() == readers.len(),
+        "OPENs: {}",
+        session.log.opens.len()
+    );
     session.answer_held_backwards()?;
     for (reader, data) in readers {
         session.pump_until("a reader to finish", |_| reader.is_done())?;
         ensure!(reader.finish()?? == *data, "wrong content");
     }
     let late = session.device.copen(4711, Err(Errno::IO));
-    ensure!(late == Err(Errno::INVAL), "copen of an unknown id: {late:?}");
+    ensure!(
+        late == Err(Errno::INVAL),
+        "copen of an unknown id: {late:?}"
+    );
     session.unmount(mount)
 }

@@ -14,10 +14,19 @@ use crate::image::{BLOCK, Builder, pattern};
 use crate::registry::{Skip, Test, test};
 
 pub const TESTS: &[Test] = &[
-    test!(tracepoints_have_the_known_names_fields_and_text, "tracing scripts go on working"),
-    test!(tracepoints_of_a_mount_fire, "the path of an on-demand read can be traced"),
-    test!(tracepoints_carry_the_ids_and_ranges_of_the_messages, "a trace can be matched with a daemon's log")
-        .c_fails("messages are traced before their ids are set"),
+    test!(
+        tracepoints_have_the_known_names_fields_and_text,
+        "tracing scripts go on working"
+    ),
+    test!(
+        tracepoints_of_a_mount_fire,
+        "the path of an on-demand read can be traced"
+    ),
+    test!(
+        tracepoints_carry_the_ids_and_ranges_of_the_messages,
+        "a trace can be matched with a daemon's log"
+    )
+    .c_fails("messages are traced before their ids are set"),
 ];
 
 /// The tracing directory, mounted here if nobody has done so.
@@ -36,7 +45,9 @@ fn tracepoints_have_the_known_names_fields_and_text(_: &Context) -> Result<()> {
     let dir = tracing()?.join("events/cachefiles");
     let mut faults = Vec::new();
     for event in EVENTS {
-        let path = dir.join(format!("cachefiles_{}", event.name)).join("format");
+        let path = dir
+            .join(format!("cachefiles_{}", event.name))
+            .join("format");
         let Ok(format) = fs::read_to_string(&path) else {
             faults.push(format!("{} is missing", event.name));
             continue;
@@ -49,7 +60,9 @@ fn tracepoints_have_the_known_names_fields_and_text(_: &Context) -> Result<()> {
         if fields != event.fields {
             faults.push(format!("{} has the fields {fields:?}", event.name));
         }
-        let text = format.split_once("print fmt: \"").and_then(|(_, text)| text.split_once('"'));
+        let text = format
+            .split_once("print fmt: \"")
+            .and_then(|(_, text)| text.split_once('"'));
         if text.map(|(text, _)| text) != Some(event.text) {
             faults.push(format!("{} prints {text:?}", event.name));
         }
@@ -94,20 +107,44 @@ fn tracepoints_of_a_mount_fire(ctx: &Context) -> Result<()> {
     let fired: BTreeSet<&str> = trace
         .lines()
         .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split_whitespace().find_map(|word| word.strip_prefix("cachefiles_")))
+        .filter_map(|line| {
+            line.split_whitespace()
+                .find_map(|word| word.strip_prefix("cachefiles_"))
+        })
         .filter_map(|word| word.strip_suffix(':'))
         .collect();
     let expected = [
-        "ref", "lookup", "mkdir", "tmpfile", "link", "coherency", "vol_coherency", "prep_read",
-        "read", "write", "trunc", "mark_active", "mark_inactive", "ondemand_open",
-        "ondemand_copen", "ondemand_close", "ondemand_read", "ondemand_cread",
-        "ondemand_fd_write", "ondemand_fd_release",
+        "ref",
+        "lookup",
+        "mkdir",
+        "tmpfile",
+        "link",
+        "coherency",
+        "vol_coherency",
+        "prep_read",
+        "read",
+        "write",
+        "trunc",
+        "mark_active",
+        "mark_inactive",
+        "ondemand_open",
+        "ondemand_copen",
+        "ondemand_close",
+        "ondemand_read",
+        "ondemand_cread",
+        "ondemand_fd_write",
+        "ondemand_fd_release",
     ];
-    let missing: Vec<&str> =
-        expected.into_iter().filter(|name| !fired.contains(name)).collect();
+    let missing: Vec<&str> = expected
+        .into_iter()
+        .filter(|name| !fired.contains(name))
+        .collect();
     ensure!(missing.is_empty(), "these did not fire: {missing:?}");
     let errors = ["mark_failed", "vfs_error", "io_error"];
-    let wrong: Vec<&str> = errors.into_iter().filter(|name| fired.contains(name)).collect();
+    let wrong: Vec<&str> = errors
+        .into_iter()
+        .filter(|name| fired.contains(name))
+        .collect();
     ensure!(wrong.is_empty(), "these fired: {wrong:?}\n{trace}");
     Ok(())
 }
@@ -121,18 +158,30 @@ fn tracepoints_carry_the_ids_and_ranges_of_the_messages(ctx: &Context) -> Result
         })
     };
     for (message, object, _) in &session.log.opens {
-        ensure!(has("ondemand_open", &format!("oid={object:x}")), "no open of {object}");
-        ensure!(has("ondemand_copen", &format!("mid={message:x}")), "no copen of {message}");
+        ensure!(
+            has("ondemand_open", &format!("oid={object:x}")),
+            "no open of {object}"
+        );
+        ensure!(
+            has("ondemand_copen", &format!("mid={message:x}")),
+            "no copen of {message}"
+        );
     }
     for read in &session.log.reads {
         let range = format!("s={:x} l={:x}", read.off, read.len);
         let what = format!("oid={:x} {range}", read.object_id);
         ensure!(has("ondemand_read", &what), "no read with {what}");
         ensure!(has("ondemand_fd_write", &range), "no write with {range}");
-        ensure!(has("ondemand_cread", &format!("mid={:x}", read.msg_id)), "no cread");
+        ensure!(
+            has("ondemand_cread", &format!("mid={:x}", read.msg_id)),
+            "no cread"
+        );
     }
     for object in &session.log.closes {
-        ensure!(has("ondemand_fd_release", &format!("oid={object:x}")), "no release of {object}");
+        ensure!(
+            has("ondemand_fd_release", &format!("oid={object:x}")),
+            "no release of {object}"
+        );
     }
     Ok(())
 }
