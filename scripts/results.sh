@@ -20,7 +20,18 @@ tap_results() {
 		return
 	fi
 	tr -d '\r' <"$file" | awk -v group="$group" -v OFS='\t' '
+		function flush() {
+			if (failing) print "fail", group, name, substr(reason, 1, 200)
+			failing = 0
+		}
 		/^1\.\.[0-9]+/ { plan = substr($0, 4) + 0; planned = 1 }
+		# The first lines of what a failed test says become its reason.
+		/^    / && failing {
+			text = $0
+			sub(/^ +/, "", text)
+			if (length(reason) < 160) reason = reason (reason == "" ? "" : "; ") text
+		}
+		!/^ / && !/^#/ { flush() }
 		/^Bail out!/ { print "fail", group, "runs to its end", $0 }
 		/^(not )?ok([ \t]|$)/ {
 			seen++
@@ -35,9 +46,11 @@ tap_results() {
 				else if (status == "fail") status = "todo"
 				sub(/^(SKIP|TODO) */, "", reason)
 			}
-			print status, group, name, reason
+			if (status == "fail") failing = 1
+			else print status, group, name, reason
 		}
 		END {
+			flush()
 			if (!planned) print "fail", group, "writes a TAP plan", "there is none"
 			else if (seen != plan) print "fail", group, "runs every test of its plan", seen + 0 " of " plan
 		}' >>"$RESULTS"

@@ -37,6 +37,8 @@ pub enum Part {
         #[arg(long)]
         mute: bool,
     },
+    /// Lives in a user namespace of its own until it is killed.
+    UserNamespace,
     /// Reads a file; says `ok` or the error.
     Read {
         /// The file.
@@ -61,6 +63,14 @@ impl Part {
                 Duration::from_millis(delay_ms),
                 mute,
             ),
+            Self::UserNamespace => {
+                crate::raw::new_user_namespace()?;
+                println!("ready");
+                std::io::stdout().flush()?;
+                loop {
+                    std::thread::park();
+                }
+            }
             Self::Read { file } => {
                 match fs::read(&file) {
                     Ok(data) => println!("ok {}", data.len()),
@@ -158,6 +168,18 @@ impl Actor {
         let mut actor = Self::start(&arguments, None)?;
         actor.wait_ready()?;
         Ok(actor)
+    }
+
+    /// A process in a user namespace in which ids begin at `first`; and the namespace.
+    pub fn user_namespace(first: u32) -> Result<(Self, fs::File)> {
+        let mut actor = Self::start(&["user-namespace"], None)?;
+        actor.wait_ready()?;
+        let proc = PathBuf::from(format!("/proc/{}", actor.child.id()));
+        for map in ["uid_map", "gid_map"] {
+            fs::write(proc.join(map), format!("0 {first} 1000")).context(map)?;
+        }
+        let namespace = fs::File::open(proc.join("ns/user"))?;
+        Ok((actor, namespace))
     }
 
     /// A process that reads a file.

@@ -63,6 +63,34 @@ pub fn map(fd: impl AsFd) -> Result<usize, Errno> {
     answer(if address == libc::MAP_FAILED { -1 } else { 0 })
 }
 
+/// Moves this process, which must have one thread, to a user namespace of its own.
+pub fn new_user_namespace() -> Result<(), Errno> {
+    // SAFETY: no memory is concerned; only the calling process changes.
+    answer(i64::from(unsafe { libc::unshare(libc::CLONE_NEWUSER) })).map(drop)
+}
+
+/// Makes a detached mount show the ids of a user namespace.
+pub fn map_ids_of_mount(mount: impl AsFd, user_namespace: impl AsFd) -> Result<(), Errno> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::try_from(user_namespace.as_fd().as_raw_fd()).map_err(|_| Errno::BADF)?,
+    };
+    // SAFETY: path and attributes outlive the call, and the size is that of the attributes.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of_val(&attributes),
+        )
+    };
+    answer(result).map(drop)
+}
+
 /// Takes over the fd that a message carried, where the message was not decoded.
 pub fn adopt(fd: i32) -> OwnedFd {
     // SAFETY: the kernel installed the fd for this message, and nothing else knows of it.

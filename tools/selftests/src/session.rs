@@ -147,6 +147,7 @@ impl Session {
             ensure!(
                 Instant::now() < end,
                 "gave up after {:?} waiting for: {what} (held {} OPEN, {} READ; got {} OPEN, {} READ, {} CLOSE)",
+                soon(),
                 self.held_opens.len(),
                 self.held.len(),
                 self.log.opens.len(),

@@ -7,10 +7,14 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{Device, Errno};
-use rustix::mount::{MountFlags, mount, mount_remount};
+use rustix::mount::{
+    MountFlags, MoveMountFlags, OpenTreeFlags, mount, mount_remount, move_mount, open_tree,
+};
 
+use crate::actor::Actor;
 use crate::context::{Context, TAG, expect_errno};
 use crate::kmsg::KernelLog;
+use crate::raw;
 use crate::registry::{Module, Test, test};
 use crate::sys;
 
@@ -35,6 +39,10 @@ pub const TESTS: &[Test] = &[
     test!(
         bind_to_a_read_only_filesystem_is_refused_with_erofs,
         "a cache must be writable"
+    ),
+    test!(
+        bind_to_an_id_mapped_mount_is_refused_with_einval,
+        "files are not stored under the wrong owner"
     ),
     test!(
         bind_creates_the_store_and_the_graveyard,
@@ -145,6 +153,21 @@ fn bind_to_a_read_only_filesystem_is_refused_with_erofs(ctx: &Context) -> Result
     mount_remount(sys::CACHE, MountFlags::empty(), c"")?;
     expect_errno(result?, Errno::ROFS, "bind to a read-only filesystem")?;
     try_bind(ctx, sys::CACHE)?.context("bind once it is writable")
+}
+
+fn bind_to_an_id_mapped_mount_is_refused_with_einval(ctx: &Context) -> Result<()> {
+    let (actor, namespace) = Actor::user_namespace(100_000)?;
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(rustix::fs::CWD, sys::CACHE, clone).context("open_tree")?;
+    raw::map_ids_of_mount(&tree, &namespace).context("mount_setattr")?;
+    let point = ctx.mount_point("mapped");
+    fs::create_dir_all(&point)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(tree, "", rustix::fs::CWD, &point, flags).context("move_mount")?;
+    let result = try_bind(ctx, point.to_str().context("a path that is no text")?);
+    sys::unmount_patiently(&point, crate::task::soon())?;
+    actor.kill()?;
+    expect_errno(result?, Errno::INVAL, "bind to an id-mapped mount")
 }
 
 fn bind_creates_the_store_and_the_graveyard(ctx: &Context) -> Result<()> {

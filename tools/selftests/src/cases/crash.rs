@@ -215,7 +215,10 @@ fn crash_at_any_moment_of_a_mount_leaves_nothing_behind(ctx: &Context) -> Result
         for _ in 0..point {
             // A round without a message ends only when nothing more can come.
             let end = std::time::Instant::now() + crate::task::soon();
-            while !session.device.wait_readable(Some(Duration::from_millis(20)))? {
+            while !session
+                .device
+                .wait_readable(Some(Duration::from_millis(20)))?
+            {
                 ensure!(std::time::Instant::now() < end, "the mount hangs");
                 if mount.is_done() && sys::lookups_done()? {
                     break;
