@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
@@ -36,6 +36,9 @@ pub enum Part {
         /// Never answer a READ.
         #[arg(long)]
         mute: bool,
+        /// All the while, close every fd that an object may have got.
+        #[arg(long)]
+        lose_fds: bool,
     },
     /// Lives in a user namespace of its own until it is killed.
     UserNamespace,
@@ -56,12 +59,14 @@ impl Part {
                 restore,
                 delay_ms,
                 mute,
+                lose_fds,
             } => serve(
                 &blobs,
                 inherited,
                 restore,
                 Duration::from_millis(delay_ms),
                 mute,
+                lose_fds,
             ),
             Self::UserNamespace => {
                 crate::raw::new_user_namespace()?;
@@ -82,7 +87,14 @@ impl Part {
     }
 }
 
-fn serve(dir: &Path, inherited: bool, restore: bool, delay: Duration, mute: bool) -> Result<()> {
+fn serve(
+    dir: &Path,
+    inherited: bool,
+    restore: bool,
+    delay: Duration,
+    mute: bool,
+    lose_fds: bool,
+) -> Result<()> {
     let device = if inherited {
         Device::from(rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?)
     } else {
@@ -100,9 +112,24 @@ fn serve(dir: &Path, inherited: bool, restore: bool, delay: Duration, mute: bool
     }));
     println!("ready");
     std::io::stdout().flush()?;
+    if lose_fds {
+        let first = session.device.as_fd().as_raw_fd() + 1;
+        std::thread::spawn(move || {
+            loop {
+                for fd in first..first + 4 {
+                    // EBADF most of the time.
+                    let _ = crate::raw::close_number(fd);
+                }
+            }
+        });
+    }
     loop {
         if session.device.wait_readable(None)? {
-            session.step()?;
+            let result = session.step();
+            // A daemon without its fds fails in what it does, and goes on.
+            if !lose_fds {
+                result?;
+            }
         }
     }
 }

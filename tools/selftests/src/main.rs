@@ -37,7 +37,7 @@ struct Cli {
     #[command(flatten)]
     settings: Option<Settings>,
     /// List the tests and what they guard, and run none.
-    #[arg(long)]
+    #[arg(long, exclusive = true)]
     list: bool,
     /// Run only the tests whose name contains one of these.
     filter: Vec<String>,

@@ -5,23 +5,24 @@ use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-/// How much slower than usual the machine is taken to be.
-static PATIENCE: AtomicU32 = AtomicU32::new(1);
+/// What [`soon`] says, in milliseconds.
+static SOON: AtomicU64 = AtomicU64::new(12_000);
 
-/// Multiplies all time limits of this process.
-pub fn be_patient(factor: u32) {
-    PATIENCE.store(factor.max(1), Ordering::Relaxed);
+/// Multiplies how long this process waits for things.
+pub fn be_patient(factor: f64) {
+    let limit = Duration::from_secs(12).mul_f64(factor);
+    SOON.store(limit.as_millis() as u64, Ordering::Relaxed);
 }
 
 /// How long a call that should end may take. Tests run under emulation, on busy hosts.
 pub fn soon() -> Duration {
-    Duration::from_secs(12) * PATIENCE.load(Ordering::Relaxed)
+    Duration::from_millis(SOON.load(Ordering::Relaxed))
 }
 
 /// A call under way. Dropping it abandons the thread, which ends with the process.

@@ -41,6 +41,22 @@ fn keys_of_more_than_252_bytes_have_no_name() {
     assert!(encode(&[b'a'; MAX_KEY_LEN + 1]).is_none());
 }
 
+#[test]
+fn names_are_those_that_the_c_module_writes() {
+    // Read off a cache that the C module of 6.12.117 wrote; the selftest
+    // `cache_files_have_the_known_names` checks them on disk, with both modules.
+    for (key, expected) in [
+        (&b"golden"[..], "Dgolden"),
+        (b"sha256:0123456789abcdef", "Dsha256:0123456789abcdef"),
+        (b"\x01\x02\x03\x04", "S1020304"),
+        (b"\x01\x01", "T101"),
+        (b"\x01 \x01", "E010i0"),
+        (b"\x81\x82\x83\x84\x85\x86\x87\x88 long", "E21aUw4mEx7y88IZCrD100"),
+    ] {
+        assert_eq!(name(key), expected);
+    }
+}
+
 /// Reads a name back, by the description of the format alone.
 fn decode(name: &[u8], len: usize) -> Vec<u8> {
     let (&kind, rest) = name.split_first().unwrap();

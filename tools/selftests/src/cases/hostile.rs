@@ -42,6 +42,11 @@ pub const TESTS: &[Test] = &[
     )
     .limit(60),
     test!(
+        fds_closed_while_they_are_handed_out_do_no_harm,
+        "an fd is complete before anybody can close it"
+    )
+    .limit(60),
+    test!(
         daemon_that_never_answers_holds_up_nobody_who_is_killed,
         "SIGKILL ends every wait"
     ),
@@ -310,6 +315,43 @@ fn objects_closed_under_load_are_reopened(ctx: &Context) -> Result<()> {
         }
         Ok(())
     })
+}
+
+fn fds_closed_while_they_are_handed_out_do_no_harm(ctx: &Context) -> Result<()> {
+    let image = files(2, 4);
+    let mut session = ctx.session("hostile", &image)?;
+    let blobs = ctx.work.join("blobs");
+    crate::actor::store_blobs(&blobs, &session.blobs)?;
+    let daemon = crate::actor::Actor::daemon(&session.device, &blobs, &["--lose-fds"])?;
+    let end = std::time::Instant::now() + Duration::from_secs(4);
+    let mut waiting = None;
+    while std::time::Instant::now() < end {
+        // A mount may succeed, fail, or wait for an answer that the daemon could not give.
+        let mount = session.mount_in_background(&ctx.mount_point("hostile"), "fsid=hostile")?;
+        while !mount.is_done() && std::time::Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if !mount.is_done() {
+            waiting = Some(mount);
+            break;
+        }
+        if let Ok(mount) = mount.finish()? {
+            mount.unmount().finish()??;
+        }
+    }
+    daemon.kill()?;
+    session.device.restore()?;
+    if let Some(mount) = waiting {
+        session.pump_until("mount to return", |_| mount.is_done())?;
+        if let Ok(mount) = mount.finish()? {
+            session.unmount(mount)?;
+        }
+    }
+    session.settle()?;
+    let mount = session.mount(&ctx.mount_point("hostile"), "fsid=hostile")?;
+    session.check_files(&mount, &image)?;
+    session.unmount(mount)?;
+    session.settle()
 }
 
 fn daemon_that_never_answers_holds_up_nobody_who_is_killed(ctx: &Context) -> Result<()> {
