@@ -26,6 +26,9 @@ pub(crate) struct Object {
     /// References as the trace counts them: those that are traced, not every `Arc`.
     usage: AtomicI32,
     name: Name,
+    /// Goes before the cookie: that may be what keeps netfs' volume, and a new one of the same name
+    /// must not find our directory in use any more.
+    volume: Arc<Volume>,
     cookie: CookieRef,
     /// The file, from look-up to withdrawal. What is taken out is dropped after the lock.
     #[pin]
@@ -36,7 +39,6 @@ pub(crate) struct Object {
     pub(crate) ondemand: Guarded<ObjectState>,
     #[pin]
     reopen: Work<Object>,
-    volume: Arc<Volume>,
     /// Goes last: when it does, the cache may go as well.
     _count: ObjectCount,
 }
@@ -58,12 +60,12 @@ impl Object {
                 debug_id,
                 usage: AtomicI32::new(1),
                 name,
+                volume: volume.clone(),
                 cookie: cookie.get(),
                 file <- new_spinlock!(None, "cachefiles_object"),
                 tmpfile: AtomicBool::new(false),
                 ondemand: cache.ondemand.new_object_state(),
                 reopen <- new_work!("cachefiles_reopen"),
-                volume: volume.clone(),
                 _count: cache.fscache.count_object(),
             }),
             GFP_KERNEL,

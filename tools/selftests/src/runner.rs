@@ -69,7 +69,12 @@ fn run_one(settings: &Settings, test: &Test) -> Result<Outcome> {
         Err(error) => Outcome::Failed(format!("preparing: {error:#}")),
     };
     let failed = matches!(outcome, Outcome::Failed(_));
-    clean_up(!failed, &mut faults)?;
+    if let Err(error) = clean_up(!failed, &mut faults) {
+        return match outcome {
+            Outcome::Failed(message) => Err(error.context(message)),
+            Outcome::Passed | Outcome::Skipped(_) => Err(error),
+        };
+    }
     let lines = log.lines().context("reading the kernel log")?;
     for line in splats(&lines) {
         faults.push(format!("kernel log: {line}"));

@@ -186,6 +186,8 @@ fn restore_before_the_open_was_read_changes_nothing(ctx: &Context) -> Result<()>
     session.device.restore()?;
     session.pump_until("mount to return", |_| mount.is_done())?;
     let mount = mount.finish()?.context("mount")?;
+    // The devices are looked up in the background.
+    session.pump_until("the devices", |session| session.objects.len() >= 3)?;
     ensure!(
         session.log.opens.len() == 3,
         "OPENs: {:?}",
