@@ -41,7 +41,8 @@ impl<T> Guarded<T> {
     /// The caller holds the lock of the table at `owner` while the result is alive, and no other
     /// result of this function for a value of that table is alive.
     #[inline]
-    #[expect(clippy::mut_from_ref, reason = "the lock makes it unique")]
+    // Not "expect": the clippy of Rust 1.85 has no complaint here.
+    #[allow(clippy::mut_from_ref, reason = "the lock makes it unique")]
     pub(super) unsafe fn get(&self, owner: *const ()) -> Result<&mut T> {
         if !core::ptr::eq(self.owner, owner) {
             return Err(EINVAL);

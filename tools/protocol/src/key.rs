@@ -93,8 +93,8 @@ fn base64(key: &[u8]) -> Vec<u8> {
         let bits = chunk
             .iter()
             .rev()
-            .fold(0usize, |bits, &byte| bits << 8 | usize::from(byte));
-        name.extend((0..4).filter_map(|digit| BASE64.get(bits >> (6 * digit) & 63)));
+            .fold(0usize, |bits, &byte| (bits << 8) | usize::from(byte));
+        name.extend((0..4).filter_map(|digit| BASE64.get((bits >> (6 * digit)) & 63)));
     }
     name
 }

@@ -71,7 +71,7 @@ fn decode_file_name(name: &[u8]) -> Option<Vec<u8>> {
             for quad in digits.chunks(4) {
                 let mut bits = 0usize;
                 for digit in quad.iter().rev() {
-                    bits = bits << 6 | alphabet.iter().position(|letter| letter == digit)?;
+                    bits = (bits << 6) | alphabet.iter().position(|letter| letter == digit)?;
                 }
                 key.extend_from_slice(bits.to_le_bytes().get(..3)?);
             }

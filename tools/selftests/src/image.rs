@@ -298,7 +298,7 @@ impl File {
 /// An extended inode. `what` is a block address or the format of the chunks.
 fn inode(layout: u16, mode: u16, size: usize, what: u32) -> Vec<u8> {
     let mut bytes = vec![0; INODE_SIZE];
-    put(&mut bytes, 0, &(1 | layout << 1).to_le_bytes());
+    put(&mut bytes, 0, &(1 | (layout << 1)).to_le_bytes());
     put(&mut bytes, 4, &mode.to_le_bytes());
     put(&mut bytes, 8, &(size as u64).to_le_bytes());
     put(&mut bytes, 16, &what.to_le_bytes());

@@ -51,7 +51,10 @@ fn names_are_those_that_the_c_module_writes() {
         (b"\x01\x02\x03\x04", "S1020304"),
         (b"\x01\x01", "T101"),
         (b"\x01 \x01", "E010i0"),
-        (b"\x81\x82\x83\x84\x85\x86\x87\x88 long", "E21aUw4mEx7y88IZCrD100"),
+        (
+            b"\x81\x82\x83\x84\x85\x86\x87\x88 long",
+            "E21aUw4mEx7y88IZCrD100",
+        ),
     ] {
         assert_eq!(name(key), expected);
     }

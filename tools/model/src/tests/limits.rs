@@ -45,7 +45,7 @@ fn what_is_not_a_percentage_is_malformed() {
         b" 7%",
     ] {
         assert_eq!(
-            Limits::DEFAULT.set(Limit::FilesRun, text),
+            { Limits::DEFAULT }.set(Limit::FilesRun, text),
             Err(BadLimit::Malformed),
             "{text:?}"
         );

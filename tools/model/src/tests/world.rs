@@ -198,7 +198,9 @@ impl World {
         self.finish_stale_closes(object);
         match after {
             AfterRefusal::Nothing => {}
-            AfterRefusal::TryAgain => drop(self.reopens.insert(object)),
+            AfterRefusal::TryAgain => {
+                self.reopens.insert(object);
+            }
             AfterRefusal::FailReads => {
                 while let Some(id) = Table::next_parked(&mut self.slots, &self.objects[object]) {
                     self.take_out(id, Outcome::Failed);

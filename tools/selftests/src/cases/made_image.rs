@@ -34,10 +34,7 @@ pub const TESTS: &[Test] = &[
 fn check_made(session: &mut Session, mount: &Mount, image: &MadeImage) -> Result<()> {
     for (sum, file) in &image.files {
         let data = session.read_file(&mount.path().join(file))?;
-        let seen: String = Sha256::digest(&data)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let seen = format!("{:x}", Sha256::digest(&data));
         ensure!(
             seen == *sum,
             "{}: {} has checksum {seen}",
