@@ -122,7 +122,9 @@ impl Cache {
     /// Lists an object for withdrawal. Error: ENOMEM.
     pub(crate) fn add_object(&self, object: &Arc<Object>) -> Result {
         let node = RBTreeNode::new(object.debug_id(), object.clone(), GFP_KERNEL)?;
-        self.objects.lock().insert(node);
+        // Bound first: should the number have been taken, what was there is dropped after the lock.
+        let old = self.objects.lock().insert(node);
+        drop(old);
         Ok(())
     }
 
@@ -136,7 +138,8 @@ impl Cache {
     /// Lists a volume for withdrawal. Error: ENOMEM.
     pub(crate) fn add_volume(&self, volume: &Arc<Volume>) -> Result {
         let node = RBTreeNode::new(volume.debug_id(), volume.clone(), GFP_KERNEL)?;
-        self.volumes.lock().insert(node);
+        let old = self.volumes.lock().insert(node);
+        drop(old);
         Ok(())
     }
 
