@@ -25,6 +25,7 @@ pub struct Context {
 }
 
 impl Context {
+    /// The world of a test that may use `work`.
     pub fn new(settings: &Settings, work: PathBuf) -> Self {
         Self {
             settings: settings.clone(),

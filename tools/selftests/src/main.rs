@@ -2,27 +2,14 @@
 //! Behaviour tests of `cachefiles.ko`, run as root inside a test machine: over the real device,
 //! with EROFS above and ext4 below. The report is TAP on standard output.
 
-mod actor;
-mod cases;
-mod context;
-mod image;
-mod kmsg;
-mod raw;
-mod registry;
-mod runner;
-mod session;
-mod settings;
-mod sys;
-mod tap;
-mod task;
-
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
-use crate::registry::Test;
-use crate::settings::Settings;
+use cachefiles_selftests::registry::Test;
+use cachefiles_selftests::settings::Settings;
+use cachefiles_selftests::{actor, cases, runner};
 
 /// Behaviour tests of cachefiles.ko. Needs root, an ext4 disk to spoil, and netfs and erofs loaded.
 #[derive(Parser)]
