@@ -11,7 +11,7 @@ use crate::volume::Volume;
 use cachefiles_trace::RefWhy;
 use fscache::{
     Backend, Cookie, IoSource, LookupSlot, ReadHole, Resources, SubreqFlags, Termination,
-    VolumeHandle, WantState,
+    VolumeHandle, WantState, WriteLimits, WriteSubrequest,
 };
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
@@ -74,7 +74,9 @@ impl Backend for Cachefiles {
         if cache.remove_object(&object) {
             object.see(RefWhy::SeeWithdrawal);
         }
-        cache.ondemand.drop_object(&object);
+        if let Some(engine) = cache.ondemand() {
+            engine.drop_object(&object);
+        }
         {
             let _secure = cache.secure();
             lookup::put_away(&object);
@@ -114,6 +116,44 @@ impl Backend for Cachefiles {
         io::read(resources, start, iter, hole, done)
     }
 
+    fn write(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        iter: &mut IovIter,
+        done: Termination,
+    ) -> isize {
+        io::write(resources, start, iter, done)
+    }
+
+    fn prepare_read(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        len: &mut usize,
+        i_size: i64,
+        flags: &mut SubreqFlags<'_>,
+        ino: u64,
+    ) -> IoSource {
+        io::prepare_read(resources, start, len, i_size, flags, ino)
+    }
+
+    fn prepare_write(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        len: &mut usize,
+        upper_len: usize,
+        no_space_allocated_yet: bool,
+    ) -> Result {
+        io::prepare_write(resources, start, len, upper_len, no_space_allocated_yet)
+    }
+
+    fn prepare_write_subreq(resources: &mut Resources<'_, Self>) -> Option<WriteLimits> {
+        io::prepare_write_subreq(resources)
+    }
+
+    fn issue_write(write: WriteSubrequest<'_, Self>) {
+        io::issue_write(write);
+    }
+
     fn prepare_ondemand_read(
         resources: &mut Resources<'_, Self>,
         start: i64,
@@ -122,7 +162,7 @@ impl Backend for Cachefiles {
         flags: &mut SubreqFlags<'_>,
         ino: u64,
     ) -> IoSource {
-        io::prepare_ondemand_read(resources, start, *len, i_size, flags, ino)
+        io::prepare_read(resources, start, len, i_size, flags, ino)
     }
 
     fn query_occupancy(

@@ -94,7 +94,7 @@ fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<ARef<File>> {
     }
     let file = in_use(object, file);
 
-    object.cache().ondemand.open(object)?;
+    offer_to_daemon(object)?;
 
     let size = round_to_dio(object.cookie().object_size())?;
     if size > 0 {
@@ -137,7 +137,7 @@ fn open(object: &Arc<Object>, fan: &Dentry, dentry: &Dentry) -> Result {
     let file = in_use(object, file);
     check_operations(&file)?;
 
-    object.cache().ondemand.open(object)?;
+    offer_to_daemon(object)?;
 
     if let Err(error) = coherency::check_object(object, &file) {
         cookie.lookup_negative();
@@ -155,6 +155,14 @@ fn open(object: &Arc<Object>, fan: &Dentry, dentry: &Dentry) -> Result {
     file.touch_atime();
     object.replace_file(Some(file));
     Ok(())
+}
+
+/// In on-demand mode the daemon has to accept the object.
+fn offer_to_daemon(object: &Arc<Object>) -> Result {
+    match object.cache().ondemand() {
+        Some(engine) => engine.open(object),
+        None => Ok(()),
+    }
 }
 
 fn check_operations(file: &File) -> Result {
