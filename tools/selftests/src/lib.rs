@@ -12,6 +12,7 @@ pub mod registry;
 pub mod runner;
 pub mod session;
 pub mod settings;
+pub mod share;
 pub mod sys;
 pub mod tap;
 pub mod task;
