@@ -16,6 +16,7 @@ use fscache::{
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
 use kext::io::IovIter;
+use kext::log::span;
 
 /// The cache back end, as a set of types and functions.
 pub(crate) struct Cachefiles;
@@ -27,6 +28,7 @@ impl Backend for Cachefiles {
     type Object = Object;
 
     fn acquire_volume(cache: ArcBorrow<'_, Cache>, volume: VolumeHandle) -> Option<Arc<Volume>> {
+        let _span = span!("acquire_volume", "V={:x}", volume.debug_id());
         // Failing is made known by itself; netfs goes on without a cache.
         Volume::acquire(&cache.into(), volume).ok()
     }
@@ -36,6 +38,7 @@ impl Backend for Cachefiles {
     }
 
     fn free_volume(volume: Arc<Volume>) {
+        let _span = span!("free_volume", "V={:x}", volume.debug_id());
         volume.cache().remove_volume(&volume);
     }
 
@@ -45,6 +48,7 @@ impl Backend for Cachefiles {
         cookie: &Cookie,
         slot: LookupSlot<'_, Self>,
     ) -> bool {
+        let _span = span!("lookup_cookie", "c={:08x}", cookie.debug_id());
         let Some(volume) = volume else { return false };
         let Ok(object) = Object::new(&volume.into(), cookie) else {
             return false;
@@ -67,7 +71,8 @@ impl Backend for Cachefiles {
         true
     }
 
-    fn withdraw_cookie(_cookie: &Cookie, object: ArcBorrow<'_, Object>) {
+    fn withdraw_cookie(cookie: &Cookie, object: ArcBorrow<'_, Object>) {
+        let _span = span!("withdraw_cookie", "c={:08x}", cookie.debug_id());
         let object: Arc<Object> = object.into();
         let cache = object.cache();
         object.see(RefWhy::SeeWithdrawCookie);
@@ -84,21 +89,25 @@ impl Backend for Cachefiles {
         object.note_put(RefWhy::PutDetach);
     }
 
-    fn invalidate_cookie(_cookie: &Cookie, object: ArcBorrow<'_, Object>) -> bool {
+    fn invalidate_cookie(cookie: &Cookie, object: ArcBorrow<'_, Object>) -> bool {
+        let _span = span!("invalidate_cookie", "c={:08x}", cookie.debug_id());
         lookup::invalidate(&object.into())
     }
 
     fn begin_operation(resources: &mut Resources<'_, Self>, want: WantState) -> bool {
+        let _span = span!("begin_operation", "{want:?}");
         io::begin(resources, want)
     }
 
     fn resize_cookie(resources: &mut Resources<'_, Self>, new_size: u64) {
+        let _span = span!("resize_cookie", "{new_size:x}");
         if let Some(object) = resources.object() {
             resize::resize(&object, resources.file(), new_size);
         }
     }
 
-    fn prepare_to_write(_cookie: &Cookie, object: ArcBorrow<'_, Object>) {
+    fn prepare_to_write(cookie: &Cookie, object: ArcBorrow<'_, Object>) {
+        let _span = span!("prepare_to_write", "c={:08x}", cookie.debug_id());
         if !object.is_tmpfile() {
             let _secure = object.cache().secure();
             // Failing is made known by itself.
@@ -113,6 +122,7 @@ impl Backend for Cachefiles {
         hole: ReadHole,
         done: Termination,
     ) -> isize {
+        let _span = span!("read", "{start:x},{:x},{hole:?}", iter.count());
         io::read(resources, start, iter, hole, done)
     }
 
@@ -122,6 +132,7 @@ impl Backend for Cachefiles {
         iter: &mut IovIter,
         done: Termination,
     ) -> isize {
+        let _span = span!("write", "{start:x},{:x}", iter.count());
         io::write(resources, start, iter, done)
     }
 
@@ -133,6 +144,7 @@ impl Backend for Cachefiles {
         flags: &mut SubreqFlags<'_>,
         ino: u64,
     ) -> IoSource {
+        let _span = span!("prepare_read", "{start:x},{len:x},{i_size:x}");
         io::prepare_read(resources, start, len, i_size, flags, ino)
     }
 
@@ -143,14 +155,17 @@ impl Backend for Cachefiles {
         upper_len: usize,
         no_space_allocated_yet: bool,
     ) -> Result {
+        let _span = span!("prepare_write", "{start:x},{len:x},{upper_len:x}");
         io::prepare_write(resources, start, len, upper_len, no_space_allocated_yet)
     }
 
     fn prepare_write_subreq(resources: &mut Resources<'_, Self>) -> Option<WriteLimits> {
+        let _span = span!("prepare_write_subreq");
         io::prepare_write_subreq(resources)
     }
 
     fn issue_write(write: WriteSubrequest<'_, Self>) {
+        let _span = span!("issue_write", "{:x},{:x}", write.start(), write.len());
         io::issue_write(write);
     }
 
@@ -162,6 +177,7 @@ impl Backend for Cachefiles {
         flags: &mut SubreqFlags<'_>,
         ino: u64,
     ) -> IoSource {
+        let _span = span!("prepare_ondemand_read", "{start:x},{len:x},{i_size:x}");
         io::prepare_read(resources, start, len, i_size, flags, ino)
     }
 
@@ -171,6 +187,7 @@ impl Backend for Cachefiles {
         len: usize,
         granularity: usize,
     ) -> Result<(i64, usize)> {
+        let _span = span!("query_occupancy", "{start:x},{len:x},{granularity:x}");
         io::query_occupancy(resources, start, len, granularity)
     }
 }

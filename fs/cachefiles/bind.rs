@@ -43,6 +43,7 @@ pub(crate) enum Mode {
 /// extended attributes, making directories, sync, blocks of at most a page); EROFS; ERANGE no
 /// block size; EBUSY the tag or the directory is in use; ENOMEM; what the path's look-up says.
 pub(crate) fn bind(settings: &Settings<'_>, notifier: &Arc<Notifier>) -> Result<Arc<Cache>> {
+    let _span = kext::log::span!("bind", "{:?}", settings.limits);
     add_cache(settings, notifier).inspect_err(|error| {
         kext::log::error!("Failed to register: {}", error.to_errno());
     })

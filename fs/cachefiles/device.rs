@@ -155,6 +155,7 @@ impl Device {
     }
 
     fn execute(&self, command: Command<'_>) -> Result {
+        let _span = kext::log::span!("command", "{command:?}");
         match command {
             // Answers to requests take no lock here, so that none waits for another command.
             Command::Copen(args) => return self.copen(args),

@@ -51,6 +51,7 @@ pub(crate) fn look_up(object: &Arc<Object>) -> Result {
 
 /// Notes towards netfs that there is nothing to be found, and makes a new file.
 fn create(object: &Arc<Object>, fan: &Dentry) -> Result {
+    kext::log::debug!("OBJ{:x}: no file, make one", object.debug_id());
     object.cookie().lookup_negative();
     create_file(object, fan)
 }
@@ -140,6 +141,10 @@ fn open(object: &Arc<Object>, fan: &Dentry, dentry: &Dentry) -> Result {
     offer_to_daemon(object)?;
 
     if let Err(error) = coherency::check_object(object, &file) {
+        kext::log::debug!(
+            "OBJ{:x}: the file is not of this object: {error:?}",
+            object.debug_id()
+        );
         cookie.lookup_negative();
         backing.space.released(inode);
         drop(file);
@@ -150,6 +155,7 @@ fn open(object: &Arc<Object>, fan: &Dentry, dentry: &Dentry) -> Result {
         };
     }
     cookie.clear_flag(CookieFlag::NoDataToRead);
+    kext::log::debug!("OBJ{:x}: inode {}", object.debug_id(), inode.ino());
     let file = file.dismiss();
     // Culling goes by atime, which look-up and open leave alone.
     file.touch_atime();
@@ -225,6 +231,7 @@ fn delete(object: &Object, file: &File) -> Result {
 }
 
 fn commit(object: &Object, file: &ARef<File>) {
+    kext::log::debug!("OBJ{:x}: commit", object.debug_id());
     let cookie = object.cookie();
     let written = cookie.test_and_clear_flag(CookieFlag::LocalWrite);
     let changed = cookie.test_and_clear_flag(CookieFlag::NeedsUpdate);
