@@ -310,8 +310,10 @@ pub(crate) fn invalidate(object: &Arc<Object>) -> bool {
                 Killed::Invalidated,
             )
         });
-        // What can't be removed is replaced when the new file gets its name.
-        let _ = buried;
+        if buried.is_err() {
+            // It is replaced when the new file gets its name; until then it may be culled.
+            clear_in_use(Some(object.debug_id()), old.inode());
+        }
         drop(old);
     }
     true
