@@ -6,6 +6,7 @@
 pub mod compare;
 pub mod document;
 pub mod intended;
+pub mod net;
 pub mod observe;
 pub mod probe;
 pub mod probes;

@@ -82,6 +82,11 @@ pub fn cached<T>(result: Result<T, Errno>) -> String {
     }
 }
 
+/// The same of an I/O error.
+pub fn cached_io<T>(result: io::Result<T>) -> String {
+    cached(result.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+}
+
 /// The errno inside an error of a helper.
 pub fn errno_in(error: &anyhow::Error) -> String {
     for cause in error.chain() {
@@ -153,6 +158,18 @@ pub fn hex(bytes: &[u8]) -> String {
         .map(|word| word.iter().map(|byte| format!("{byte:02x}")).collect())
         .collect();
     words.join(" ")
+}
+
+/// The attribute of cache files and of volumes.
+pub const ATTRIBUTE: &str = "user.CacheFiles.cache";
+
+/// The attribute's bytes in hex, or the errno.
+pub fn attribute(path: &Path) -> String {
+    let mut bytes = [0; 512];
+    match rustix::fs::getxattr(path, ATTRIBUTE, &mut bytes) {
+        Ok(length) => hex(&bytes[..length]),
+        Err(errno) => name(errno),
+    }
 }
 
 /// A file's text without the white space around it, or the errno.

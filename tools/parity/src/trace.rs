@@ -2,11 +2,13 @@
 //! Tracepoints: recording them during a workload, and putting what was recorded into a normal form in
 //! which ids, inode numbers and fds are counted in the order of their appearance.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use cachefiles_selftests::sys;
 
 /// Names of all tracepoints, without the common prefix.
 pub const EVENTS: [&str; 25] = [
@@ -51,6 +53,7 @@ pub fn tracing() -> Result<PathBuf> {
 /// The tracepoints switched on; off again when dropped.
 pub struct Tracing {
     dir: PathBuf,
+    names: Names,
 }
 
 impl Tracing {
@@ -59,7 +62,8 @@ impl Tracing {
         let dir = tracing()?;
         fs::write(dir.join("buffer_size_kb"), "4096").context("the size of the trace buffer")?;
         fs::write(dir.join("trace"), "").context("emptying the trace")?;
-        let tracing = Self { dir };
+        let names = Names::default();
+        let tracing = Self { dir, names };
         fs::write(tracing.switch(), "1").context("switching the tracepoints on")?;
         Ok(tracing)
     }
@@ -68,12 +72,13 @@ impl Tracing {
         self.dir.join("events/cachefiles/enable")
     }
 
-    /// What was traced so far; the buffer is empty afterwards.
-    pub fn take(&self) -> Result<Trace> {
+    /// What was traced so far; the buffer is empty afterwards. Ids go on being counted.
+    pub fn take(&mut self) -> Result<Trace> {
         let text = fs::read_to_string(self.dir.join("trace")).context("reading the trace")?;
         fs::write(self.dir.join("trace"), "").context("emptying the trace")?;
         ensure!(!text.contains("[LOST"), "events were lost");
-        Ok(Trace::parse(&text))
+        self.names.learn_directories(Path::new(sys::CACHE))?;
+        Ok(Trace::parse(&text, &mut self.names))
     }
 }
 
@@ -95,57 +100,77 @@ pub struct Event {
     pub text: String,
 }
 
-/// What a workload left in the trace.
+/// What a step of a workload left in the trace.
 #[derive(Debug, Default)]
 pub struct Trace {
     /// In the order in which they happened.
     pub events: Vec<Event>,
 }
 
-/// Numbers things in the order in which they are first met.
-#[derive(Default)]
-struct Numbers(BTreeMap<(&'static str, String), usize>);
+/// What ids stand for. Things are counted in the order in which they are first met; directories have
+/// the names that they have on the disk, the files of an object are counted for each object.
+#[derive(Debug, Default)]
+struct Names {
+    numbers: BTreeMap<(String, u64), usize>,
+    directories: BTreeMap<u64, String>,
+}
 
-impl Numbers {
-    fn of(&mut self, class: &'static str, id: &str) -> usize {
-        let next = 1 + self.0.keys().filter(|(known, _)| *known == class).count();
-        *self.0.entry((class, id.to_owned())).or_insert(next)
+impl Names {
+    fn number(&mut self, class: &str, id: u64) -> usize {
+        let next = 1 + self
+            .numbers
+            .keys()
+            .filter(|(known, _)| known == class)
+            .count();
+        *self.numbers.entry((class.to_owned(), id)).or_insert(next)
+    }
+
+    fn inode(&mut self, object: usize, id: u64) -> String {
+        match self.directories.get(&id) {
+            Some(name) => name.clone(),
+            None if object > 0 => {
+                format!("file{}", self.number(&format!("file of {object}"), id))
+            }
+            None => "?".into(),
+        }
+    }
+
+    /// Directories below `root`, by inode. Those that only fan files out are all called the same.
+    fn learn_directories(&mut self, root: &Path) -> Result<()> {
+        let mut left = vec![root.to_owned()];
+        while let Some(dir) = left.pop() {
+            let name = dir.strip_prefix(root)?.to_string_lossy().into_owned();
+            let name = match name.rsplit_once("/@") {
+                Some((volume, _)) => format!("{volume}/@*"),
+                None if name.starts_with("graveyard/") => "graveyard/*".into(),
+                None if name.is_empty() => "root".into(),
+                None => name,
+            };
+            self.directories.insert(fs::metadata(&dir)?.ino(), name);
+            for entry in fs::read_dir(&dir)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    left.push(entry.path());
+                }
+            }
+        }
+        Ok(())
     }
 }
 
 impl Trace {
     /// Takes a trace apart.
-    pub fn parse(text: &str) -> Self {
-        let mut numbers = Numbers::default();
-        let mut events = Vec::new();
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let Some((name, fields)) = line
-                .split_once(" cachefiles_")
-                .and_then(|(_, rest)| rest.split_once(": "))
-            else {
-                continue;
-            };
-            let mut object = 0;
-            let words: Vec<String> = fields
-                .split_whitespace()
-                .map(|word| {
-                    let (text, number) = normal(name, word, &mut numbers);
-                    if let Some(number) = number {
-                        object = number;
-                    }
-                    text
-                })
-                .collect();
-            events.push(Event {
-                name: name.to_owned(),
-                object,
-                text: words.join(" "),
-            });
-        }
+    fn parse(text: &str, names: &mut Names) -> Self {
+        let events = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split_once(" cachefiles_")?.1.split_once(": "))
+            .map(|(name, fields)| Event::parse(name, fields, names))
+            .collect();
         Self { events }
     }
 
-    /// The events of one name, object by object: their texts.
+    /// The texts of the events of one name, object by object.
     pub fn of(&self, name: &str) -> Vec<&str> {
         let mut events: Vec<&Event> = self
             .events
@@ -156,74 +181,90 @@ impl Trace {
         events.iter().map(|event| event.text.as_str()).collect()
     }
 
-    /// The names of the events of one object, in order.
-    pub fn order(&self, object: usize) -> Vec<&str> {
+    /// The names of the events of one object, in order; without those of `without`.
+    pub fn order(&self, object: usize, without: &[&str]) -> Vec<&str> {
         self.events
             .iter()
-            .filter(|event| event.object == object)
+            .filter(|event| event.object == object && !without.contains(&event.name.as_str()))
             .map(|event| event.name.as_str())
             .collect()
     }
 
-    /// How many objects there are.
-    pub fn objects(&self) -> usize {
-        self.events
-            .iter()
-            .map(|event| event.object)
-            .max()
-            .unwrap_or(0)
+    /// The objects that there are.
+    pub fn objects(&self) -> BTreeSet<usize> {
+        let objects = self.events.iter().map(|event| event.object);
+        objects.filter(|object| *object > 0).collect()
     }
 }
 
-/// A field with its id counted; and the number, where it is that of the object.
-fn normal(event: &str, word: &str, numbers: &mut Numbers) -> (String, Option<usize>) {
-    let Some((key, id)) = word.split_once('=') else {
-        return (word.to_owned(), None);
-    };
-    let none = id.bytes().all(|byte| byte == b'0') || id == "ffffffff";
-    let class = match (event, key) {
-        (_, "o") => "object",
-        ("coherency", "c") => return (word.to_owned(), None),
-        (_, "c") => "cookie",
-        (_, "V") => "volume",
-        (_, "B" | "dB" | "sB" | "iB") => "inode",
-        (_, "ni") => "client's inode",
-        (_, "fd") => return ("fd=*".into(), None),
-        _ => return (word.to_owned(), None),
-    };
-    if none {
-        return (word.to_owned(), None);
+impl Event {
+    fn parse(name: &str, fields: &str, names: &mut Names) -> Self {
+        let id = |word: &str| -> Option<u64> { u64::from_str_radix(word, 16).ok() };
+        let object = fields
+            .split_whitespace()
+            .find_map(|word| id(word.strip_prefix("o=")?))
+            .filter(|id| *id != 0 && *id != u64::from(u32::MAX))
+            .map_or(0, |id| names.number("object", id));
+        let words: Vec<String> = fields
+            .split_whitespace()
+            .filter_map(|word| {
+                let Some((key, value)) = word.split_once('=') else {
+                    return Some(word.to_owned());
+                };
+                let text = match (name, key) {
+                    // How many references there are is the module's own affair, and a matter of timing.
+                    ("ref", "u") => return None,
+                    (_, "o") if object == 0 => value.to_owned(),
+                    (_, "o") => object.to_string(),
+                    ("coherency", "c") => value.to_owned(),
+                    (_, "c") => names.number("cookie", id(value)?).to_string(),
+                    (_, "V") => names.number("volume", id(value)?).to_string(),
+                    (_, "ni") if id(value) == Some(0) => "0".into(),
+                    (_, "ni") => names.number("client's inode", id(value)?).to_string(),
+                    (_, "B" | "dB" | "sB" | "iB") if id(value) == Some(0) => "0".into(),
+                    (_, "B" | "dB" | "sB" | "iB") => names.inode(object, id(value)?),
+                    (_, "fd") => "*".into(),
+                    // Ids of messages are counted for each object, for others come in between. That
+                    // no object has the id 0 tells where the ids are not set.
+                    (_, "mid") if fields.contains("oid=0 ") || fields.ends_with("oid=0") => {
+                        "none".into()
+                    }
+                    (_, "mid") => names
+                        .number(&format!("message of {object}"), id(value)?)
+                        .to_string(),
+                    _ => value.to_owned(),
+                };
+                Some(format!("{key}={text}"))
+            })
+            .collect();
+        Self {
+            name: name.to_owned(),
+            object,
+            text: words.join(" "),
+        }
     }
-    let number = numbers.of(class, id);
-    (
-        format!("{key}={number}"),
-        (class == "object").then_some(number),
-    )
 }
 
-/// A list with what is repeated said once.
+/// A list with neighbours that are equal said once.
 pub fn brief(items: &[&str]) -> String {
-    let mut parts: Vec<(String, usize)> = Vec::new();
+    let mut parts: Vec<(&str, usize)> = Vec::new();
     for item in items {
         match parts.last_mut() {
             Some((last, count)) if last == item => *count += 1,
-            _ => parts.push(((*item).to_owned(), 1)),
+            _ => parts.push((item, 1)),
         }
     }
     let parts: Vec<String> = parts
         .into_iter()
-        .map(|(item, count)| {
-            if count == 1 {
-                item
-            } else {
-                format!("{count} x {item}")
-            }
+        .map(|(item, count)| match count {
+            1 => item.to_owned(),
+            _ => format!("{count} x {item}"),
         })
         .collect();
     if parts.is_empty() {
         "none".into()
     } else {
-        parts.join("\n")
+        parts.join("; ")
     }
 }
 
@@ -238,21 +279,25 @@ mod tests {
         mount-12 [001] ..... 1.3: cachefiles_ref: c=00000009 o=00000004 u=1 NEW obj\n";
 
     #[test]
-    fn ids_are_counted() {
-        let trace = Trace::parse(TEXT);
-        assert_eq!(
-            trace.of("ref"),
-            ["c=1 o=1 u=1 NEW obj", "c=2 o=2 u=1 NEW obj"]
-        );
-        assert_eq!(trace.of("lookup"), ["o=00000000 dB=1 B=2 e=0"]);
-        assert_eq!(trace.of("coherency"), ["o=1 OK B=2 c=0"]);
-        assert_eq!(trace.order(1), ["ref", "coherency"]);
-        assert_eq!(trace.objects(), 2);
+    fn ids_have_names() {
+        let mut names = Names::default();
+        names.directories.insert(12, "cache/Ix".into());
+        let trace = Trace::parse(TEXT, &mut names);
+        assert_eq!(trace.of("ref"), ["c=1 o=1 NEW obj", "c=2 o=2 NEW obj"]);
+        assert_eq!(trace.of("lookup"), ["o=00000000 dB=cache/Ix B=? e=0"]);
+        assert_eq!(trace.of("coherency"), ["o=1 OK B=file1 c=0"]);
+        assert_eq!(trace.order(1, &[]), ["ref", "coherency"]);
+        assert_eq!(trace.order(1, &["ref"]), ["coherency"]);
+        assert_eq!(trace.objects().into_iter().collect::<Vec<_>>(), [1, 2]);
+        // They go on being counted.
+        let later = "x [0] 2.0: cachefiles_ref: c=00000009 o=00000004 u=3 PUT detach\n";
+        let later = Trace::parse(later, &mut names);
+        assert_eq!(later.of("ref"), ["c=2 o=2 PUT detach"]);
     }
 
     #[test]
     fn repetition_is_said_once() {
-        assert_eq!(brief(&["a", "a", "b"]), "2 x a\nb");
+        assert_eq!(brief(&["a", "a", "b"]), "2 x a; b");
         assert_eq!(brief(&[]), "none");
     }
 }

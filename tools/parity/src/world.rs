@@ -117,3 +117,14 @@ pub fn kill(device: &Device) -> Result<()> {
     let _ = injecting("2", || within(parent, || device.command("cull victim")))??;
     Ok(())
 }
+
+/// Removes what a bound cache has stored, all clients having unmounted.
+pub fn forget_volumes() -> Result<()> {
+    for dir in ["cache", "graveyard"] {
+        for entry in fs::read_dir(Path::new(sys::CACHE).join(dir))? {
+            let path = entry?.path();
+            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(())
+}

@@ -37,9 +37,11 @@ fn paths(ctx: &Context, rows: &mut Rows) -> Result<()> {
             ("ENOENT", "ENOENT", "/cache/missing"),
             ("ENOTDIR", "ENOTDIR", "/cache/file"),
             ("ENOTDIR.below", "ENOTDIR", "/cache/file/below"),
-            ("ELOOP", "ELOOP", "/cache/loop"),
+            ("ELOOP", "ELOOP", "/cache/loop/below"),
+            ("ENOTDIR.symlink-to-itself", "ENOTDIR", "/cache/loop"),
             ("ENAMETOOLONG", "ENAMETOOLONG", &long),
-            ("symlink", "ok", "/cache/link"),
+            ("ENOTDIR.symlink", "ENOTDIR", "/cache/link"),
+            ("symlink-inside", "ok", "/cache/link/."),
             ("dot-dot", "ok", "/cache/real/../real"),
             ("trailing-slash", "ok", "/cache/real/"),
         ] {

@@ -12,7 +12,7 @@ use cachefiles_selftests::image::{BLOCK, Builder, Image, pattern};
 use cachefiles_selftests::session::{Session, blobs_of};
 use cachefiles_selftests::sys;
 
-use crate::observe::{hex, said_io, value};
+use crate::observe::{ATTRIBUTE, attribute, said_io, value};
 use crate::probe::{Probe, Rows, probe};
 use crate::world::{FSID, blob_path, bound, image, mounted, unmount};
 
@@ -23,18 +23,6 @@ pub const PROBES: &[Probe] = &[
     probe!("disk", life_of_a_file),
     probe!("disk", spoilt_files),
 ];
-
-/// The attribute of cache files and of volumes.
-pub const ATTRIBUTE: &str = "user.CacheFiles.cache";
-
-/// The attribute's bytes in hex, or the errno.
-pub fn attribute(path: &Path) -> String {
-    let mut bytes = [0; 512];
-    match rustix::fs::getxattr(path, ATTRIBUTE, &mut bytes) {
-        Ok(length) => hex(&bytes[..length]),
-        Err(errno) => crate::observe::name(errno),
-    }
-}
 
 /// Every regular file below the store, relative to it; without the fan-out directories.
 fn stored() -> Result<Vec<PathBuf>> {
@@ -361,12 +349,14 @@ fn remount(ctx: &Context, session: &mut Session) -> Result<String> {
             return Ok(crate::observe::cached::<()>(Err(errno)));
         }
     };
+    // An object that cannot be had may never count as looked up.
+    let end = std::time::Instant::now() + std::time::Duration::from_millis(500);
     session.pump_until("all lookups to end", |_| {
-        sys::lookups_done().unwrap_or(false)
+        sys::lookups_done().unwrap_or(false) || std::time::Instant::now() > end
     })?;
     let read = cachefiles_selftests::task::read_in_background(&mount.file("file"));
     session.pump_until("the read", |_| read.is_done())?;
-    let read = said_io(read.finish()?);
+    let read = crate::observe::cached_io(read.finish()?);
     let blob = session
         .log
         .opens

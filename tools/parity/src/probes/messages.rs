@@ -274,7 +274,7 @@ fn failing_reads(ctx: &Context, rows: &mut Rows) -> Result<()> {
             fds()? == before,
         )?;
         rows.as_c(format!("{errno}.OPEN.then"), serve(session, mount)?)?;
-        sys::empty_cache()?;
+        crate::world::forget_volumes()?;
     }
     let (mut session, mount) = mounted(ctx)?;
     let reader = read_in_background(&mount.file("file"));
@@ -326,7 +326,7 @@ fn polling_for_messages(ctx: &Context, rows: &mut Rows) -> Result<()> {
     unmount(&mut session, mount)?;
 
     // A READ of an object that is being reopened: only the OPEN can be handed out.
-    sys::empty_cache()?;
+    crate::world::forget_volumes()?;
     let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
     session
         .objects

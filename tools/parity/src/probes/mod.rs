@@ -10,6 +10,9 @@ mod device;
 mod disk;
 mod messages;
 mod module;
+mod netfs;
+mod netfs_changes;
+mod netfs_space;
 mod release;
 mod restore;
 mod settings;
@@ -38,6 +41,9 @@ pub fn all() -> impl Iterator<Item = &'static Probe> {
         module::PROBES,
         disk::PROBES,
         stats::PROBES,
+        netfs::PROBES,
+        netfs_changes::PROBES,
+        netfs_space::PROBES,
         tracepoints::PROBES,
     ]
     .into_iter()

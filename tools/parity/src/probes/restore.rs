@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use cachefiles_protocol::Device;
 use cachefiles_selftests::context::Context;
 use cachefiles_selftests::session::{Mount, Session};
-use cachefiles_selftests::task::{ReadTask, read_in_background};
+use cachefiles_selftests::task::{ReadTask, read_in_background, soon};
 
 use crate::observe::{cached, command, each, polls, said_io};
 use crate::probe::{Probe, Rows, probe};
@@ -88,6 +88,7 @@ fn after_a_crash(ctx: &Context, rows: &mut Rows) -> Result<()> {
     let (mut session, mount, reader) = one_read_in_flight(ctx)?;
     session.crash();
     session.device.restore()?;
+    session.device.wait_readable(Some(soon()))?;
     rows.row("crash.READ.poll", "IN", polls(&*session.device)?)?;
     session.device.restore()?;
     session.pump_until("the READ again", |session| !session.held.is_empty())?;
@@ -99,7 +100,7 @@ fn after_a_crash(ctx: &Context, rows: &mut Rows) -> Result<()> {
         finish(session, mount, reader)?,
     )?;
 
-    cachefiles_selftests::sys::empty_cache()?;
+    crate::world::forget_volumes()?;
     let mut session = ctx.session(FSID, &image())?;
     session.hold_opens = true;
     let mount = session.mount_in_background(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
@@ -147,7 +148,7 @@ fn without_a_crash(ctx: &Context, rows: &mut Rows) -> Result<()> {
         finish(session, mount, reader)?,
     )?;
 
-    cachefiles_selftests::sys::empty_cache()?;
+    crate::world::forget_volumes()?;
     let mut session = ctx.session(FSID, &image())?;
     session.hold_opens = true;
     let mount = session.mount_in_background(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
@@ -190,24 +191,23 @@ fn without_restore(ctx: &Context, rows: &mut Rows) -> Result<()> {
         finish(session, mount, reader)?,
     )?;
 
-    cachefiles_selftests::sys::empty_cache()?;
+    crate::world::forget_volumes()?;
     let (mut session, mount) = mounted(ctx)?;
     session.crash();
     session.log = Default::default();
     let reader = read_in_background(&mount.file("file"));
-    session
-        .device
-        .wait_readable(Some(cachefiles_selftests::task::soon()))?;
+    session.device.wait_readable(Some(soon()))?;
     session.pump_until("the reader", |_| reader.is_done())?;
     let opens = session.log.opens.len();
     rows.row(
         "none.new-READ",
-        "1 OPEN, ok",
+        "2 OPEN, ok",
         format!("{opens} OPEN, {}", said_io(reader.finish()?)),
     )?;
     unmount(&mut session, mount)?;
 
-    cachefiles_selftests::sys::empty_cache()?;
+    drop(session);
+    crate::world::forget_volumes()?;
     let mut session = ctx.session(FSID, &image())?;
     session.hold_opens = true;
     let mount = session.mount_in_background(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;

@@ -56,7 +56,7 @@ impl Stats {
 }
 
 /// A table's lines without the ids in its first columns.
-fn table(name: &str, skip: usize) -> Result<String> {
+pub fn table(name: &str, skip: usize) -> Result<String> {
     let text = fs::read_to_string(format!("/proc/fs/fscache/{name}"))?;
     let mut lines: Vec<String> = text
         .lines()

@@ -2,17 +2,23 @@
 //! All tracepoints: their formats, and what they say of an on-demand workload.
 
 use std::fs;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use cachefiles_selftests::context::Context;
+use cachefiles_selftests::image::pattern;
+use cachefiles_selftests::session::Session;
+use cachefiles_selftests::task::read_in_background;
 
+use crate::net::Net;
 use crate::probe::{Probe, Rows, probe};
 use crate::trace::{EVENTS, Trace, Tracing, brief, tracing};
-use crate::world::{FSID, image, mounted, unmount};
+use crate::world::{FSID, blob_path, image, mounted, unmount, within};
 
 pub const PROBES: &[Probe] = &[
     probe!("tracepoint", formats),
     probe!("trace", ondemand_workload),
+    probe!("trace", original_workload),
 ];
 
 fn formats(_: &Context, rows: &mut Rows) -> Result<()> {
@@ -44,24 +50,139 @@ fn formats(_: &Context, rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
+/// The rows of a step: for each tracepoint what it said, object by object; and in which order those of
+/// an object came. References are counted, for they are taken and given back at any time, and so are
+/// directories that are let go; and the release of an fd is the daemon's doing, which nothing waits for.
 pub fn record(rows: &mut Rows, step: &str, trace: &Trace) -> Result<()> {
     for event in EVENTS {
-        rows.as_c(format!("{step}.{event}"), brief(&trace.of(event)))?;
+        let mut texts = trace.of(event);
+        if event == "ref" {
+            texts.sort_unstable();
+            let of_requests = |text: &&str| text.ends_with("ioreq") || text.ends_with("read_req");
+            let (requests, objects): (Vec<&str>, Vec<&str>) =
+                texts.into_iter().partition(of_requests);
+            rows.as_c(format!("{step}.ref.requests"), brief(&requests))?;
+            texts = objects;
+        } else if event == "mark_inactive" {
+            texts.sort_unstable();
+        }
+        rows.as_c(format!("{step}.{event}"), brief(&texts))?;
+    }
+    for object in trace.objects() {
+        let order = trace.order(object, &["ref", "ondemand_fd_release"]);
+        rows.as_c(format!("{step}.order.o{object}"), brief(&order))?;
     }
     Ok(())
 }
 
 fn ondemand_workload(ctx: &Context, rows: &mut Rows) -> Result<()> {
-    let tracing = Tracing::start()?;
+    let mut tracing = Tracing::start()?;
     let (mut session, mount) = mounted(ctx)?;
-    record(rows, "mount", &tracing.take()?)?;
+    record(rows, "ondemand.mount", &tracing.take()?)?;
     session.check_files(&mount, &image())?;
-    record(rows, "cold-read", &tracing.take()?)?;
+    record(rows, "ondemand.cold-read", &tracing.take()?)?;
     unmount(&mut session, mount)?;
-    record(rows, "unmount", &tracing.take()?)?;
+    record(rows, "ondemand.unmount", &tracing.take()?)?;
     let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
     session.check_files(&mount, &image())?;
-    record(rows, "warm", &tracing.take()?)?;
+    record(rows, "ondemand.warm-read", &tracing.take()?)?;
     unmount(&mut session, mount)?;
-    record(rows, "warm-unmount", &tracing.take()?)
+    record(rows, "ondemand.warm-unmount", &tracing.take()?)?;
+    crate::world::forget_volumes()?;
+    failover(ctx, rows, &mut session, &mut tracing)?;
+    drop(session);
+    record(rows, "ondemand.unbind", &tracing.take()?)
+}
+
+/// The daemon dies with a READ that it has taken, and the next one writes `restore`.
+fn failover(
+    ctx: &Context,
+    rows: &mut Rows,
+    session: &mut Session,
+    tracing: &mut Tracing,
+) -> Result<()> {
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    session.hold_data(FSID, &image());
+    let reader = read_in_background(&mount.file("file"));
+    session.pump_until("a READ", |session| !session.held.is_empty())?;
+    tracing.take()?;
+    // Only the object that is read: the other would be reopened when the daemon gets to it.
+    let (blob, _) = session.object_of(b"blob")?;
+    session.objects.remove(&blob);
+    session.held.clear();
+    session.device.restore()?;
+    session.hold_reads = None;
+    session.pump_until("the reader", |_| reader.is_done())?;
+    reader.finish()??;
+    record(rows, "ondemand.failover", &tracing.take()?)?;
+    let path = blob_path();
+    let (dir, name) = (
+        path.parent().context("no parent")?,
+        path.file_name().context("no name")?,
+    );
+    let cull = format!("cull {}", name.to_string_lossy());
+    unmount(session, mount)?;
+    tracing.take()?;
+    within(dir, || session.device.command(&cull))?.context("cull of a file")?;
+    let store = dir.parent().and_then(Path::parent).context("no store")?;
+    let volume = dir
+        .parent()
+        .and_then(Path::file_name)
+        .context("no volume")?;
+    let cull = format!("cull {}", volume.to_string_lossy());
+    within(store, || session.device.command(&cull))?.context("cull of a volume")?;
+    record(rows, "ondemand.cull", &tracing.take()?)
+}
+
+/// A file is written, read, changed and taken away, by a client of a network file system.
+fn original_workload(ctx: &Context, rows: &mut Rows) -> Result<()> {
+    let mut tracing = Tracing::start()?;
+    let mut net = Net::new(ctx, &["dir /cache", "tag selftest", "bind"])?;
+    net.serve("file", &pattern(1, 70_000))?;
+    record(rows, "original.bind", &tracing.take()?)?;
+    net.mount()?;
+    net.read("file")?;
+    record(rows, "original.cold-read", &tracing.take()?)?;
+    net.unmount()?;
+    record(rows, "original.unmount", &tracing.take()?)?;
+    net.mount()?;
+    net.read("file")?;
+    record(rows, "original.warm-read", &tracing.take()?)?;
+    net.write_at("file", 4000, &[7; 5000])?;
+    net.sync("file")?;
+    record(rows, "original.write", &tracing.take()?)?;
+    net.truncate("file", 10_000)?;
+    record(rows, "original.truncate", &tracing.take()?)?;
+    net.truncate("file", 20_000)?;
+    net.read("file")?;
+    record(rows, "original.extend", &tracing.take()?)?;
+    net.unmount()?;
+    record(rows, "original.unmount-changed", &tracing.take()?)?;
+    net.mount()?;
+    net.create("new", &pattern(2, 9000))?;
+    net.sync("new")?;
+    record(rows, "original.create", &tracing.take()?)?;
+    net.unmount()?;
+    record(rows, "original.unmount-created", &tracing.take()?)?;
+    // The server's file changes, and with it its version.
+    net.serve("file", &pattern(3, 30_000))?;
+    net.mount()?;
+    net.read("file")?;
+    record(rows, "original.changed-on-server", &tracing.take()?)?;
+    net.remove("new")?;
+    record(rows, "original.remove", &tracing.take()?)?;
+    net.unmount()?;
+    record(rows, "original.unmount-removed", &tracing.take()?)?;
+    for path in net.stored()? {
+        let (dir, name) = (
+            path.parent().context("no parent")?,
+            path.file_name().context("no name")?,
+        );
+        let cull = format!("cull {}", name.to_string_lossy());
+        let device = net.device()?;
+        within(dir, || device.command(&cull))?.context("cull")?;
+    }
+    record(rows, "original.cull", &tracing.take()?)?;
+    drop(net);
+    record(rows, "original.unbind", &tracing.take()?)
 }

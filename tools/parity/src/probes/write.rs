@@ -71,7 +71,7 @@ fn taking_a_command_apart(ctx: &Context, rows: &mut Rows) -> Result<()> {
             "newline.rest-dropped",
             "25",
             &[
-                "frun 50%\nfrun nonsense 123",
+                "frun 50%\nfrun nonsense 12",
                 "tag a\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n",
             ],
         ),
