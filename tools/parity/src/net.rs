@@ -2,16 +2,19 @@
 //! A client of a network file system with a cache in the original mode: 9p, and the server's side of the
 //! same directory to look at it and to change it.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use cachefiles_protocol::Device;
 use cachefiles_selftests::context::Context;
 use cachefiles_selftests::share::{self, CACHED, Counters, NetMount, SERVER, SHARE, UNCACHED};
 use cachefiles_selftests::sys;
+use cachefiles_selftests::task::soon;
 
 use crate::observe::attribute;
 use crate::world::device_with;
@@ -25,6 +28,7 @@ pub struct Net {
     server: NetMount,
     client: Option<NetMount>,
     point: PathBuf,
+    served: Cell<u64>,
 }
 
 impl Net {
@@ -42,6 +46,7 @@ impl Net {
             server,
             client: None,
             point,
+            served: Cell::new(0),
         })
     }
 
@@ -85,13 +90,12 @@ impl Net {
         self.point.join(name)
     }
 
-    /// Puts a file on the server, behind the client's back.
+    /// Puts a file on the server, behind the client's back. The server makes the version of a file of its
+    /// size and the second of its last change: so each file gets a second of its own, in the past.
     pub fn serve(&self, name: &str, data: &[u8]) -> Result<()> {
-        fs::write(self.server.join(name), data).with_context(|| format!("serving {name}"))
-    }
-
-    /// Changes the time at which a file of the server was changed.
-    pub fn set_server_time(&self, name: &str, time: std::time::SystemTime) -> Result<()> {
+        fs::write(self.server.join(name), data).with_context(|| format!("serving {name}"))?;
+        self.served.set(self.served.get() + 1);
+        let time = UNIX_EPOCH + Duration::from_secs(1_000_000 + self.served.get());
         let file = File::options().write(true).open(self.server.join(name))?;
         file.set_modified(time)
             .context("changing the time of a file")
@@ -105,13 +109,7 @@ impl Net {
     /// Reads a file through the client.
     pub fn read(&self, name: &str) -> Result<Vec<u8>> {
         let data = fs::read(self.file(name)).with_context(|| format!("reading {name}"))?;
-        // What was downloaded goes to the cache in the background.
-        sys::wait_for("writing to the cache", share_patience(), || {
-            Counters::now().is_ok_and(|now| {
-                let count = |name| now.get(name).unwrap_or(0);
-                count("CaWrOps.WR") == count("CaWrOps.ws") + count("CaWrOps.wf")
-            })
-        })?;
+        settle()?;
         Ok(data)
     }
 
@@ -131,6 +129,20 @@ impl Net {
         Ok(())
     }
 
+    /// Writes past the page cache, which invalidates what is cached of the file.
+    pub fn write_directly(&self, name: &str, off: u64, length: usize) -> Result<()> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits())?;
+        let file = File::options()
+            .write(true)
+            .custom_flags(flags)
+            .open(self.file(name));
+        let file = file.with_context(|| format!("opening {name}"))?;
+        let data = cachefiles_protocol::AlignedBuffer::new(length);
+        file.write_all_at(&data, off)
+            .with_context(|| format!("writing to {name}"))
+    }
+
     /// Writes to its end.
     pub fn append(&self, name: &str, data: &[u8]) -> Result<()> {
         let mut file = File::options().append(true).open(self.file(name))?;
@@ -140,9 +152,9 @@ impl Net {
 
     /// Waits until what was written is with the server and in the cache.
     pub fn sync(&self, name: &str) -> Result<()> {
-        self.open(name)?
-            .sync_all()
-            .with_context(|| format!("syncing {name}"))
+        let synced = self.open(name)?.sync_all();
+        synced.with_context(|| format!("syncing {name}"))?;
+        settle()
     }
 
     /// Gives a file another size.
@@ -177,8 +189,19 @@ impl Net {
 
     /// What is in the cache: of each file its attribute, its size and where it has data.
     pub fn cached(&self) -> Result<String> {
+        self.describe_all(true)
+    }
+
+    /// The same of files that are in use. When a change of size reaches the attribute is up to fscache's
+    /// workers.
+    pub fn cached_in_use(&self) -> Result<String> {
+        self.describe_all(false)
+    }
+
+    fn describe_all(&self, with_size: bool) -> Result<String> {
         let files = self.stored()?;
-        let texts: Result<Vec<String>> = files.iter().map(|path| describe(path)).collect();
+        let texts: Result<Vec<String>> =
+            files.iter().map(|path| describe(path, with_size)).collect();
         Ok(if files.is_empty() {
             "nothing".into()
         } else {
@@ -187,12 +210,28 @@ impl Net {
     }
 }
 
-fn share_patience() -> std::time::Duration {
-    cachefiles_selftests::task::soon()
+/// Waits until netfs is done with what goes to the cache in the background. Nothing tells when that is,
+/// so the end is taken to be when no counter has moved for a while.
+fn settle() -> Result<()> {
+    const STILL: Duration = Duration::from_millis(60);
+    let mut last = Counters::now()?;
+    let mut since = Instant::now();
+    sys::wait_for("the counters to stand still", soon(), || {
+        let now = Counters::now().unwrap_or_default();
+        // `LRU.at` is a time.
+        let moved = now.since(&last).moved();
+        if moved
+            .split(' ')
+            .any(|field| !field.is_empty() && !field.starts_with("LRU.at="))
+        {
+            (last, since) = (now, Instant::now());
+        }
+        since.elapsed() >= STILL
+    })
 }
 
 /// A cache file, without what the server chose: the coherency data is given by its length.
-fn describe(path: &Path) -> Result<String> {
+fn describe(path: &Path, with_size: bool) -> Result<String> {
     let attribute = attribute(path);
     let attribute = match attribute.split_once(' ') {
         Some(_) => {
@@ -200,7 +239,12 @@ fn describe(path: &Path) -> Result<String> {
             let (known, aux) = digits.split_at(digits.len().min(36));
             let size = u64::from_str_radix(known.get(..16).unwrap_or_default(), 16).unwrap_or(0);
             let rest = known.get(16..).unwrap_or_default();
-            format!("object size {size}, {rest}+{} bytes", aux.len() / 2)
+            let size = if with_size {
+                format!("object size {size}, ")
+            } else {
+                String::new()
+            };
+            format!("{size}{rest}+{} bytes", aux.len() / 2)
         }
         None => attribute,
     };

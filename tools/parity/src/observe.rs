@@ -180,7 +180,7 @@ pub fn text_of(path: impl AsRef<Path>) -> String {
     }
 }
 
-/// What the module said since the last call. Lines of information are part of the interface, word by
+/// What the module said since the last call: lines that repeat their predecessor are left out. Lines of information are part of the interface, word by
 /// word; of errors only that there is a line.
 pub fn logged(log: &mut KernelLog) -> Result<String> {
     let lines = log.lines().context("reading the kernel log")?;
@@ -189,7 +189,7 @@ pub fn logged(log: &mut KernelLog) -> Result<String> {
         .filter_map(|line| line.strip_prefix("CacheFiles: "))
         .map(|line| {
             if is_information(line) {
-                without_numbers(line)
+                line.to_owned()
             } else {
                 "an error".into()
             }
@@ -206,17 +206,7 @@ pub fn logged(log: &mut KernelLog) -> Result<String> {
 fn is_information(line: &str) -> bool {
     let whole = ["Loaded", "Unloading", "Dirty object in cache"];
     let ends = [" registered", " unregistering"];
-    whole.contains(&line)
-        || ends.iter().any(|end| line.ends_with(end))
-        || line.contains("Inode already in use")
-}
-
-/// Inode numbers differ from run to run.
-fn without_numbers(line: &str) -> String {
-    match line.split_once("(B=") {
-        Some((start, _)) => format!("{start}(B=*)"),
-        None => line.to_owned(),
-    }
+    whole.contains(&line) || ends.iter().any(|end| line.ends_with(end))
 }
 
 #[cfg(test)]
@@ -245,13 +235,5 @@ mod tests {
     #[test]
     fn bytes_are_grouped() {
         assert_eq!(hex(&[1, 2, 3, 4, 255]), "01020304 ff");
-    }
-
-    #[test]
-    fn inode_numbers_are_left_out() {
-        assert_eq!(
-            without_numbers("cachefiles: Inode already in use: x (B=2f)"),
-            "cachefiles: Inode already in use: x (B=*)"
-        );
     }
 }

@@ -18,7 +18,7 @@ use crate::world::{FSID, bound, image, mounted, unmount};
 pub const PROBES: &[Probe] = &[
     probe!("read", nothing_to_read),
     probe!("message", bytes_of_messages),
-    probe!("message", ids),
+    probe!("message", ids_of_messages),
     probe!("message", longest_keys),
     probe!("read", short_buffers),
     probe!("read", failing_reads),
@@ -148,7 +148,7 @@ fn bytes_of_messages(ctx: &Context, rows: &mut Rows) -> Result<()> {
     session.settle()
 }
 
-fn ids(ctx: &Context, rows: &mut Rows) -> Result<()> {
+fn ids_of_messages(ctx: &Context, rows: &mut Rows) -> Result<()> {
     let (mut session, mount) = mounted(ctx)?;
     session.check_files(&mount, &image())?;
     unmount(&mut session, mount)?;

@@ -36,7 +36,7 @@ fn state(device: &Device) -> Result<String> {
 
 fn culling_and_releasing(ctx: &Context, rows: &mut Rows) -> Result<()> {
     let mut net = Net::usual(ctx)?;
-    let data = pattern(1, 70_000);
+    let data = pattern(1, 73_728);
     net.serve("file", &data)?;
     read_once(&mut net, "file", &data)?;
     // A new file is no file of the cache yet when it is let go.
@@ -109,7 +109,7 @@ fn below_the_stop_limits(ctx: &Context, rows: &mut Rows) -> Result<()> {
         "bind",
     ];
     let mut net = Net::new(ctx, &limits)?;
-    let data = pattern(1, 70_000);
+    let data = pattern(1, 73_728);
     net.serve("file", &data)?;
     read_once(&mut net, "file", &data)?;
     let filler = fs::File::create("/cache/filler")?;
@@ -138,7 +138,7 @@ fn below_the_stop_limits(ctx: &Context, rows: &mut Rows) -> Result<()> {
         rows.as_c(format!("stop.{what}.stored"), net.cached()?)
     };
     step(rows, &mut net, "read-what-is-there", &|net| {
-        Ok(net.read("file")? == pattern(1, 70_000))
+        Ok(net.read("file")? == pattern(1, 73_728))
     })?;
     step(rows, &mut net, "write-over-what-is-there", &|net| {
         net.write_at("file", 8192, &[7; 4096])?;
@@ -146,13 +146,13 @@ fn below_the_stop_limits(ctx: &Context, rows: &mut Rows) -> Result<()> {
         Ok(net.read("file")?[8192..8192 + 4096] == [7; 4096])
     })?;
     step(rows, &mut net, "write-behind-what-is-there", &|net| {
-        net.append("file", &[7; 20_000])?;
+        net.append("file", &[7; 20_480])?;
         net.sync("file")?;
-        Ok(net.read("file")?.len() == 90_000)
+        Ok(net.read("file")?.len() == 94_208)
     })?;
     net.serve("other", &data)?;
     step(rows, &mut net, "new-file", &|net| {
-        Ok(net.read("other")? == pattern(1, 70_000))
+        Ok(net.read("other")? == pattern(1, 73_728))
     })?;
     rows.row("stop.poll", "IN|OUT", polls(net.device()?)?)?;
     rustix::fs::ftruncate(&filler, 0)?;
@@ -160,7 +160,7 @@ fn below_the_stop_limits(ctx: &Context, rows: &mut Rows) -> Result<()> {
     state(net.device()?)?;
     rows.row("stop.room-again.poll", "nothing", polls(net.device()?)?)?;
     step(rows, &mut net, "room-again.new-file", &|net| {
-        Ok(net.read("other")? == pattern(1, 70_000))
+        Ok(net.read("other")? == pattern(1, 73_728))
     })?;
     drop(net);
     fs::remove_file("/cache/filler")?;
@@ -169,9 +169,11 @@ fn below_the_stop_limits(ctx: &Context, rows: &mut Rows) -> Result<()> {
 
 fn device_goes_away(ctx: &Context, rows: &mut Rows) -> Result<()> {
     let mut net = Net::usual(ctx)?;
-    let data = pattern(1, 70_000);
+    let data = pattern(1, 73_728);
     net.serve("file", &data)?;
     net.serve("other", &data)?;
+    // What is there has been written when the client is gone.
+    read_once(&mut net, "file", &data)?;
     net.mount()?;
     net.read("file")?;
     let mut log = KernelLog::from_now()?;
@@ -222,7 +224,7 @@ fn errors_of_the_disk(ctx: &Context, rows: &mut Rows) -> Result<()> {
     for (value, errno) in [("1", "ENOSPC"), ("2", "EIO")] {
         for moment in ["cold", "warm", "write", "truncate"] {
             let mut net = Net::usual(ctx)?;
-            let data = pattern(1, 70_000);
+            let data = pattern(1, 73_728);
             net.serve("file", &data)?;
             if moment != "cold" {
                 read_once(&mut net, "file", &data)?;
@@ -237,14 +239,14 @@ fn errors_of_the_disk(ctx: &Context, rows: &mut Rows) -> Result<()> {
                             net.write_at("file", 4096, &[7; 4096])?;
                             net.sync("file")?;
                         } else {
-                            net.truncate("file", 10_000)?;
+                            net.truncate("file", 8192)?;
                         }
                         net.unmount()?;
                         let served = net.served("file")?;
                         let right = if moment == "write" {
                             served[4096..8192] == [7; 4096]
                         } else {
-                            served == data[..10_000]
+                            served == data[..8192]
                         };
                         Ok(format!("server right {right}"))
                     }
