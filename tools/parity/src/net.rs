@@ -189,19 +189,8 @@ impl Net {
 
     /// What is in the cache: of each file its attribute, its size and where it has data.
     pub fn cached(&self) -> Result<String> {
-        self.describe_all(true)
-    }
-
-    /// The same of files that are in use. When a change of size reaches the attribute is up to fscache's
-    /// workers.
-    pub fn cached_in_use(&self) -> Result<String> {
-        self.describe_all(false)
-    }
-
-    fn describe_all(&self, with_size: bool) -> Result<String> {
         let files = self.stored()?;
-        let texts: Result<Vec<String>> =
-            files.iter().map(|path| describe(path, with_size)).collect();
+        let texts: Result<Vec<String>> = files.iter().map(|path| describe(path)).collect();
         Ok(if files.is_empty() {
             "nothing".into()
         } else {
@@ -231,7 +220,7 @@ fn settle() -> Result<()> {
 }
 
 /// A cache file, without what the server chose: the coherency data is given by its length.
-fn describe(path: &Path, with_size: bool) -> Result<String> {
+fn describe(path: &Path) -> Result<String> {
     let attribute = attribute(path);
     let attribute = match attribute.split_once(' ') {
         Some(_) => {
@@ -239,12 +228,7 @@ fn describe(path: &Path, with_size: bool) -> Result<String> {
             let (known, aux) = digits.split_at(digits.len().min(36));
             let size = u64::from_str_radix(known.get(..16).unwrap_or_default(), 16).unwrap_or(0);
             let rest = known.get(16..).unwrap_or_default();
-            let size = if with_size {
-                format!("object size {size}, ")
-            } else {
-                String::new()
-            };
-            format!("{size}{rest}+{} bytes", aux.len() / 2)
+            format!("object size {size}, {rest}+{} bytes", aux.len() / 2)
         }
         None => attribute,
     };

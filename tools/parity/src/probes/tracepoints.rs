@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //! All tracepoints: their formats, and what they say of an on-demand workload.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use cachefiles_protocol::AlignedBuffer;
 use cachefiles_selftests::context::Context;
 use cachefiles_selftests::image::pattern;
 use cachefiles_selftests::session::Session;
@@ -13,12 +15,15 @@ use cachefiles_selftests::task::read_in_background;
 use crate::net::Net;
 use crate::probe::{Probe, Rows, probe};
 use crate::trace::{EVENTS, Trace, Tracing, brief, tracing};
-use crate::world::{FSID, blob_path, image, mounted, unmount, within};
+use crate::world::{
+    FSID, blob_path, filled, forget_volumes, image, injecting, mounted, unmount, within,
+};
 
 pub const PROBES: &[Probe] = &[
     probe!("tracepoint", formats),
     probe!("trace", ondemand_workload),
     probe!("trace", original_workload),
+    probe!("trace", failing_workload),
 ];
 
 fn formats(_: &Context, rows: &mut Rows) -> Result<()> {
@@ -50,12 +55,26 @@ fn formats(_: &Context, rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
+/// The names of the tracepoints that fired in a workload.
+type Seen = BTreeSet<&'static str>;
+
+/// Which of the tracepoints fired at all.
+fn which_were_seen(rows: &mut Rows, workload: &str, seen: &Seen) -> Result<()> {
+    for event in EVENTS {
+        rows.as_c(format!("seen.{workload}.{event}"), seen.contains(event))?;
+    }
+    Ok(())
+}
+
 /// The rows of a step: for each tracepoint what it said, object by object; and in which order those of
 /// an object came. References are counted, for they are taken and given back at any time, and so are
 /// directories that are let go; and the release of an fd is the daemon's doing, which nothing waits for.
-pub fn record(rows: &mut Rows, step: &str, trace: &Trace) -> Result<()> {
+fn record(rows: &mut Rows, seen: &mut Seen, step: &str, trace: &Trace) -> Result<()> {
     for event in EVENTS {
         let mut texts = trace.of(event);
+        if !texts.is_empty() {
+            seen.insert(event);
+        }
         if event == "ref" {
             texts.sort_unstable();
             let of_requests = |text: &&str| text.ends_with("ioreq") || text.ends_with("read_req");
@@ -76,22 +95,23 @@ pub fn record(rows: &mut Rows, step: &str, trace: &Trace) -> Result<()> {
 }
 
 fn ondemand_workload(ctx: &Context, rows: &mut Rows) -> Result<()> {
-    let mut tracing = Tracing::start()?;
+    let (mut tracing, mut seen) = (Tracing::start()?, Seen::new());
     let (mut session, mount) = mounted(ctx)?;
-    record(rows, "ondemand.mount", &tracing.take()?)?;
+    record(rows, &mut seen, "ondemand.mount", &tracing.take()?)?;
     session.check_files(&mount, &image())?;
-    record(rows, "ondemand.cold-read", &tracing.take()?)?;
+    record(rows, &mut seen, "ondemand.cold-read", &tracing.take()?)?;
     unmount(&mut session, mount)?;
-    record(rows, "ondemand.unmount", &tracing.take()?)?;
+    record(rows, &mut seen, "ondemand.unmount", &tracing.take()?)?;
     let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
     session.check_files(&mount, &image())?;
-    record(rows, "ondemand.warm-read", &tracing.take()?)?;
+    record(rows, &mut seen, "ondemand.warm-read", &tracing.take()?)?;
     unmount(&mut session, mount)?;
-    record(rows, "ondemand.warm-unmount", &tracing.take()?)?;
-    crate::world::forget_volumes()?;
-    failover(ctx, rows, &mut session, &mut tracing)?;
+    record(rows, &mut seen, "ondemand.warm-unmount", &tracing.take()?)?;
+    forget_volumes()?;
+    failover(ctx, rows, &mut session, &mut tracing, &mut seen)?;
     drop(session);
-    record(rows, "ondemand.unbind", &tracing.take()?)
+    record(rows, &mut seen, "ondemand.unbind", &tracing.take()?)?;
+    which_were_seen(rows, "ondemand", &seen)
 }
 
 /// The daemon dies with a READ that it has taken, and the next one writes `restore`.
@@ -100,6 +120,7 @@ fn failover(
     rows: &mut Rows,
     session: &mut Session,
     tracing: &mut Tracing,
+    seen: &mut Seen,
 ) -> Result<()> {
     let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
     session.hold_data(FSID, &image());
@@ -114,7 +135,7 @@ fn failover(
     session.hold_reads = None;
     session.pump_until("the reader", |_| reader.is_done())?;
     reader.finish()??;
-    record(rows, "ondemand.failover", &tracing.take()?)?;
+    record(rows, seen, "ondemand.failover", &tracing.take()?)?;
     let path = blob_path();
     let (dir, name) = (
         path.parent().context("no parent")?,
@@ -131,15 +152,15 @@ fn failover(
         .context("no volume")?;
     let cull = format!("cull {}", volume.to_string_lossy());
     within(store, || session.device.command(&cull))?.context("cull of a volume")?;
-    record(rows, "ondemand.cull", &tracing.take()?)
+    record(rows, seen, "ondemand.cull", &tracing.take()?)
 }
 
 /// A file is written, read, changed and taken away, by a client of a network file system.
 fn original_workload(ctx: &Context, rows: &mut Rows) -> Result<()> {
-    let mut tracing = Tracing::start()?;
+    let (mut tracing, mut seen) = (Tracing::start()?, Seen::new());
     let mut net = Net::new(ctx, &["dir /cache", "tag selftest", "bind"])?;
     net.serve("file", &pattern(1, 73_728))?;
-    record(rows, "original.bind", &tracing.take()?)?;
+    record(rows, &mut seen, "original.bind", &tracing.take()?)?;
     // Each step ends with the unmount: by then all that goes on in the background is done.
     let steps: [(&str, fn(&Net) -> Result<()>); 9] = [
         ("cold-read", |net| net.read("file").map(drop)),
@@ -171,13 +192,23 @@ fn original_workload(ctx: &Context, rows: &mut Rows) -> Result<()> {
         net.mount()?;
         step(&net)?;
         net.unmount()?;
-        record(rows, &format!("original.{name}"), &tracing.take()?)?;
+        record(
+            rows,
+            &mut seen,
+            &format!("original.{name}"),
+            &tracing.take()?,
+        )?;
     }
     net.serve("file", &pattern(3, 36_864))?;
     net.mount()?;
     net.read("file")?;
     net.unmount()?;
-    record(rows, "original.change-on-server", &tracing.take()?)?;
+    record(
+        rows,
+        &mut seen,
+        "original.change-on-server",
+        &tracing.take()?,
+    )?;
     for path in net.stored()? {
         let (dir, name) = (
             path.parent().context("no parent")?,
@@ -187,7 +218,42 @@ fn original_workload(ctx: &Context, rows: &mut Rows) -> Result<()> {
         let device = net.device()?;
         within(dir, || device.command(&cull))?.context("cull")?;
     }
-    record(rows, "original.cull", &tracing.take()?)?;
+    record(rows, &mut seen, "original.cull", &tracing.take()?)?;
     drop(net);
-    record(rows, "original.unbind", &tracing.take()?)
+    record(rows, &mut seen, "original.unbind", &tracing.take()?)?;
+    which_were_seen(rows, "original", &seen)
+}
+
+/// What goes wrong: a file that is in use already, and a disk that fails.
+fn failing_workload(ctx: &Context, rows: &mut Rows) -> Result<()> {
+    let mut session = filled(ctx)?;
+    let (mut tracing, mut seen) = (Tracing::start()?, Seen::new());
+    let path = blob_path();
+    let dir = path.parent().context("no parent")?;
+    // What is culled under one name stays marked under the other.
+    fs::hard_link(&path, dir.join("link"))?;
+    within(dir, || session.device.command("cull link"))?.context("cull of a link")?;
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    unmount(&mut session, mount)?;
+    record(rows, &mut seen, "failing.in-use", &tracing.take()?)?;
+    forget_volumes()?;
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    tracing.take()?;
+    let page = AlignedBuffer::new(4096);
+    let object = &session.object_of(b"blob")?.1.fd;
+    for error in ["1", "2"] {
+        // That it fails is seen elsewhere.
+        let _ = injecting(error, || object.write_at(&page, 0))?;
+        record(
+            rows,
+            &mut seen,
+            &format!("failing.injected-{error}.write"),
+            &tracing.take()?,
+        )?;
+    }
+    unmount(&mut session, mount)?;
+    tracing.take()?;
+    crate::world::kill(&session.device)?;
+    record(rows, &mut seen, "failing.injected-2.cull", &tracing.take()?)?;
+    which_were_seen(rows, "failing", &seen)
 }
