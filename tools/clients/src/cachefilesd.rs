@@ -131,7 +131,7 @@ fn bound() -> bool {
 }
 
 /// What it has told so far, on one line.
-fn told() -> String {
+pub fn told() -> String {
     let text = fs::read_to_string(LOG).unwrap_or_default();
     text.lines().collect::<Vec<_>>().join("; ")
 }

@@ -8,6 +8,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+/// What the cache stores is whole blocks of this many bytes.
+pub const BLOCK: usize = 4096;
+
 /// `length` bytes that follow from `seed`: no two blocks of a file are equal, nor blocks of two files.
 pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
     // The generator of SplitMix64: one multiplication a word is fast enough under emulation.
@@ -29,12 +32,30 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Sizes around the borders of blocks and requests, and a number of ordinary small files.
-    pub fn mixed(seed: u64) -> Self {
-        let borders = [0, 1, 4095, 4096, 4097, 65536, 300_000, (1 << 20) + 1];
-        let small = (1..=24).map(|index| index * 1237);
+    /// A number of files of one block to a megabyte.
+    ///
+    /// All of them are whole blocks: whether a read stores the block that the end of a file cuts is up
+    /// to netfs (its zeroes after the end and its data complete the same folio, and the last of the two
+    /// decides), so only of these files is it known that the cache has all of them.
+    pub fn blocks(seed: u64) -> Self {
+        let borders = [1, 2, 16, 74, 257];
+        Self::of_sizes(
+            seed,
+            borders
+                .into_iter()
+                .chain(1..=24)
+                .map(|blocks| blocks * BLOCK),
+        )
+    }
+
+    /// Files that end within a block, and one without data.
+    pub fn odd(seed: u64) -> Self {
+        Self::of_sizes(seed, [0, 1, 4095, 4097, 65_537, 300_000].into_iter())
+    }
+
+    fn of_sizes(seed: u64, sizes: impl Iterator<Item = usize>) -> Self {
         let mut tree = Self::default();
-        for (index, size) in (0..).zip(borders.into_iter().chain(small)) {
+        for (index, size) in (0..).zip(sizes) {
             tree.set(&format!("f{index:02}"), pattern(seed << 16 | index, size));
         }
         tree
@@ -147,10 +168,10 @@ mod tests {
     #[test]
     fn a_tree_is_what_it_was_written_as() {
         let dir = std::env::temp_dir().join(format!("content-{}", std::process::id()));
-        let mut tree = Tree::mixed(3);
+        let mut tree = Tree::odd(3);
         tree.write(&dir).unwrap();
         let good = tree.check(&dir);
-        tree.set("f03", vec![0; 4096]);
+        tree.set("f03", vec![0; 4097]);
         let bad = tree.check(&dir);
         fs::remove_dir_all(&dir).unwrap();
         assert!(good.is_ok());

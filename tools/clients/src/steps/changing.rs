@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 
 use super::{Step, cached_tree, expect_right_then_warm, expect_warm};
-use crate::content::pattern;
+use crate::content::{BLOCK, Tree, pattern};
 use crate::world::World;
 
 pub const STEPS: &[Step] = &[
@@ -33,11 +33,16 @@ fn client_writes(world: &mut World) -> Result<()> {
     let dir = world.client(name)?;
     let wrote = world.measure("written", |_| {
         // A new file; the middle, a whole block and the end of one that is cached.
-        tree.set("new", pattern(12, 200_001));
+        tree.set("new", pattern(12, 50 * BLOCK));
         fs::write(dir.join("new"), tree.get("new")?)?;
-        let old = tree.get_mut("f06")?;
-        let mut file = File::options().write(true).open(dir.join("f06"))?;
-        for (offset, length) in [(5_000, 3_000), (65_536, 4_096), (299_000, 9_000)] {
+        let old = tree.get_mut("f03")?;
+        let end = 74 * BLOCK;
+        let mut file = File::options().write(true).open(dir.join("f03"))?;
+        for (offset, length) in [
+            (5_000, 3_000),
+            (65_536, BLOCK),
+            (u64::try_from(end)? - 1_000, 1_000 + 3 * BLOCK),
+        ] {
             let text = pattern(offset + 13, length);
             file.seek(SeekFrom::Start(offset))?;
             file.write_all(&text)?;
@@ -58,22 +63,18 @@ fn client_resizes(world: &mut World) -> Result<()> {
     let mut tree = cached_tree(world, name, 21)?;
     let dir = world.client(name)?;
     let resized = world.measure("resized", |_| {
+        let tree = &mut tree;
         // Shorter, then longer again: what was cut off must not come back. Then a piece in the hole.
-        resize(&dir, "f06", &[5_001, 20_000])?;
-        tree.get_mut("f06")?.truncate(5_001);
-        tree.get_mut("f06")?.resize(20_000, 0);
+        resize(&dir, tree, "f03", &[2 * BLOCK + 1, 5 * BLOCK])?;
         let text = pattern(22, 100);
-        let mut file = File::options().write(true).open(dir.join("f06"))?;
+        let mut file = File::options().write(true).open(dir.join("f03"))?;
         file.seek(SeekFrom::Start(12_000))?;
         file.write_all(&text)?;
-        overwrite(tree.get_mut("f06")?, 12_000, &text);
-        // Longer only; to a border of blocks; to nothing.
-        resize(&dir, "f04", &[10_000])?;
-        tree.get_mut("f04")?.resize(10_000, 0);
-        resize(&dir, "f07", &[65_536])?;
-        tree.get_mut("f07")?.truncate(65_536);
-        resize(&dir, "f05", &[0])?;
-        tree.get_mut("f05")?.clear();
+        overwrite(tree.get_mut("f03")?, 12_000, &text);
+        // Longer only; shorter only; to nothing.
+        resize(&dir, tree, "f01", &[3 * BLOCK])?;
+        resize(&dir, tree, "f04", &[16 * BLOCK])?;
+        resize(&dir, tree, "f02", &[0])?;
         Ok(())
     })?;
     resized.expect_no_failure()?;
@@ -90,26 +91,24 @@ fn server_changes(world: &mut World) -> Result<()> {
     let mut tree = cached_tree(world, name, 31)?;
     let dir = world.server().path(name);
     // The same length, shorter, longer; and another file in the place of one.
-    let changed = ["f05", "f06", "f07", "f08"];
-    for (index, (file, length)) in (0..).zip([
-        ("f05", 65_536),
-        ("f06", 100_001),
-        ("f07", (1 << 20) + 70_000),
-        ("f08", 1237),
-    ]) {
+    let replaced = [
+        ("f02", 16 * BLOCK),
+        ("f03", 20 * BLOCK),
+        ("f04", 300 * BLOCK),
+        ("f05", BLOCK),
+    ];
+    for (index, (file, length)) in (0..).zip(replaced) {
         tree.set(file, pattern(32 + index, length));
-        if file == "f08" {
+        if file == "f05" {
             fs::remove_file(dir.join(file))?;
         }
         fs::write(dir.join(file), tree.get(file)?)?;
         make_newer(&dir.join(file))?;
     }
     // Truncated, and extended, in place.
-    resize(&dir, "f31", &[1_000, 9_000])?;
-    tree.get_mut("f31")?.truncate(1_000);
-    tree.get_mut("f31")?.resize(9_000, 0);
-    make_newer(&dir.join("f31"))?;
-    let is_new = |file: &str| changed.contains(&file) || file == "f31";
+    resize(&dir, &mut tree, "f20", &[1_000, 9 * BLOCK])?;
+    make_newer(&dir.join("f20"))?;
+    let is_new = |file: &str| file == "f20" || replaced.iter().any(|(name, _)| *name == file);
 
     world.remount()?;
     let old = tree.only(|file| !is_new(file));
@@ -123,10 +122,11 @@ fn server_changes(world: &mut World) -> Result<()> {
 }
 
 /// Gives a file each of these lengths in turn.
-fn resize(dir: &Path, file: &str, lengths: &[u64]) -> Result<()> {
-    let file = File::options().write(true).open(dir.join(file))?;
+fn resize(dir: &Path, tree: &mut Tree, name: &str, lengths: &[usize]) -> Result<()> {
+    let file = File::options().write(true).open(dir.join(name))?;
     for &length in lengths {
-        file.set_len(length)?;
+        file.set_len(u64::try_from(length)?)?;
+        tree.get_mut(name)?.resize(length, 0);
     }
     Ok(())
 }

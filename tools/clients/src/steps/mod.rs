@@ -36,7 +36,7 @@ pub fn all() -> impl Iterator<Item = &'static Step> {
 /// Puts a tree on the server and reads it once by the client, so that the cache has all of it.
 fn cached_tree(world: &mut World, name: &str, seed: u64) -> Result<Tree> {
     world.ready()?;
-    let tree = Tree::mixed(seed);
+    let tree = Tree::blocks(seed);
     tree.write(&world.server().path(name))?;
     let cold = world.measure("cold", |world| tree.check(&world.client(name)?))?;
     cold.expect_cold()?;

@@ -2,18 +2,24 @@
 //! Reading, cold and warm.
 
 use std::fs;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use cachefiles_selftests::sys;
 
 use super::{Step, cached_tree, expect_warm};
+use crate::content::Tree;
 use crate::world::World;
 
 pub const STEPS: &[Step] = &[
     Step {
         name: "a_cold_read_comes_from_the_server_and_fills_the_cache",
         run: cold_read,
+    },
+    Step {
+        name: "files_that_end_within_a_block_are_read_right",
+        run: odd_sizes,
     },
     Step {
         name: "a_warm_read_asks_the_server_for_nothing",
@@ -39,6 +45,17 @@ fn cold_read(world: &mut World) -> Result<()> {
     Ok(())
 }
 
+fn odd_sizes(world: &mut World) -> Result<()> {
+    world.ready()?;
+    let tree = Tree::odd(4);
+    tree.write(&world.server().path("odd"))?;
+    let cold = world.measure("cold", |world| tree.check(&world.client("odd")?))?;
+    cold.expect_cold()?;
+    world.remount()?;
+    let again = world.measure("again", |world| tree.check(&world.client("odd")?))?;
+    again.expect_no_failure()
+}
+
 fn warm_read(world: &mut World) -> Result<()> {
     let tree = cached_tree(world, "warm", 2)?;
     expect_warm(world, "warm", &tree)
@@ -52,14 +69,18 @@ fn many_mounts(world: &mut World) -> Result<()> {
     Ok(())
 }
 
-fn cache_root() -> std::path::PathBuf {
+fn cache_root() -> PathBuf {
     Path::new(sys::CACHE).join("cache")
 }
 
-/// How many regular files there are at and below `dir`.
+/// How many regular files there are at and below `dir`. cachefilesd removes empty directories meanwhile.
 fn cache_files(dir: &Path) -> Result<usize> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        entries => entries.with_context(|| format!("reading {}", dir.display()))?,
+    };
     let mut count = 0;
-    for entry in fs::read_dir(dir)? {
+    for entry in entries {
         let entry = entry?;
         let kind = entry.file_type()?;
         if kind.is_dir() {
