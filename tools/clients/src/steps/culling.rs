@@ -23,13 +23,13 @@ pub const STEPS: &[Step] = &[Step {
 
 /// Together more than the cache may hold with the limits below.
 const FILES: u64 = 24;
-const SIZE: usize = 2 << 20;
+const SIZE: usize = 1 << 20;
 
 /// How often each reader reads every file, at the least.
 const PASSES: usize = 1;
 
 /// How many files have to be culled.
-const CULLED: i64 = 10;
+const CULLED: i64 = 20;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -38,12 +38,14 @@ fn cull_while_reading(world: &mut World) -> Result<()> {
     if let Ok(daemon) = world.take_daemon() {
         daemon.stop()?;
     }
+    // What is culled shall be files of this step.
+    sys::empty_cache()?;
     let free = World::free_percent()?;
     ensure!(free > 50, "only {free} % of the cache disk are free");
     let limits = Limits {
-        run: free - 4,
-        cull: free - 6,
-        stop: free - 12,
+        run: free - 2,
+        cull: free - 3,
+        stop: free - 6,
     };
     world.ready_with(limits)?;
     let server = world.server().path("culled");
