@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use cachefiles_selftests::registry::Module;
 use cachefiles_selftests::share::{self, Counters, NetMount};
 use cachefiles_selftests::sys;
 use rustix::mount::{MountFlags, mount};
@@ -74,6 +75,11 @@ impl World {
             cachefilesd::told()
         );
         Ok(daemon)
+    }
+
+    /// Which module is under test.
+    pub fn module(&self) -> Module {
+        self.settings.module
     }
 
     /// The server.

@@ -6,10 +6,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use cachefiles_selftests::registry::Module;
 use cachefiles_selftests::sys;
 
 use super::{Step, cached_tree, expect_warm};
-use crate::content::Tree;
+use crate::content::{BLOCK, Tree};
 use crate::world::World;
 
 pub const STEPS: &[Step] = &[
@@ -52,7 +53,14 @@ fn odd_sizes(world: &mut World) -> Result<()> {
     let cold = world.measure("cold", |world| tree.check(&world.client("odd")?))?;
     cold.expect_cold()?;
     world.remount()?;
-    let again = world.measure("again", |world| tree.check(&world.client("odd")?))?;
+    // Where a request is in parts of cached blocks, a cut block from the server and zeroes, netfs of 6.12
+    // can lose track of who fills the last page, and hits a BUG. Our module does not divide requests so;
+    // with the C module only files without a whole block are read again.
+    let again = match world.module() {
+        Module::Rust => tree,
+        Module::C => tree.only(|name| tree.get(name).is_ok_and(|text| text.len() < BLOCK)),
+    };
+    let again = world.measure("again", |world| again.check(&world.client("odd")?))?;
     again.expect_no_failure()
 }
 
