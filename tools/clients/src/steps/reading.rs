@@ -71,7 +71,7 @@ fn warm_read(world: &mut World) -> Result<()> {
 
 fn many_mounts(world: &mut World) -> Result<()> {
     let tree = cached_tree(world, "again", 3)?.only(|name| name.starts_with("f0"));
-    for _ in 0..10 {
+    for _ in 0..5 {
         expect_warm(world, "again", &tree)?;
     }
     Ok(())
