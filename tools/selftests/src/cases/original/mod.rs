@@ -3,7 +3,9 @@
 
 mod attribute;
 mod bind;
+mod coherency;
 mod cull;
+mod errors;
 mod reading;
 mod state;
 mod world;
@@ -17,5 +19,7 @@ pub const ALL: &[&[Test]] = &[
     state::TESTS,
     reading::TESTS,
     writing::TESTS,
+    coherency::TESTS,
     cull::TESTS,
+    errors::TESTS,
 ];

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -271,6 +271,16 @@ impl Client {
         self.mount.unmount()?;
         share::wait_for_no_cookies()
     }
+}
+
+/// Opens a file for direct reading and writing, past the page cache.
+pub fn open_direct(path: &Path) -> Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(path)
+        .with_context(|| format!("opening {}", path.display()))
 }
 
 /// The state letters of all cookies.

@@ -6,13 +6,12 @@
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::AlignedBuffer;
 
 use super::attribute::Attribute;
-use super::world::{BLOCK, Client, Counts, Server, bind, drop_caches, same};
+use super::world::{BLOCK, Client, Counts, Server, bind, drop_caches, open_direct, same};
 use crate::context::Context;
 use crate::image::pattern;
 use crate::registry::{Test, test};
@@ -277,11 +276,7 @@ fn direct_writes_invalidate_the_cached_file(ctx: &Context) -> Result<()> {
     let path = client.cache_file("file")?;
     ensure!(path.exists(), "{} was not stored", path.display());
     let counts = Counts::now()?;
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(client.path("file"))?;
+    let file = open_direct(&client.path("file"))?;
     let mut buffer = AlignedBuffer::new(2 * BLOCK);
     buffer.copy_from_slice(&pattern(28, 2 * BLOCK));
     for block in [3, 9] {
