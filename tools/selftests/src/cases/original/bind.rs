@@ -270,6 +270,7 @@ fn fifty_binds_under_a_reading_client_leak_nothing(ctx: &Context) -> Result<()> 
     for round in 0..50 {
         let device = bind(ctx, &[]).with_context(|| format!("bind {round}"))?;
         ensure!(sys::module_references()? > 0, "the module is not pinned");
+        client.sync()?;
         drop_caches(round % 2 == 0)?;
         State::read(&device)?;
         drop(device);

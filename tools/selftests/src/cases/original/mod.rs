@@ -6,6 +6,8 @@ mod bind;
 mod coherency;
 mod cull;
 mod errors;
+mod idle;
+mod races;
 mod reading;
 mod state;
 mod world;
@@ -22,4 +24,6 @@ pub const ALL: &[&[Test]] = &[
     coherency::TESTS,
     cull::TESTS,
     errors::TESTS,
+    idle::TESTS,
+    races::TESTS,
 ];

@@ -266,6 +266,11 @@ impl Client {
         format!("9p,{},{}", share::SHARE, self.tag).into_bytes()
     }
 
+    /// Unmounts, and does not wait for what the cache still does.
+    pub fn unmount_at_once(self) -> Result<()> {
+        self.mount.unmount()
+    }
+
     /// Unmounts, and waits until the cache holds nothing of it any more.
     pub fn unmount(self) -> Result<()> {
         self.mount.unmount()?;
