@@ -11,11 +11,12 @@ use crate::volume::Volume;
 use cachefiles_trace::RefWhy;
 use fscache::{
     Backend, Cookie, IoSource, LookupSlot, ReadHole, Resources, SubreqFlags, Termination,
-    VolumeHandle, WantState,
+    VolumeHandle, WantState, WriteLimits, WriteSubrequest,
 };
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
 use kext::io::IovIter;
+use kext::log::span;
 
 /// The cache back end, as a set of types and functions.
 pub(crate) struct Cachefiles;
@@ -27,6 +28,7 @@ impl Backend for Cachefiles {
     type Object = Object;
 
     fn acquire_volume(cache: ArcBorrow<'_, Cache>, volume: VolumeHandle) -> Option<Arc<Volume>> {
+        let _span = span!("acquire_volume", "V={:x}", volume.debug_id());
         // Failing is made known by itself; netfs goes on without a cache.
         Volume::acquire(&cache.into(), volume).ok()
     }
@@ -36,6 +38,7 @@ impl Backend for Cachefiles {
     }
 
     fn free_volume(volume: Arc<Volume>) {
+        let _span = span!("free_volume", "V={:x}", volume.debug_id());
         volume.cache().remove_volume(&volume);
     }
 
@@ -45,6 +48,7 @@ impl Backend for Cachefiles {
         cookie: &Cookie,
         slot: LookupSlot<'_, Self>,
     ) -> bool {
+        let _span = span!("lookup_cookie", "c={:08x}", cookie.debug_id());
         let Some(volume) = volume else { return false };
         let Ok(object) = Object::new(&volume.into(), cookie) else {
             return false;
@@ -67,14 +71,17 @@ impl Backend for Cachefiles {
         true
     }
 
-    fn withdraw_cookie(_cookie: &Cookie, object: ArcBorrow<'_, Object>) {
+    fn withdraw_cookie(cookie: &Cookie, object: ArcBorrow<'_, Object>) {
+        let _span = span!("withdraw_cookie", "c={:08x}", cookie.debug_id());
         let object: Arc<Object> = object.into();
         let cache = object.cache();
         object.see(RefWhy::SeeWithdrawCookie);
         if cache.remove_object(&object) {
             object.see(RefWhy::SeeWithdrawal);
         }
-        cache.ondemand.drop_object(&object);
+        if let Some(engine) = cache.ondemand() {
+            engine.drop_object(&object);
+        }
         {
             let _secure = cache.secure();
             lookup::put_away(&object);
@@ -82,21 +89,25 @@ impl Backend for Cachefiles {
         object.note_put(RefWhy::PutDetach);
     }
 
-    fn invalidate_cookie(_cookie: &Cookie, object: ArcBorrow<'_, Object>) -> bool {
+    fn invalidate_cookie(cookie: &Cookie, object: ArcBorrow<'_, Object>) -> bool {
+        let _span = span!("invalidate_cookie", "c={:08x}", cookie.debug_id());
         lookup::invalidate(&object.into())
     }
 
     fn begin_operation(resources: &mut Resources<'_, Self>, want: WantState) -> bool {
+        let _span = span!("begin_operation", "{want:?}");
         io::begin(resources, want)
     }
 
     fn resize_cookie(resources: &mut Resources<'_, Self>, new_size: u64) {
+        let _span = span!("resize_cookie", "{new_size:x}");
         if let Some(object) = resources.object() {
             resize::resize(&object, resources.file(), new_size);
         }
     }
 
-    fn prepare_to_write(_cookie: &Cookie, object: ArcBorrow<'_, Object>) {
+    fn prepare_to_write(cookie: &Cookie, object: ArcBorrow<'_, Object>) {
+        let _span = span!("prepare_to_write", "c={:08x}", cookie.debug_id());
         if !object.is_tmpfile() {
             let _secure = object.cache().secure();
             // Failing is made known by itself.
@@ -111,7 +122,51 @@ impl Backend for Cachefiles {
         hole: ReadHole,
         done: Termination,
     ) -> isize {
+        let _span = span!("read", "{start:x},{:x},{hole:?}", iter.count());
         io::read(resources, start, iter, hole, done)
+    }
+
+    fn write(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        iter: &mut IovIter,
+        done: Termination,
+    ) -> isize {
+        let _span = span!("write", "{start:x},{:x}", iter.count());
+        io::write(resources, start, iter, done)
+    }
+
+    fn prepare_read(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        len: &mut usize,
+        i_size: i64,
+        flags: &mut SubreqFlags<'_>,
+        ino: u64,
+    ) -> IoSource {
+        let _span = span!("prepare_read", "{start:x},{len:x},{i_size:x}");
+        io::prepare_read(resources, start, len, i_size, flags, ino)
+    }
+
+    fn prepare_write(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        len: &mut usize,
+        upper_len: usize,
+        no_space_allocated_yet: bool,
+    ) -> Result {
+        let _span = span!("prepare_write", "{start:x},{len:x},{upper_len:x}");
+        io::prepare_write(resources, start, len, upper_len, no_space_allocated_yet)
+    }
+
+    fn prepare_write_subreq(resources: &mut Resources<'_, Self>) -> Option<WriteLimits> {
+        let _span = span!("prepare_write_subreq");
+        io::prepare_write_subreq(resources)
+    }
+
+    fn issue_write(write: WriteSubrequest<'_, Self>) {
+        let _span = span!("issue_write", "{:x},{:x}", write.start(), write.len());
+        io::issue_write(write);
     }
 
     fn prepare_ondemand_read(
@@ -122,7 +177,8 @@ impl Backend for Cachefiles {
         flags: &mut SubreqFlags<'_>,
         ino: u64,
     ) -> IoSource {
-        io::prepare_ondemand_read(resources, start, *len, i_size, flags, ino)
+        let _span = span!("prepare_ondemand_read", "{start:x},{len:x},{i_size:x}");
+        io::prepare_read(resources, start, len, i_size, flags, ino)
     }
 
     fn query_occupancy(
@@ -131,6 +187,7 @@ impl Backend for Cachefiles {
         len: usize,
         granularity: usize,
     ) -> Result<(i64, usize)> {
+        let _span = span!("query_occupancy", "{start:x},{len:x},{granularity:x}");
         io::query_occupancy(resources, start, len, granularity)
     }
 }

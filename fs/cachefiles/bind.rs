@@ -7,6 +7,7 @@ use crate::cache::{Backing, Cache};
 use crate::dir::CacheDir;
 use crate::limits::Limits;
 use crate::notify::Notifier;
+use crate::ondemand::Engine;
 use crate::space::{Purpose, Space};
 use fscache::AcquiredCache;
 use kernel::page::PAGE_SIZE;
@@ -24,6 +25,16 @@ pub(crate) struct Settings<'a> {
     pub(crate) tag: &'a CStr,
     pub(crate) limits: Limits,
     pub(crate) security_id: Option<u32>,
+    pub(crate) mode: Mode,
+}
+
+/// Who brings the data.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Network file systems, as they read and write their files.
+    Original,
+    /// The daemon, asked when data is missing.
+    OnDemand,
 }
 
 /// Makes a cache of the directory and hands it to netfs.
@@ -32,6 +43,7 @@ pub(crate) struct Settings<'a> {
 /// extended attributes, making directories, sync, blocks of at most a page); EROFS; ERANGE no
 /// block size; EBUSY the tag or the directory is in use; ENOMEM; what the path's look-up says.
 pub(crate) fn bind(settings: &Settings<'_>, notifier: &Arc<Notifier>) -> Result<Arc<Cache>> {
+    let _span = kext::log::span!("bind", "{:?}", settings.limits);
     add_cache(settings, notifier).inspect_err(|error| {
         kext::log::error!("Failed to register: {}", error.to_errno());
     })
@@ -60,8 +72,12 @@ fn add_cache(settings: &Settings<'_>, notifier: &Arc<Notifier>) -> Result<Arc<Ca
     };
     let (store, _) = CacheDir::open(&backing, root, b"cache")?;
     let (graveyard, _) = CacheDir::open(&backing, root, b"graveyard")?;
+    let engine = match settings.mode {
+        Mode::Original => None,
+        Mode::OnDemand => Some(Arc::pin_init(Engine::new(notifier.clone()), GFP_KERNEL)?),
+    };
     let cache = Arc::pin_init(
-        Cache::new(backing, store, graveyard, notifier.clone(), fscache),
+        Cache::new(backing, store, graveyard, notifier.clone(), fscache, engine),
         GFP_KERNEL,
     )?;
     cache.fscache.add::<Cachefiles>(cache.clone())?;

@@ -19,6 +19,7 @@ use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNode};
 use kernel::sync::{new_spinlock, Arc, SpinLock};
 use kernel::types::ARef;
+use kernel::uaccess::UserSliceWriter;
 use kext::cred::{Cred, Override};
 use kext::fs::Mount;
 
@@ -43,9 +44,8 @@ pub(crate) struct Cache {
     pub(crate) graveyard: CacheDir,
     pub(crate) grave_counter: AtomicU32,
     pub(crate) notifier: Arc<Notifier>,
-    /// Only in on-demand mode, which is the only one there is so far.
-    #[pin]
-    pub(crate) ondemand: Engine,
+    /// Only in on-demand mode.
+    ondemand: Option<Arc<Engine>>,
     pub(crate) fscache: AcquiredCache,
     dead: AtomicBool,
     #[pin]
@@ -61,13 +61,14 @@ impl Cache {
         graveyard: CacheDir,
         notifier: Arc<Notifier>,
         fscache: AcquiredCache,
+        ondemand: Option<Arc<Engine>>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             backing,
             store,
             graveyard,
             grave_counter: AtomicU32::new(0),
-            ondemand <- Engine::new(notifier.clone()),
+            ondemand,
             notifier,
             fscache,
             dead: AtomicBool::new(false),
@@ -81,6 +82,11 @@ impl Cache {
         self.backing.cred.override_current()
     }
 
+    /// The engine of a cache whose data a daemon fetches as it is read; none in the original mode.
+    pub(crate) fn ondemand(&self) -> Option<&Engine> {
+        self.ondemand.as_deref()
+    }
+
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
     }
@@ -88,7 +94,9 @@ impl Cache {
     /// Nothing is asked of the daemon any more, and all that waits for it fails with EIO.
     pub(crate) fn kill(&self) {
         self.dead.store(true, Ordering::Release);
-        self.ondemand.kill();
+        if let Some(engine) = self.ondemand() {
+            engine.kill();
+        }
         self.notifier.everything();
     }
 
@@ -117,6 +125,13 @@ impl Cache {
                     self.io_error(format_args!("statfs failed"));
                 }
             })
+    }
+
+    /// The daemon's read in the original mode. Errors: as for [`Space::read_state`].
+    pub(crate) fn read_state(&self, out: UserSliceWriter) -> Result<usize> {
+        // Whether there is room does not matter here: what counts is the culling state.
+        let _ = self.has_space(0, 0, Purpose::Check);
+        self.backing.space.read_state(out)
     }
 
     /// Lists an object for withdrawal. Error: ENOMEM.

@@ -25,6 +25,8 @@ pub(crate) fn cull(cache: &Cache, name: &[u8]) -> Result {
         return Err(EBUSY);
     }
     grave::bury(cache, None, dir, &victim, Killed::Culled).map_err(|error| {
+        // It is still there, and may be used or culled another time.
+        inode.lock().clear_kernel_file();
         if error == ENOENT {
             return ESTALE;
         }

@@ -2,12 +2,13 @@
 
 //! `/dev/cachefiles`: the daemon's side of a cache.
 
-use crate::bind::{self, Settings};
+use crate::bind::{self, Mode, Settings};
 use crate::cache::{Cache, Pin};
 use crate::command::{self, BadNumber, Command, NotACommand};
 use crate::cull;
 use crate::limits::{BadLimit, Limits};
 use crate::notify::Notifier;
+use crate::ondemand::Engine;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::prelude::*;
 use kernel::str::{CStr, CString};
@@ -93,11 +94,15 @@ impl CharDevice for Device {
         drop(device);
     }
 
-    /// One message. Returns 0 when there is none, and before `bind`.
+    /// In on-demand mode one message, in the original mode the state of the cache. Returns 0 when
+    /// there is no message, and before `bind`.
     fn read(device: ArcBorrow<'_, Self>, out: UserSliceWriter) -> Result<usize> {
-        match device.bound.get() {
-            Some(pin) => pin.cache().ondemand.read_message(pin, out),
-            None => Ok(0),
+        let Some(pin) = device.bound.get() else {
+            return Ok(0);
+        };
+        match pin.cache().ondemand() {
+            Some(engine) => engine.read_message(pin, out),
+            None => pin.cache().read_state(out),
         }
     }
 
@@ -123,8 +128,8 @@ impl CharDevice for Device {
 
     fn poll(device: ArcBorrow<'_, Self>) -> u32 {
         let mut mask = 0;
-        let readable = match device.cache() {
-            Some(cache) => cache.ondemand.has_ready(),
+        let readable = match device.cache().and_then(|cache| cache.ondemand()) {
+            Some(engine) => engine.has_ready(),
             None => device.notifier.is_state_changed(),
         };
         if readable {
@@ -150,10 +155,11 @@ impl Device {
     }
 
     fn execute(&self, command: Command<'_>) -> Result {
+        let _span = kext::log::span!("command", "{command:?}");
         match command {
             // Answers to requests take no lock here, so that none waits for another command.
             Command::Copen(args) => return self.copen(args),
-            Command::Restore => return self.ondemand()?.ondemand.restore(),
+            Command::Restore => return self.ondemand()?.restore(),
             _ => {}
         }
         let mut config = self.config.lock();
@@ -222,19 +228,14 @@ impl Device {
             kext::log::error!("The cache is bound already");
             return Err(EBUSY);
         }
-        match args {
-            b"ondemand" => {}
-            b"" => {
-                kext::log::error!(
-                    "Only 'bind ondemand' is supported by this version of the module"
-                );
-                return Err(EOPNOTSUPP);
-            }
+        let mode = match args {
+            b"" => Mode::Original,
+            b"ondemand" => Mode::OnDemand,
             _ => {
                 kext::log::error!("Invalid argument to the 'bind' command");
                 return Err(EINVAL);
             }
-        }
+        };
         let tag: &CStr = match &config.tag {
             Some(tag) => tag,
             None => kernel::c_str!("CacheFiles"),
@@ -244,6 +245,7 @@ impl Device {
             tag,
             limits: config.limits,
             security_id: config.security_id,
+            mode,
         };
         let cache = bind::bind(&settings, &self.notifier)?;
         let pin = Pin::new(cache, self.claim.clone());
@@ -253,23 +255,20 @@ impl Device {
     }
 
     fn copen(&self, args: &[u8]) -> Result {
-        let cache = self.ondemand()?;
+        let engine = self.ondemand()?;
         let copen = command::parse_copen(args).map_err(|error| {
             kext::log::error!("The copen command takes an id and a size");
             number_error(error)
         })?;
-        cache
-            .ondemand
-            .copen(copen.id, copen.size.map_err(number_error))
+        engine.copen(copen.id, copen.size.map_err(number_error))
     }
 
-    /// The cache, in the mode in which a daemon answers requests.
-    fn ondemand(&self) -> Result<&Arc<Cache>> {
-        let cache = self.cache().ok_or(EOPNOTSUPP)?;
-        if cache.is_dead() {
-            return Err(EIO);
-        }
-        Ok(cache)
+    /// What answers to requests are for. Errors: EOPNOTSUPP not in on-demand mode; EIO dead.
+    fn ondemand(&self) -> Result<&Engine> {
+        self.check_alive()?;
+        self.cache()
+            .and_then(|cache| cache.ondemand())
+            .ok_or(EOPNOTSUPP)
     }
 
     fn live_cache(&self, command: &str) -> Result<&Arc<Cache>> {

@@ -25,6 +25,7 @@ pub(crate) fn bury(
     victim: &Dentry,
     why: Killed,
 ) -> Result {
+    let _span = kext::log::span!("bury", "{why:?}");
     if !victim.is_child_of(dir.dentry()) {
         return Err(ESTALE);
     }

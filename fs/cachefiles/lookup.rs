@@ -51,6 +51,7 @@ pub(crate) fn look_up(object: &Arc<Object>) -> Result {
 
 /// Notes towards netfs that there is nothing to be found, and makes a new file.
 fn create(object: &Arc<Object>, fan: &Dentry) -> Result {
+    kext::log::debug!("OBJ{:x}: no file, make one", object.debug_id());
     object.cookie().lookup_negative();
     create_file(object, fan)
 }
@@ -94,7 +95,7 @@ fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<ARef<File>> {
     }
     let file = in_use(object, file);
 
-    object.cache().ondemand.open(object)?;
+    offer_to_daemon(object)?;
 
     let size = round_to_dio(object.cookie().object_size())?;
     if size > 0 {
@@ -137,9 +138,13 @@ fn open(object: &Arc<Object>, fan: &Dentry, dentry: &Dentry) -> Result {
     let file = in_use(object, file);
     check_operations(&file)?;
 
-    object.cache().ondemand.open(object)?;
+    offer_to_daemon(object)?;
 
     if let Err(error) = coherency::check_object(object, &file) {
+        kext::log::debug!(
+            "OBJ{:x}: the file is not of this object: {error:?}",
+            object.debug_id()
+        );
         cookie.lookup_negative();
         backing.space.released(inode);
         drop(file);
@@ -150,11 +155,20 @@ fn open(object: &Arc<Object>, fan: &Dentry, dentry: &Dentry) -> Result {
         };
     }
     cookie.clear_flag(CookieFlag::NoDataToRead);
+    kext::log::debug!("OBJ{:x}: inode {}", object.debug_id(), inode.ino());
     let file = file.dismiss();
     // Culling goes by atime, which look-up and open leave alone.
     file.touch_atime();
     object.replace_file(Some(file));
     Ok(())
+}
+
+/// In on-demand mode the daemon has to accept the object.
+fn offer_to_daemon(object: &Arc<Object>) -> Result {
+    match object.cache().ondemand() {
+        Some(engine) => engine.open(object),
+        None => Ok(()),
+    }
 }
 
 fn check_operations(file: &File) -> Result {
@@ -217,6 +231,7 @@ fn delete(object: &Object, file: &File) -> Result {
 }
 
 fn commit(object: &Object, file: &ARef<File>) {
+    kext::log::debug!("OBJ{:x}: commit", object.debug_id());
     let cookie = object.cookie();
     let written = cookie.test_and_clear_flag(CookieFlag::LocalWrite);
     let changed = cookie.test_and_clear_flag(CookieFlag::NeedsUpdate);
@@ -295,8 +310,10 @@ pub(crate) fn invalidate(object: &Arc<Object>) -> bool {
                 Killed::Invalidated,
             )
         });
-        // What can't be removed is replaced when the new file gets its name.
-        let _ = buried;
+        if buried.is_err() {
+            // It is replaced when the new file gets its name; until then it may be culled.
+            clear_in_use(Some(object.debug_id()), old.inode());
+        }
         drop(old);
     }
     true

@@ -46,6 +46,11 @@ impl Notifier {
         self.waiters.wake_up_all();
     }
 
+    /// The daemon reads the state now. What changes from here on is news.
+    pub(crate) fn state_read(&self) {
+        self.changed.store(false, Ordering::Release);
+    }
+
     pub(crate) fn is_state_changed(&self) -> bool {
         self.changed.load(Ordering::Acquire)
     }

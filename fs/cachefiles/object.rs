@@ -4,7 +4,7 @@
 
 use crate::cache::Cache;
 use crate::key::{self, Name};
-use crate::ondemand::ObjectState;
+use crate::ondemand::{Engine, ObjectState};
 use crate::volume::Volume;
 use cachefiles_trace::{self as trace, RefWhy};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
@@ -35,8 +35,8 @@ pub(crate) struct Object {
     file: SpinLock<Option<ARef<File>>>,
     /// The file has no name yet.
     tmpfile: AtomicBool,
-    /// What the daemon has of it; protected by the lock of the cache's request table.
-    pub(crate) ondemand: Guarded<ObjectState>,
+    /// What the daemon has of it, in on-demand mode; protected by the lock of the request table.
+    ondemand: Option<Guarded<ObjectState>>,
     #[pin]
     reopen: Work<Object>,
     /// Goes last: when it does, the cache may go as well.
@@ -64,7 +64,7 @@ impl Object {
                 cookie: cookie.get(),
                 file <- new_spinlock!(None, "cachefiles_object"),
                 tmpfile: AtomicBool::new(false),
-                ondemand: cache.ondemand.new_object_state(),
+                ondemand: cache.ondemand().map(Engine::new_object_state),
                 reopen <- new_work!("cachefiles_reopen"),
                 _count: cache.fscache.count_object(),
             }),
@@ -103,6 +103,11 @@ impl Object {
     /// Puts another file in place, or none, and returns the one that was.
     pub(crate) fn replace_file(&self, file: Option<ARef<File>>) -> Option<ARef<File>> {
         core::mem::replace(&mut *self.file.lock(), file)
+    }
+
+    /// What the daemon has of it. Error: EINVAL in a cache without on-demand mode.
+    pub(crate) fn ondemand(&self) -> Result<&Guarded<ObjectState>> {
+        self.ondemand.as_ref().ok_or(EINVAL)
     }
 
     pub(crate) fn is_tmpfile(&self) -> bool {

@@ -6,9 +6,11 @@ use crate::limits::{Amounts, Limits};
 use crate::notify::Notifier;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use kernel::prelude::*;
+use kernel::str::CString;
 use kernel::sync::Arc;
 use kernel::types::ARef;
-use kext::errno::ENOBUFS;
+use kernel::uaccess::UserSliceWriter;
+use kext::errno::{EMSGSIZE, ENOBUFS};
 use kext::fs::{Inode, Mount, Path, Statfs};
 
 /// What room is asked for, as far as the statistics tell refusals apart.
@@ -93,6 +95,44 @@ impl Space {
             self.notifier.set_culling(false);
         }
         Ok(())
+    }
+
+    /// Tells the daemon the limits, whether it is to cull, and what was let go of since it last
+    /// asked: `cull=0 frun=... breleased=...`, hexadecimal, without a newline. Returns its length.
+    ///
+    /// What can't be handed over is told the next time. Errors: EMSGSIZE, EFAULT, ENOMEM.
+    pub(crate) fn read_state(&self, mut out: UserSliceWriter) -> Result<usize> {
+        self.notifier.state_read();
+        let files = self.released_files.swap(0, Ordering::Relaxed);
+        let blocks = self.released_blocks.swap(0, Ordering::Relaxed);
+        let written = self.state_line(files, blocks).and_then(|line| {
+            if line.len() > out.len() {
+                return Err(EMSGSIZE);
+            }
+            out.write_slice(line.as_bytes())?;
+            Ok(line.len())
+        });
+        written.inspect_err(|_| {
+            self.released_files.fetch_add(files, Ordering::Relaxed);
+            self.released_blocks.fetch_add(blocks, Ordering::Relaxed);
+            self.notifier.state_changed();
+        })
+    }
+
+    fn state_line(&self, released_files: u32, released_blocks: u64) -> Result<CString> {
+        CString::try_from_fmt(kernel::fmt!(
+            "cull={} frun={:x} fcull={:x} fstop={:x} brun={:x} bcull={:x} bstop={:x} \
+             freleased={:x} breleased={:x}",
+            u8::from(self.notifier.is_culling()),
+            self.files.run,
+            self.files.cull,
+            self.files.stop,
+            self.blocks.run,
+            self.blocks.cull,
+            self.blocks.stop,
+            released_files,
+            released_blocks,
+        ))
     }
 
     /// Notes that an object's file is no longer in use, and may be culled.

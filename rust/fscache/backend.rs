@@ -6,14 +6,17 @@
 //! (`struct fscache_cache_ops`), [`include/linux/netfs.h`](srctree/include/linux/netfs.h)
 //! (`struct netfs_cache_ops`). The functions that C calls are in `ops.rs`.
 
-use crate::{cache::CachePrivate, Cookie, Resources, SubreqFlags, Termination, VolumeHandle};
+use crate::{
+    cache::CachePrivate, Cookie, Resources, SubreqFlags, Termination, VolumeHandle, WriteLimits,
+    WriteSubrequest,
+};
 use cachefiles_bindings as bindings;
 use kernel::{
     error::Result,
     str::CStr,
     sync::{Arc, ArcBorrow},
 };
-use kext::{errno::ENOBUFS, io::IovIter};
+use kext::io::IovIter;
 
 /// A cache backend.
 ///
@@ -109,19 +112,47 @@ pub trait Backend: Sized + 'static {
 
     /// Writes to the object at `start` (bytes) out of `iter` and tells `done`. As for
     /// [`Backend::read`].
-    ///
-    /// A backend that does not take writes need not provide it: it answers `-ENOBUFS`.
     fn write(
         resources: &mut Resources<'_, Self>,
         start: i64,
         iter: &mut IovIter,
         done: Termination,
-    ) -> isize {
-        let _ = (resources, start, iter);
-        let result = ENOBUFS.to_errno() as isize;
-        done.finish(result, false);
-        result
-    }
+    ) -> isize;
+
+    /// Where a read of `len` bytes at `start` is to be served from, in a file of `i_size` bytes.
+    /// Shortens `len` to what comes from one source.
+    ///
+    /// `ino` is the inode number that the owner gives the file, for traces.
+    fn prepare_read(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        len: &mut usize,
+        i_size: i64,
+        flags: &mut SubreqFlags<'_>,
+        ino: u64,
+    ) -> IoSource;
+
+    /// Sees to it that a write of `len` bytes at `start` can be done, and sets `len` to what is
+    /// written: whole units of direct I/O. There is memory for `upper_len` bytes.
+    ///
+    /// `no_space_allocated_yet` if the caller knows that the range is a hole.
+    ///
+    /// Errors: `ENOBUFS` if it cannot be cached; `EIO`, and others of the file system.
+    fn prepare_write(
+        resources: &mut Resources<'_, Self>,
+        start: i64,
+        len: &mut usize,
+        upper_len: usize,
+        no_space_allocated_yet: bool,
+    ) -> Result;
+
+    /// How much a subrequest for a write that is being put together may carry. `None` if the cache
+    /// does not take it.
+    fn prepare_write_subreq(resources: &mut Resources<'_, Self>) -> Option<WriteLimits>;
+
+    /// Writes a subrequest, or what of it direct I/O can do. A write that is refused is no loss:
+    /// the server has the data.
+    fn issue_write(write: WriteSubrequest<'_, Self>);
 
     /// Where a read of `len` bytes at `start` is to be served from; may shorten it. A backend with
     /// on-demand fetching has the data fetched here, and waits for it.

@@ -39,14 +39,16 @@ mod netfs;
 mod ops;
 mod resources;
 pub mod stats;
+mod subrequest;
 mod volume;
 
 pub use self::{
     backend::{Backend, IoSource, LookupSlot, ReadHole, WantState},
     cache::{AcquiredCache, ObjectCount},
     cookie::{Cookie, CookieFlag, CookieRef},
-    netfs::{SubreqFlags, Termination},
+    netfs::Termination,
     resources::Resources,
+    subrequest::{SubreqFlags, WriteLimits, WriteSubrequest},
     volume::{Volume, VolumeHandle, VolumeRef},
 };
 

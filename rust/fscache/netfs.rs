@@ -5,14 +5,14 @@
 //! C header: [`include/linux/netfs.h`](srctree/include/linux/netfs.h)
 //! (`struct netfs_cache_ops`).
 
-use crate::{Backend, IoSource, ReadHole, Resources};
+use crate::{Backend, IoSource, ReadHole, Resources, SubreqFlags, WriteSubrequest};
 use cachefiles_bindings as bindings;
 use core::marker::PhantomData;
 use kernel::{
     error::code::EIO,
     ffi::{c_int, c_ulong, c_ulonglong, c_void},
 };
-use kext::{errno::ENOBUFS, io::IovIter};
+use kext::io::IovIter;
 
 /// Who waits for a read or write: a function of the caller's, to be called exactly once.
 ///
@@ -31,7 +31,7 @@ impl Termination {
     ///
     /// `func`, if there is one, may be called with `private` exactly once, in any context.
     #[inline]
-    unsafe fn new(func: bindings::netfs_io_terminated_t, private: *mut c_void) -> Self {
+    pub(crate) unsafe fn new(func: bindings::netfs_io_terminated_t, private: *mut c_void) -> Self {
         Self { func, private }
     }
 
@@ -70,53 +70,19 @@ impl Drop for Termination {
     }
 }
 
-/// The flags of a subrequest (`netfs_io_subrequest::flags`). Only the caller uses them meanwhile.
-pub struct SubreqFlags<'a>(&'a mut c_ulong);
-
-impl SubreqFlags<'_> {
-    const COPY_TO_CACHE: c_ulong = 1 << bindings::NETFS_SREQ_COPY_TO_CACHE;
-    const ONDEMAND: c_ulong = 1 << bindings::NETFS_SREQ_ONDEMAND;
-
-    /// Whether missing data is to be fetched by the cache itself.
-    #[inline]
-    pub fn ondemand(&self) -> bool {
-        *self.0 & Self::ONDEMAND != 0
-    }
-
-    /// Nothing is to be fetched any more.
-    #[inline]
-    pub fn clear_ondemand(&mut self) {
-        *self.0 &= !Self::ONDEMAND;
-    }
-
-    /// The data is to be written to the cache when it was downloaded.
-    #[inline]
-    pub fn set_copy_to_cache(&mut self) {
-        *self.0 |= Self::COPY_TO_CACHE;
-    }
-
-    /// All of them, for traces.
-    #[inline]
-    pub fn raw(&self) -> c_ulong {
-        *self.0
-    }
-}
-
 /// The table of functions of a backend.
 pub(crate) struct NetfsOps<B>(PhantomData<B>);
 
 impl<B: Backend> NetfsOps<B> {
-    /// The operations of a network file system that reads and writes through netfs decline: they
-    /// must be there, as netfs calls them without a look.
     const TABLE: bindings::netfs_cache_ops = bindings::netfs_cache_ops {
         end_operation: Some(Self::end_operation),
         read: Some(Self::read),
         write: Some(Self::write),
-        issue_write: Some(decline_issue_write),
+        issue_write: Some(Self::issue_write),
         expand_readahead: None,
-        prepare_read: Some(decline_prepare_read),
-        prepare_write_subreq: Some(decline_prepare_write_subreq),
-        prepare_write: Some(decline_prepare_write),
+        prepare_read: Some(Self::prepare_read),
+        prepare_write_subreq: Some(Self::prepare_write_subreq),
+        prepare_write: Some(Self::prepare_write),
         prepare_ondemand_read: Some(Self::prepare_ondemand_read),
         query_occupancy: Some(Self::query_occupancy),
     };
@@ -180,6 +146,90 @@ impl<B: Backend> NetfsOps<B> {
 
     /// # Safety
     ///
+    /// Only called by netfs, with a subrequest that is being prepared.
+    unsafe extern "C" fn prepare_read(
+        subreq: *mut bindings::netfs_io_subrequest,
+        i_size: c_ulonglong,
+    ) -> bindings::netfs_io_source {
+        // SAFETY: A subrequest in preparation is the caller's alone, who lends it to us.
+        let subreq = unsafe { &mut *subreq };
+        // SAFETY: A subrequest has its request, and that one the inode that is read.
+        let ino = unsafe { (*(*subreq.rreq).inode).i_ino };
+        // SAFETY: netfs passes a request that the backend began an operation on.
+        let mut resources =
+            unsafe { Resources::<B>::from_raw(&raw mut (*subreq.rreq).cache_resources) };
+        let (Ok(start), Ok(i_size)) = (subreq.start.try_into(), i_size.try_into()) else {
+            return IoSource::DownloadFromServer as bindings::netfs_io_source;
+        };
+        let mut flags = SubreqFlags::new(&mut subreq.flags);
+        let len = &mut subreq.len;
+        B::prepare_read(&mut resources, start, len, i_size, &mut flags, ino as u64)
+            as bindings::netfs_io_source
+    }
+
+    /// # Safety
+    ///
+    /// Only called by netfs, with a subrequest that is being prepared.
+    unsafe extern "C" fn prepare_write_subreq(subreq: *mut bindings::netfs_io_subrequest) {
+        // SAFETY: A subrequest has its request, whose operation the backend began.
+        let mut resources =
+            unsafe { Resources::<B>::from_raw(&raw mut (*(*subreq).rreq).cache_resources) };
+        match B::prepare_write_subreq(&mut resources) {
+            Some(limits) => {
+                // SAFETY: As above; only the task that prepares a subrequest of a stream uses
+                // these two fields of the stream.
+                let streams = unsafe { &raw mut (*(*subreq).rreq).io_streams };
+                // SAFETY: As above.
+                let number = usize::from(unsafe { (*subreq).stream_nr });
+                // SAFETY: A subrequest is of one of the request's streams.
+                unsafe {
+                    let stream = streams.cast::<bindings::netfs_io_stream>().add(number);
+                    (*stream).sreq_max_len = limits.max_len;
+                    (*stream).sreq_max_segs = limits.max_segments;
+                }
+            }
+            // SAFETY: A subrequest that is being prepared.
+            None => unsafe { bindings::netfs_prepare_write_failed(subreq) },
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Only called by netfs, with a subrequest that is ours until it is terminated.
+    unsafe extern "C" fn issue_write(subreq: *mut bindings::netfs_io_subrequest) {
+        // SAFETY: By the caller's promise; the backend began the operation of its request.
+        B::issue_write(unsafe { WriteSubrequest::from_raw(subreq) });
+    }
+
+    /// # Safety
+    ///
+    /// Only called by fscache, with valid places for `start` and `len`.
+    unsafe extern "C" fn prepare_write(
+        cres: *mut bindings::netfs_cache_resources,
+        start: *mut bindings::loff_t,
+        len: *mut usize,
+        upper_len: usize,
+        _i_size: bindings::loff_t,
+        no_space_allocated_yet: bool,
+    ) -> c_int {
+        // SAFETY: fscache passes resources that the backend began an operation on.
+        let mut resources = unsafe { Resources::<B>::from_raw(cres) };
+        // SAFETY: fscache passes places of its own for these two.
+        let (start, len) = unsafe { (*start, &mut *len) };
+        match B::prepare_write(
+            &mut resources,
+            start,
+            len,
+            upper_len,
+            no_space_allocated_yet,
+        ) {
+            Ok(()) => 0,
+            Err(error) => error.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
     /// Only called by EROFS and netfs, with valid places for `len` and `flags`.
     unsafe extern "C" fn prepare_ondemand_read(
         cres: *mut bindings::netfs_cache_resources,
@@ -193,7 +243,7 @@ impl<B: Backend> NetfsOps<B> {
         let mut resources = unsafe { Resources::<B>::from_raw(cres) };
         // SAFETY: The caller passes places of its own for these two.
         let (len, flags) = unsafe { (&mut *len, &mut *flags) };
-        let mut flags = SubreqFlags(flags);
+        let mut flags = SubreqFlags::new(flags);
         B::prepare_ondemand_read(&mut resources, start, len, i_size, &mut flags, ino as u64)
             as bindings::netfs_io_source
     }
@@ -219,50 +269,4 @@ impl<B: Backend> NetfsOps<B> {
         unsafe { (*data_start, *data_len) = answer };
         ret
     }
-}
-
-/// # Safety
-///
-/// Only called by netfs.
-unsafe extern "C" fn decline_prepare_read(
-    _subreq: *mut bindings::netfs_io_subrequest,
-    _i_size: c_ulonglong,
-) -> bindings::netfs_io_source {
-    IoSource::DownloadFromServer as bindings::netfs_io_source
-}
-
-/// # Safety
-///
-/// Only called by netfs.
-unsafe extern "C" fn decline_prepare_write(
-    _cres: *mut bindings::netfs_cache_resources,
-    _start: *mut bindings::loff_t,
-    _len: *mut usize,
-    _upper_len: usize,
-    _i_size: bindings::loff_t,
-    _no_space_allocated_yet: bool,
-) -> c_int {
-    ENOBUFS.to_errno()
-}
-
-/// # Safety
-///
-/// Only called by netfs.
-unsafe extern "C" fn decline_prepare_write_subreq(subreq: *mut bindings::netfs_io_subrequest) {
-    // SAFETY: netfs passes a subrequest that is being prepared.
-    unsafe { bindings::netfs_prepare_write_failed(subreq) };
-}
-
-/// # Safety
-///
-/// Only called by netfs.
-unsafe extern "C" fn decline_issue_write(subreq: *mut bindings::netfs_io_subrequest) {
-    // SAFETY: netfs passes a subrequest that is to be terminated once.
-    unsafe {
-        bindings::netfs_write_subrequest_terminated(
-            subreq.cast(),
-            ENOBUFS.to_errno() as isize,
-            false,
-        )
-    };
 }

@@ -2,6 +2,7 @@
 
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/string.h>
 
 unsigned int cfh_memalloc_nofs_save(void)
 {
@@ -11,6 +12,12 @@ unsigned int cfh_memalloc_nofs_save(void)
 void cfh_memalloc_nofs_restore(unsigned int flags)
 {
 	memalloc_nofs_restore(flags);
+}
+
+/* Of the running task, so it is not rewritten meanwhile but by other threads; it always ends. */
+void cfh_current_comm(char to[TASK_COMM_LEN])
+{
+	strscpy(to, current->comm, TASK_COMM_LEN);
 }
 
 void cfh_cond_resched(void)

@@ -73,6 +73,18 @@ impl IovIter {
         unsafe { bindings::iov_iter_advance(self.as_ptr(), bytes.min(self.count())) };
     }
 
+    /// Takes in `bytes` more, behind the end.
+    ///
+    /// # Safety
+    ///
+    /// The memory goes on for that long.
+    #[inline]
+    pub unsafe fn extend(&mut self, bytes: usize) {
+        let count = self.count().saturating_add(bytes);
+        // SAFETY: A valid iterator (type invariant), which stays one by the caller's promise.
+        unsafe { bindings::cfh_iov_iter_reexpand(self.as_ptr(), count) };
+    }
+
     /// Leaves at most `bytes`.
     #[inline]
     pub fn truncate(&mut self, bytes: usize) {

@@ -8,6 +8,7 @@
 //! The macros add the newline. Errors and warnings are rate limited for each place in the source,
 //! as user space can cause most of them at will.
 
+use crate::{params, task::current_name};
 use cachefiles_bindings as bindings;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -16,7 +17,7 @@ use kernel::print::{call_printk, format_strings};
 #[doc(inline)]
 pub use crate::{
     __log_debug as debug, __log_error as error, __log_info as info, __log_notice as notice,
-    __log_warn as warn,
+    __log_span as span, __log_warn as warn,
 };
 
 /// How serious a line is.
@@ -69,6 +70,61 @@ pub fn print_limited(limit: &RateLimit, level: Level, prefix: &[u8], args: fmt::
             );
         }
         print(level, prefix, args);
+    }
+}
+
+/// `debug`: operations begin.
+pub const BEGINNINGS: u32 = 1;
+/// `debug`: operations end.
+pub const ENDS: u32 = 2;
+/// `debug`: what is found on the way.
+pub const NOTES: u32 = 4;
+
+/// Whether one of the streams of debugging output is wanted.
+#[inline]
+pub fn is_on(streams: u32) -> bool {
+    params::debug_mask() & streams != 0
+}
+
+/// Prints one line of a debugging stream. Any context. Use the macros of this module.
+#[doc(hidden)]
+#[cold]
+pub fn print_debug(prefix: &[u8], args: fmt::Arguments<'_>) {
+    let name = current_name();
+    let name = name.split(|&byte| byte == 0).next().unwrap_or(&[]);
+    print(
+        Level::Debug,
+        prefix,
+        format_args!("[{}] {}", name.escape_ascii(), args),
+    );
+}
+
+/// An operation under way, for the debugging streams. See [`span`].
+#[must_use = "the operation ends when this is dropped"]
+pub struct Span {
+    name: &'static str,
+    /// None where the end is not to be told.
+    prefix: Option<&'static [u8]>,
+}
+
+impl Span {
+    /// Use [`span`].
+    #[doc(hidden)]
+    #[inline]
+    pub fn new(name: &'static str, prefix: &'static [u8]) -> Self {
+        Self {
+            name,
+            prefix: is_on(ENDS).then_some(prefix),
+        }
+    }
+}
+
+impl Drop for Span {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(prefix) = self.prefix {
+            print_debug(prefix, format_args!("<== {}()", self.name));
+        }
     }
 }
 
@@ -175,19 +231,33 @@ macro_rules! __log_info {
     };
 }
 
-/// Prints for debugging, while the module parameter `debug` is not 0.
+/// Prints for debugging, while the module parameter `debug` has the bit 4. In front stands the
+/// name of the task.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log_debug {
     ($($arg:tt)+) => {
-        if $crate::params::debug_mask() != 0 {
-            $crate::log::print(
-                $crate::log::Level::Debug,
-                $crate::__log_prefix!(),
-                ::core::format_args!($($arg)+),
-            )
+        if $crate::log::is_on($crate::log::NOTES) {
+            $crate::log::print_debug($crate::__log_prefix!(), ::core::format_args!($($arg)+))
         }
     };
+}
+
+/// Prints that an operation begins, while `debug` has the bit 1, and when the value is dropped that
+/// it is over, if `debug` had the bit 2 when it began.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log_span {
+    ($name:literal) => { $crate::log::span!($name, "") };
+    ($name:literal, $($arg:tt)+) => {{
+        if $crate::log::is_on($crate::log::BEGINNINGS) {
+            $crate::log::print_debug(
+                $crate::__log_prefix!(),
+                ::core::format_args!("==> {}({})", $name, ::core::format_args!($($arg)+)),
+            )
+        }
+        $crate::log::Span::new($name, $crate::__log_prefix!())
+    }};
 }
 
 /// The prefix of the crate that uses the macro, not of this one.

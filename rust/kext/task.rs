@@ -41,6 +41,18 @@ impl Drop for NofsScope {
     }
 }
 
+/// The name of the running task, filled up with NULs. Any context.
+#[inline]
+pub fn current_name() -> [u8; NAME_LEN] {
+    let mut name = [0u8; NAME_LEN];
+    // SAFETY: There is room for a name, which includes its NUL.
+    unsafe { bindings::cfh_current_comm(name.as_mut_ptr().cast()) };
+    name
+}
+
+/// Bytes that the name of a task has at most, with its NUL.
+const NAME_LEN: usize = bindings::TASK_COMM_LEN as usize;
+
 /// Lets another task run if one waits for this CPU. May sleep.
 #[inline]
 pub fn cond_resched() {

@@ -11,7 +11,7 @@ use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::sync::Arc;
 use kext::anon_file::{oflags, AnonFile, AnonFileOps, FdReservation, KiocbRef};
-use kext::errno::ENOBUFS;
+use kext::errno::{ENOBUFS, EOPNOTSUPP};
 use kext::fs::Whence;
 use kext::io::IovIter;
 
@@ -38,9 +38,10 @@ impl ObjectFd {
 
 impl Drop for ObjectFd {
     fn drop(&mut self) {
-        let engine = &self.object.cache().ondemand;
-        engine.fd_closed(self.object.arc(), self.id);
-        engine.fd_ids.free(self.id.get());
+        if let Some(engine) = self.object.cache().ondemand() {
+            engine.fd_closed(self.object.arc(), self.id);
+            engine.fd_ids.free(self.id.get());
+        }
         trace::ondemand_fd_release(self.object.debug_id(), self.id.get() as i32);
     }
 }
@@ -100,7 +101,8 @@ impl AnonFileOps for Operations {
             return Err(EINVAL);
         }
         let id = u32::try_from(argument).map_err(|_| EINVAL)?;
-        fd.object.cache().ondemand.cread(fd.object.arc(), id)?;
+        let engine = fd.object.cache().ondemand().ok_or(EOPNOTSUPP)?;
+        engine.cread(fd.object.arc(), id)?;
         Ok(0)
     }
 }

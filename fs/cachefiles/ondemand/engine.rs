@@ -68,7 +68,7 @@ impl Engine {
         object: &Object,
         f: impl FnOnce(&mut RequestSlots<'_>, &mut Table, &mut ObjectState) -> R,
     ) -> Result<R> {
-        let (mut slots, table, state) = guard.with(&object.ondemand)?;
+        let (mut slots, table, state) = guard.with(object.ondemand()?)?;
         Ok(f(&mut slots, table, state))
     }
 
@@ -201,7 +201,7 @@ impl Engine {
     fn submit_read(&self, object: &Arc<Object>, off: u64, len: u64) -> Result<(Waiting, bool)> {
         let joined = {
             let mut guard = self.table.lock();
-            let (mut slots, table, state) = guard.with(&object.ondemand)?;
+            let (mut slots, table, state) = guard.with(object.ondemand()?)?;
             match table.join_covering_read(&mut slots, state, off, len) {
                 Some(id) => slots.get(id).map(|node| Waiting {
                     id,

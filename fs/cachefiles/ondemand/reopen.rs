@@ -24,7 +24,9 @@ impl WorkItem for Object {
     type Pointer = Arc<Object>;
 
     fn run(object: Arc<Object>) {
-        object.cache().ondemand.reopen(&object);
+        if let Some(engine) = object.cache().ondemand() {
+            engine.reopen(&object);
+        }
     }
 }
 

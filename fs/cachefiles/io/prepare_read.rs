@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the data of a read is: in the cache, with the daemon, or with the server.
+
+use super::{next_extent, seek, wait_for, wait_for_file, Extent};
+use crate::backend::Cachefiles;
+use crate::object::Object;
+use cachefiles_trace::{self as trace, ErrorSite, PrepRead};
+use fscache::{CookieFlag, IoSource, Resources, SubreqFlags, WantState};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kext::errno::{ENOBUFS, ENODATA};
+use kext::fs::{File, Whence};
+
+/// Where the read of `len` bytes at `start` is to be served from.
+///
+/// A network file system's read is shortened to what comes from one source. An on-demand read
+/// never is, as EROFS can't cope with an answer for a part of a compressed extent: every hole of it
+/// is filled by the daemon.
+pub(crate) fn prepare_read(
+    resources: &mut Resources<'_, Cachefiles>,
+    start: i64,
+    len: &mut usize,
+    i_size: i64,
+    flags: &mut SubreqFlags<'_>,
+    netfs_ino: u64,
+) -> IoSource {
+    let mut object_id = None;
+    let mut cache_ino = resources.file().map_or(0, |file| file.inode().ino());
+    let nothing_cached = resources.cookie().test_flag(CookieFlag::NoDataToRead);
+    let (source, why) = if start >= i_size {
+        (IoSource::FillWithZeroes, PrepRead::AfterEof)
+    } else if nothing_cached && !flags.ondemand() {
+        flags.set_copy_to_cache();
+        (IoSource::DownloadFromServer, PrepRead::NoData)
+    } else if let Some((object, file)) = wait_for_file(resources, WantState::Read) {
+        object_id = Some(object.debug_id());
+        cache_ino = file.inode().ino();
+        let _secure = object.cache().secure();
+        let found = if flags.ondemand() {
+            fill(&object, &file, start, *len, flags)
+        } else {
+            first_source(&object, &file, start, len, i_size, flags)
+        };
+        found.unwrap_or_else(|error| {
+            trace::io_error(object_id, file.inode(), error, ErrorSite::Seek);
+            (IoSource::DownloadFromServer, PrepRead::SeekError)
+        })
+    } else {
+        (IoSource::DownloadFromServer, PrepRead::NoFile)
+    };
+    trace::prep_read(
+        object_id,
+        start,
+        *len,
+        flags.raw() as u16,
+        source as i32,
+        why,
+        cache_ino,
+        netfs_ino,
+    );
+    source
+}
+
+/// Where the first part of the range is. Shortens `len` to that part, in whole blocks.
+///
+/// Errors: those of `lseek()`.
+fn first_source(
+    object: &Object,
+    file: &File,
+    start: i64,
+    len: &mut usize,
+    i_size: i64,
+    flags: &mut SubreqFlags<'_>,
+) -> Result<(IoSource, PrepRead)> {
+    let block = i64::from(object.cache().backing.space.block_size());
+    let end = start.saturating_add_unsigned(*len as u64);
+    let mut download = |why| {
+        flags.set_copy_to_cache();
+        Ok((IoSource::DownloadFromServer, why))
+    };
+    let data = match seek(file, start, Whence::Data) {
+        Ok(data) => data,
+        Err(error) if error == ENXIO => return download(PrepRead::SeekNxio),
+        Err(error) => return Err(error),
+    };
+    if data >= end {
+        return download(PrepRead::FoundHole);
+    }
+    if data > start {
+        *len = distance(start, round_up(data, block).ok_or(EFBIG)?);
+        return download(PrepRead::FoundPart);
+    }
+    let hole = seek(file, start, Whence::Hole)?;
+    if hole < end {
+        // The last block of the object may well end before the file's does.
+        let data_end = if end >= i_size {
+            round_up(hole, block).ok_or(EFBIG)?
+        } else {
+            round_down(hole, block)
+        };
+        if data_end <= start {
+            // Less than a block of data.
+            return download(PrepRead::FoundHole);
+        }
+        *len = distance(start, data_end);
+    }
+    Ok((IoSource::ReadFromCache, PrepRead::HaveData))
+}
+
+fn distance(from: i64, to: i64) -> usize {
+    usize::try_from(to - from).unwrap_or(0)
+}
+
+/// Fills every hole of the range, one request for each.
+///
+/// Errors: those of `lseek()`.
+fn fill(
+    object: &Arc<Object>,
+    file: &File,
+    start: i64,
+    len: usize,
+    flags: &mut SubreqFlags<'_>,
+) -> Result<(IoSource, PrepRead)> {
+    let end = start.saturating_add_unsigned(len as u64);
+    let mut pos = start;
+    while pos < end {
+        let hole_end = match next_extent(file, pos, end)? {
+            Extent::Data(data_end) => {
+                pos = data_end;
+                continue;
+            }
+            Extent::Hole(hole_end) => hole_end,
+        };
+        let why = if hole_end < end {
+            PrepRead::FoundPart
+        } else {
+            PrepRead::FoundHole
+        };
+        flags.set_copy_to_cache();
+        let fetched = match object.cache().ondemand() {
+            Some(engine) => engine.fetch(object, file, pos, hole_end),
+            // EROFS on a cache that is bound without a daemon to ask.
+            None => Ok(false),
+        };
+        match fetched {
+            Ok(true) => flags.clear_ondemand(),
+            // The daemon said that it is done, and the data is not there.
+            Ok(false) => return Ok((IoSource::DownloadFromServer, why)),
+            Err(_) => return Ok((IoSource::InvalidRead, why)),
+        }
+    }
+    Ok((IoSource::ReadFromCache, PrepRead::HaveData))
+}
+
+/// Where the next data at or behind `start` is, and how long it goes on.
+///
+/// Errors: ENODATA none in the range; ENOBUFS the cache can't tell.
+pub(crate) fn query_occupancy(
+    resources: &mut Resources<'_, Cachefiles>,
+    start: i64,
+    len: usize,
+    granularity: usize,
+) -> Result<(i64, usize)> {
+    let (object, file) = wait_for(resources, WantState::Read).ok_or(ENOBUFS)?;
+    let block = object.cache().backing.space.block_size() as usize;
+    let granularity = i64::try_from(granularity.max(block)).map_err(|_| ENOBUFS)?;
+    let none_or_unknown = |error| if error == ENXIO { ENODATA } else { ENOBUFS };
+
+    let data = seek(&file, start, Whence::Data).map_err(none_or_unknown)?;
+    let end = start.saturating_add_unsigned(len as u64);
+    let data_start = round_up(data, granularity).ok_or(ENODATA)?;
+    if data_start >= end {
+        return Err(ENODATA);
+    }
+    let hole = seek(&file, data, Whence::Hole).map_err(none_or_unknown)?;
+    let data_end = round_down(hole, granularity);
+    if data_end <= data_start {
+        return Err(ENODATA);
+    }
+    let data_len = if data_end > end {
+        len
+    } else {
+        usize::try_from(data_end - data_start).map_err(|_| ENOBUFS)?
+    };
+    Ok((data_start, data_len))
+}
+
+fn round_up(value: i64, unit: i64) -> Option<i64> {
+    value
+        .checked_add(unit - 1)
+        .map(|value| round_down(value, unit))
+}
+
+fn round_down(value: i64, unit: i64) -> i64 {
+    value - value.rem_euclid(unit)
+}

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Writes to the cache: what netfs downloaded or was given to store, and what the daemon fetched.
+//!
+//! A write that can't be done is no loss, as the server has the data.
+
+use super::{seek, wait_for, wait_for_file};
+use crate::backend::Cachefiles;
+use crate::object::{Object, ObjectRef};
+use crate::space::Purpose;
+use cachefiles_trace::{self as trace, ErrorSite, RefWhy};
+use fscache::{CookieFlag, Resources, Termination, WantState, WriteLimits, WriteSubrequest};
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::types::ARef;
+use kext::errno::ENOBUFS;
+use kext::fs::{FallocMode, File, Whence};
+use kext::io::{submit_write, write_sync, IoCompletion, IovIter};
+use kext::params::{injected_remove_error, injected_write_error};
+
+/// What `read()` and `write()` take at most, in bytes (`MAX_RW_COUNT`): the largest number of pages
+/// that an `int` holds.
+const MAX_RW_COUNT: usize = i32::MAX as usize & !(PAGE_SIZE - 1);
+/// The most segments that a block layer request has (`BIO_MAX_VECS`).
+const BIO_MAX_VECS: u32 = 256;
+
+/// What a write leaves to be done when it ends.
+struct WriteDone {
+    object: ObjectRef,
+    file: ARef<File>,
+    /// What [`Space::begin_write`](crate::space::Space::begin_write) returned.
+    blocks: u64,
+    /// Bytes that were asked for.
+    len: usize,
+    /// Bytes behind them that no direct I/O can write: they count as written when all else was, or
+    /// netfs would try again and again.
+    tail: usize,
+    done: Termination,
+}
+
+impl IoCompletion for WriteDone {
+    fn complete(self, result: isize, was_async: bool) {
+        let Self {
+            object,
+            file,
+            blocks,
+            len,
+            tail,
+            done,
+        } = self;
+        note_end(&object, &file, blocks, result);
+        let outcome = if usize::try_from(result) == Ok(len) {
+            result.saturating_add_unsigned(tail)
+        } else {
+            result
+        };
+        // First ours, as for a read.
+        drop((object, file));
+        done.finish(outcome, was_async);
+    }
+}
+
+fn note_end(object: &Object, file: &File, blocks: u64, result: isize) {
+    if result < 0 {
+        let error = kext::errno::error(result as i32);
+        trace::io_error(
+            Some(object.debug_id()),
+            file.inode(),
+            error,
+            ErrorSite::Write,
+        );
+    }
+    object.cache().backing.space.end_write(blocks);
+    object.cookie().set_flag(CookieFlag::HaveData);
+}
+
+/// Writes to the cache. Returns 0 or a negative errno, EIOCBQUEUED where `done` comes later.
+pub(crate) fn write(
+    resources: &mut Resources<'_, Cachefiles>,
+    start: i64,
+    iter: &mut IovIter,
+    done: Termination,
+) -> isize {
+    match wait_for(resources, WantState::Write) {
+        Some((object, file)) => submit(&object, &file, start, iter, 0, done),
+        None => refuse(done, ENOBUFS),
+    }
+}
+
+fn refuse(done: Termination, error: Error) -> isize {
+    let result = error.to_errno() as isize;
+    done.finish(result, false);
+    result
+}
+
+/// Starts the write of all that `iter` has.
+fn submit(
+    object: &Arc<Object>,
+    file: &ARef<File>,
+    start: i64,
+    iter: &mut IovIter,
+    tail: usize,
+    done: Termination,
+) -> isize {
+    let len = iter.count();
+    let blocks = note_start(object, file, start, len);
+    if !done.is_wanted() {
+        // Nobody would learn of the end: it has to come before we return.
+        let result = write_now(file, start, iter);
+        note_end(object, file, blocks, result);
+        return result.min(0);
+    }
+    let owner = WriteDone {
+        object: object.grab(RefWhy::GetIoreq, RefWhy::PutIoreq),
+        file: file.clone(),
+        blocks,
+        len,
+        tail,
+        done,
+    };
+    let submitted = match injected_write_error() {
+        Ok(()) => submit_write(file, start, iter, owner),
+        Err(error) => Err((error, owner)),
+    };
+    submitted.unwrap_or_else(|(error, owner)| {
+        let result = error.to_errno() as isize;
+        owner.complete(result, false);
+        result
+    })
+}
+
+fn note_start(object: &Object, file: &File, start: i64, len: usize) -> u64 {
+    fscache::stats::count_write();
+    trace::write(object.debug_id(), file.inode(), start, len);
+    object.cache().backing.space.begin_write(len)
+}
+
+/// Bytes written, or a negative error number.
+fn write_now(file: &File, start: i64, iter: &mut IovIter) -> isize {
+    let written = injected_write_error().and_then(|()| write_sync(file, start, iter));
+    written.map_or_else(
+        |error| error.to_errno() as isize,
+        |len| isize::try_from(len).unwrap_or(isize::MAX),
+    )
+}
+
+/// How much netfs may put into one write. None where the object has no file.
+pub(crate) fn prepare_write_subreq(
+    resources: &mut Resources<'_, Cachefiles>,
+) -> Option<WriteLimits> {
+    wait_for_file(resources, WantState::Write)?;
+    Some(WriteLimits {
+        max_len: MAX_RW_COUNT,
+        max_segments: BIO_MAX_VECS,
+    })
+}
+
+/// Writes of a subrequest what lies in whole pages.
+pub(crate) fn issue_write(mut write: WriteSubrequest<'_, Cachefiles>) {
+    let mut start = write.start();
+    let mut len = write.len();
+    let into_page = (start % PAGE_SIZE as u64) as usize;
+    if into_page > 0 {
+        let skip = PAGE_SIZE - into_page;
+        if skip >= len {
+            return misfit(write, len);
+        }
+        write.skip(skip);
+        start += skip as u64;
+        len -= skip;
+    }
+    let partial = len % PAGE_SIZE;
+    if partial > 0 && start + len as u64 == write.file_size() {
+        // What is behind the end of the file in its last page is zeros, and may be stored.
+        let missing = PAGE_SIZE - partial;
+        if write.extendable_by() >= missing {
+            len += write.extend(missing);
+        }
+    }
+    let tail = len % PAGE_SIZE;
+    len -= tail;
+    if len == 0 {
+        return misfit(write, tail);
+    }
+
+    let (mut resources, iter, done) = write.split();
+    iter.truncate(len);
+    let ready = wait_for(&mut resources, WantState::Write)
+        .ok_or(ENOBUFS)
+        .and_then(|(object, file)| {
+            {
+                let _secure = object.cache().secure();
+                let pages = (len / PAGE_SIZE) as u64;
+                object.cache().has_space(0, pages, Purpose::Write)?;
+            }
+            Ok((object, file, i64::try_from(start).map_err(|_| EFBIG)?))
+        });
+    // Either way netfs is told by `done`.
+    match ready {
+        Ok((object, file, start)) => submit(&object, &file, start, iter, tail, done),
+        Err(error) => refuse(done, error),
+    };
+}
+
+/// There is no whole page in what is left of the write: let it go.
+fn misfit(write: WriteSubrequest<'_, Cachefiles>, left: usize) {
+    fscache::stats::count_dio_misfit();
+    write.terminate(isize::try_from(left).unwrap_or(isize::MAX));
+}
+
+/// Sees to it that there is room for a write, and sets `len` to the whole pages that it takes.
+///
+/// Errors: ENOBUFS it does not begin at a page, there is not enough memory for it, or no room on
+/// the cache's file system; what the file system says.
+pub(crate) fn prepare_write(
+    resources: &mut Resources<'_, Cachefiles>,
+    start: i64,
+    len: &mut usize,
+    upper_len: usize,
+    no_space_allocated_yet: bool,
+) -> Result {
+    let (object, file) = wait_for_file(resources, WantState::Write).ok_or(ENOBUFS)?;
+    let _secure = object.cache().secure();
+    check_start(start)?;
+    if *len > upper_len {
+        fscache::stats::count_dio_misfit();
+        return Err(ENOBUFS);
+    }
+    *len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(EFBIG)?;
+    if no_space_allocated_yet {
+        let pages = (*len / PAGE_SIZE) as u64;
+        return object.cache().has_space(0, pages, Purpose::Write);
+    }
+    make_room(&object, &file, start, *len).inspect_err(|&error| {
+        if error != ENOBUFS && error != EIO {
+            trace::io_error(
+                Some(object.debug_id()),
+                file.inode(),
+                error,
+                ErrorSite::Seek,
+            );
+        }
+    })
+}
+
+/// Room for a range that may have blocks already: overwriting those takes none.
+fn make_room(object: &Object, file: &File, start: i64, len: usize) -> Result {
+    let cache = object.cache();
+    let pages = (len / PAGE_SIZE) as u64;
+    let end = start.saturating_add_unsigned(len as u64);
+    let has_blocks = match seek(file, start, Whence::Data) {
+        Ok(data) => data < end,
+        Err(error) if error == ENXIO => false,
+        Err(error) => return Err(error),
+    };
+    if !has_blocks {
+        return cache.has_space(0, pages, Purpose::Write);
+    }
+    if cache.has_space(0, pages, Purpose::Check).is_ok() {
+        return Ok(());
+    }
+    if seek(file, start, Whence::Hole)? >= end {
+        return Ok(());
+    }
+    // Some of it has no block yet, and there is no room: give the blocks that it has back.
+    fscache::stats::count_no_write_space();
+    injected_remove_error()
+        .and_then(|()| file.fallocate(FallocMode::PunchHoleKeepSize, start, end - start))
+        .map_err(|error| {
+            trace::io_error(
+                Some(object.debug_id()),
+                file.inode(),
+                error,
+                ErrorSite::Fallocate,
+            );
+            object.io_error(format_args!("fallocate failed {}", error.to_errno()));
+            EIO
+        })
+}
+
+/// Error: ENOBUFS where a write does not begin at a page.
+fn check_start(start: i64) -> Result {
+    if start.rem_euclid(PAGE_SIZE as i64) != 0 {
+        fscache::stats::count_dio_misfit();
+        return Err(ENOBUFS);
+    }
+    Ok(())
+}
+
+/// The daemon's write through the anonymous fd, at a page boundary. Returns the bytes written.
+///
+/// Errors: ENOBUFS no file any more, not aligned, or no room; what the file system says.
+pub(crate) fn write_from_daemon(object: &Object, start: i64, iter: &mut IovIter) -> Result<usize> {
+    let file = object.file().ok_or(ENOBUFS)?;
+    let cache = object.cache();
+    let len = iter.count();
+    {
+        let _secure = cache.secure();
+        check_start(start)?;
+        cache.has_space(0, len.div_ceil(PAGE_SIZE) as u64, Purpose::Write)?;
+    }
+    trace::ondemand_fd_write(object.debug_id(), file.inode(), start, len);
+    let blocks = note_start(object, &file, start, len);
+    let result = write_now(&file, start, iter);
+    note_end(object, &file, blocks, result);
+    // A negative answer is an error number, which an `i32` holds.
+    usize::try_from(result).map_err(|_| kext::errno::error(result as i32))
+}

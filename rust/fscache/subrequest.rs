@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Subrequests: the pieces in which netfs reads and writes a file of its own.
+//!
+//! C header: [`include/linux/netfs.h`](srctree/include/linux/netfs.h)
+//! (`struct netfs_io_subrequest`, `struct netfs_io_stream`).
+
+use crate::{Backend, Resources, Termination};
+use cachefiles_bindings as bindings;
+use core::{marker::PhantomData, ptr::NonNull};
+use kernel::ffi::c_ulong;
+use kext::io::IovIter;
+
+/// The flags of a subrequest (`netfs_io_subrequest::flags`). Only the caller uses them meanwhile.
+pub struct SubreqFlags<'a>(&'a mut c_ulong);
+
+impl<'a> SubreqFlags<'a> {
+    const COPY_TO_CACHE: c_ulong = 1 << bindings::NETFS_SREQ_COPY_TO_CACHE;
+    const ONDEMAND: c_ulong = 1 << bindings::NETFS_SREQ_ONDEMAND;
+
+    #[inline]
+    pub(crate) fn new(flags: &'a mut c_ulong) -> Self {
+        Self(flags)
+    }
+
+    /// Whether missing data is to be fetched by the cache itself.
+    #[inline]
+    pub fn ondemand(&self) -> bool {
+        *self.0 & Self::ONDEMAND != 0
+    }
+
+    /// Nothing is to be fetched any more.
+    #[inline]
+    pub fn clear_ondemand(&mut self) {
+        *self.0 &= !Self::ONDEMAND;
+    }
+
+    /// The data is to be written to the cache when it was downloaded.
+    #[inline]
+    pub fn set_copy_to_cache(&mut self) {
+        *self.0 |= Self::COPY_TO_CACHE;
+    }
+
+    /// All of them, for traces.
+    #[inline]
+    pub fn raw(&self) -> c_ulong {
+        *self.0
+    }
+}
+
+/// How much one write to the cache may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteLimits {
+    /// Bytes.
+    pub max_len: usize,
+    /// Segments of memory.
+    pub max_segments: u32,
+}
+
+/// A piece of a file that netfs wants written to the cache, in the callback that does it.
+///
+/// Dropping it without [`WriteSubrequest::terminate`] or [`WriteSubrequest::split`] tells netfs
+/// `EIO`.
+///
+/// # Invariants
+///
+/// `raw` is a subrequest that was issued and not terminated, with its request and its stream, whose
+/// cache resources are of `B` and that nobody else uses until it is terminated.
+pub struct WriteSubrequest<'a, B: Backend> {
+    raw: NonNull<bindings::netfs_io_subrequest>,
+    done: Termination,
+    _request: PhantomData<&'a mut bindings::netfs_io_request>,
+    _backend: PhantomData<fn() -> B>,
+}
+
+impl<'a, B: Backend> WriteSubrequest<'a, B> {
+    /// # Safety
+    ///
+    /// The type invariants hold for `raw` while `'a` lasts and it is not terminated.
+    #[inline]
+    pub(crate) unsafe fn from_raw(raw: *mut bindings::netfs_io_subrequest) -> Self {
+        // INVARIANT: By the caller's promise.
+        Self {
+            // SAFETY: Valid pointers are not null.
+            raw: unsafe { NonNull::new_unchecked(raw) },
+            // SAFETY: An issued subrequest is terminated once, in any context.
+            done: unsafe {
+                Termination::new(
+                    Some(bindings::netfs_write_subrequest_terminated),
+                    raw.cast(),
+                )
+            },
+            _request: PhantomData,
+            _backend: PhantomData,
+        }
+    }
+
+    #[inline]
+    fn subreq(&self) -> &bindings::netfs_io_subrequest {
+        // SAFETY: Valid, and ours alone, as it is not terminated (type invariant).
+        unsafe { self.raw.as_ref() }
+    }
+
+    #[inline]
+    fn subreq_mut(&mut self) -> &mut bindings::netfs_io_subrequest {
+        // SAFETY: As above.
+        unsafe { self.raw.as_mut() }
+    }
+
+    /// What the operation that it belongs to has got hold of.
+    #[inline]
+    pub fn resources(&mut self) -> Resources<'_, B> {
+        // SAFETY: A subrequest has its request, whose resources are of `B` (type invariant).
+        unsafe { Resources::from_raw(&raw mut (*self.subreq().rreq).cache_resources) }
+    }
+
+    /// Where it begins in the file, in bytes.
+    #[inline]
+    pub fn start(&self) -> u64 {
+        self.subreq().start
+    }
+
+    /// Bytes, counting those that were skipped.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.subreq().len
+    }
+
+    /// Whether there is nothing in it.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The size of the file as the request has it, in bytes.
+    #[inline]
+    pub fn file_size(&self) -> u64 {
+        // SAFETY: A subrequest has its request (type invariant).
+        unsafe { (&raw const (*self.subreq().rreq).i_size).read() }
+    }
+
+    /// How many bytes of memory behind its end may be written along with it.
+    #[inline]
+    pub fn extendable_by(&self) -> usize {
+        let subreq = self.subreq();
+        // SAFETY: A subrequest has its request (type invariant), and is of one of its streams.
+        let streams = unsafe { &*(&raw const (*subreq.rreq).io_streams) };
+        streams
+            .get(usize::from(subreq.stream_nr))
+            .map_or(0, |stream| stream.submit_extendable_to as usize)
+    }
+
+    /// Leaves out the first bytes that are left: they count as written. At most what is left.
+    #[inline]
+    pub fn skip(&mut self, bytes: usize) {
+        let subreq = self.subreq_mut();
+        let bytes = bytes.min(subreq.len - subreq.transferred.min(subreq.len));
+        subreq.transferred += bytes;
+        // SAFETY: The iterator is the subrequest's, which is ours alone.
+        unsafe { IovIter::from_raw(&mut subreq.io_iter) }.advance(bytes);
+    }
+
+    /// Takes along bytes of memory behind its end, at most [`WriteSubrequest::extendable_by`].
+    /// Returns how many it was extended by.
+    #[inline]
+    pub fn extend(&mut self, bytes: usize) -> usize {
+        let bytes = bytes.min(self.extendable_by());
+        let subreq = self.subreq_mut();
+        subreq.len += bytes;
+        // SAFETY: The iterator is the subrequest's, which is ours alone; netfs says that the
+        // memory goes on for as many bytes as it may be extended by.
+        unsafe { IovIter::from_raw(&mut subreq.io_iter).extend(bytes) };
+        bytes
+    }
+
+    /// Tells netfs right now: bytes written, or a negative error number.
+    #[inline]
+    pub fn terminate(self, result: isize) {
+        self.done.finish(result, false);
+    }
+
+    /// What is needed to write it: the operation's resources, the memory, and whom to tell.
+    #[inline]
+    pub fn split(self) -> (Resources<'a, B>, &'a mut IovIter, Termination) {
+        let raw = self.raw.as_ptr();
+        // SAFETY: As for `resources`. The write has the resources until it is terminated.
+        let resources = unsafe { Resources::from_raw(&raw mut (*(*raw).rreq).cache_resources) };
+        // SAFETY: The iterator is the subrequest's, which is ours alone until it is terminated.
+        let iter = unsafe { IovIter::from_raw(&raw mut (*raw).io_iter) };
+        (resources, iter, self.done)
+    }
+}
