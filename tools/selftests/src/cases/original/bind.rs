@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Bringing a cache up in the original mode, what refuses it, and taking it down under its clients.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{Device, Errno};
 use rustix::mount::{MountFlags, mount, mount_remount};
 
-use super::world::{BLOCK, Client, Server, State, bind, drop_caches, same};
+use super::world::{BLOCK, Client, Counts, Server, State, bind, drop_caches, same};
 use crate::context::{Context, TAG, expect_errno};
 use crate::image::pattern;
 use crate::kmsg::KernelLog;
@@ -197,7 +198,7 @@ fn mount_that_was_there_before_bind_is_cached(ctx: &Context) -> Result<()> {
 }
 
 fn release_of_the_device_unbinds_and_readers_go_on(ctx: &Context) -> Result<()> {
-    let data = pattern(2, 9 * BLOCK + 1);
+    let data = pattern(2, 9 * BLOCK);
     let server = Server::new(ctx)?;
     server.put("file", &data)?;
     let device = bind(ctx, &[])?;
@@ -230,25 +231,31 @@ fn release_of_the_device_unbinds_and_readers_go_on(ctx: &Context) -> Result<()> 
     client.unmount()
 }
 
-/// Reads and writes the files of a client over and over, until told to stop.
+/// Reads a file over and over, and writes another, until told to stop.
+///
+/// What was written is looked for on the server. The client cannot be asked: 9p does not learn the new
+/// version of what it wrote, so what it wrote while there was no cache is not known to be newer than
+/// what the cache has, by either module.
 fn worker(
     client: &Client,
+    server: &Server,
     number: usize,
     data: Arc<Vec<u8>>,
     stop: Arc<AtomicBool>,
 ) -> Task<Result<usize>> {
-    let (read, written) = (
-        client.path(&format!("read-{number}")),
-        client.path(&format!("write-{number}")),
-    );
+    let read = client.path(&format!("read-{number}"));
+    let written = client.path(&format!("write-{number}"));
+    let on_server = server.path(&format!("write-{number}"));
     Task::start("a worker", move || {
         let mut rounds = 0;
         while !stop.load(Ordering::Relaxed) {
             let seen = fs::read(&read).context("reading")?;
             same(&seen, &data).with_context(|| format!("round {rounds}"))?;
-            let fresh = pattern(rounds as u32 + 7, 3 * BLOCK + 100);
-            fs::write(&written, &fresh).context("writing")?;
-            let seen = fs::read(&written).context("reading back")?;
+            let fresh = pattern(rounds as u32 + 7, 3 * BLOCK);
+            let mut file = File::create(&written).context("creating")?;
+            file.write_all(&fresh).context("writing")?;
+            file.sync_all().context("fsync")?;
+            let seen = fs::read(&on_server).context("reading on the server")?;
             same(&seen, &fresh).with_context(|| format!("written in round {rounds}"))?;
             rounds += 1;
         }
@@ -257,7 +264,7 @@ fn worker(
 }
 
 fn fifty_binds_under_a_reading_client_leak_nothing(ctx: &Context) -> Result<()> {
-    let data = Arc::new(pattern(4, 20 * BLOCK + 5));
+    let data = Arc::new(pattern(4, 20 * BLOCK));
     let server = Server::new(ctx)?;
     for number in 0..2 {
         server.put(&format!("read-{number}"), &data)?;
@@ -265,8 +272,17 @@ fn fifty_binds_under_a_reading_client_leak_nothing(ctx: &Context) -> Result<()> 
     let client = Client::mount(ctx)?;
     let stop = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..2)
-        .map(|number| worker(&client, number, Arc::clone(&data), Arc::clone(&stop)))
+        .map(|number| {
+            worker(
+                &client,
+                &server,
+                number,
+                Arc::clone(&data),
+                Arc::clone(&stop),
+            )
+        })
         .collect();
+    let counts = Counts::now()?;
     for round in 0..50 {
         let device = bind(ctx, &[]).with_context(|| format!("bind {round}"))?;
         ensure!(sys::module_references()? > 0, "the module is not pinned");
@@ -280,10 +296,11 @@ fn fifty_binds_under_a_reading_client_leak_nothing(ctx: &Context) -> Result<()> 
         let rounds = worker.finish()??;
         ensure!(rounds > 0, "a worker did nothing");
     }
+    ensure!(counts.moved("CaRdOps.RD")? > 0, "the cache was never read");
     client.unmount()?;
-    for row in ["cache", "graveyard"] {
+    for name in ["cache", "graveyard"] {
         // Marks of use would keep them.
-        fs::remove_dir_all(Path::new(sys::CACHE).join(row)).with_context(|| row.to_owned())?;
+        fs::remove_dir_all(Path::new(sys::CACHE).join(name)).with_context(|| name.to_owned())?;
     }
     Ok(())
 }

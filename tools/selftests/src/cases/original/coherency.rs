@@ -362,7 +362,7 @@ fn file_that_another_object_uses_is_not_shared(ctx: &Context) -> Result<()> {
     ensure!(
         lines
             .iter()
-            .any(|line| line.contains("Inode already in use: ")),
+            .any(|line| line.starts_with("CacheFiles: ") && line.contains("in use")),
         "nothing is said of it in {lines:?}"
     );
     drop(open);

@@ -145,7 +145,7 @@ fn daemon_killed_under_readers_and_writers_does_not_hurt_them(ctx: &Context) -> 
             let mut round = 0;
             while !stop.load(Ordering::Relaxed) {
                 round += 1;
-                fs::write(client.path("written"), pattern(round, 9 * BLOCK + 1))?;
+                fs::write(client.path("written"), pattern(round, 9 * BLOCK))?;
                 client.open("written")?.sync_all().context("fsync")?;
             }
             Ok(round)
@@ -162,7 +162,7 @@ fn daemon_killed_under_readers_and_writers_does_not_hurt_them(ctx: &Context) -> 
     stop.store(true, Ordering::Relaxed);
     ensure!(reader.finish()?? > 0, "nothing was read");
     let rounds = writer.finish()??;
-    server.check("written", &pattern(rounds, 9 * BLOCK + 1))?;
+    server.check("written", &pattern(rounds, 9 * BLOCK))?;
     let client = Arc::into_inner(client).context("the client is still used")?;
     client.unmount()
 }

@@ -95,7 +95,7 @@ fn files_of_every_size_are_stored_and_read_back_without_the_server(ctx: &Context
         let client = Client::mount(ctx)?;
         for size in sizes {
             let counts = Counts::now()?;
-            client.check(&size.to_string(), &pattern(size as u32, size))?;
+            client.check_by_block(&size.to_string(), &pattern(size as u32, size))?;
             let (server, cache) = (counts.moved("DownOps.DL")?, counts.moved("CaRdOps.RD")?);
             ensure!(
                 server == server_reads_of_the_tail(size),
@@ -295,7 +295,7 @@ fn large_files_are_read_and_stored_in_large_pieces(ctx: &Context) -> Result<()> 
 }
 
 fn many_readers_of_one_cold_file_see_the_same(ctx: &Context) -> Result<()> {
-    let data = pattern(15, 50 * BLOCK + 1);
+    let data = pattern(15, 50 * BLOCK);
     let server = Server::new(ctx)?;
     server.put("file", &data)?;
     let _device = bind(ctx, &[])?;
