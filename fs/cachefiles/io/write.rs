@@ -183,6 +183,9 @@ pub(crate) fn issue_write(mut write: WriteSubrequest<'_, Cachefiles>) {
     if len == 0 {
         return misfit(write, tail);
     }
+    if tail > 0 {
+        fscache::stats::count_dio_misfit();
+    }
 
     let (mut resources, iter, done) = write.split();
     iter.truncate(len);
