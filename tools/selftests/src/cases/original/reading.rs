@@ -272,7 +272,7 @@ fn direct_reads_see_the_server(ctx: &Context) -> Result<()> {
 }
 
 fn large_files_are_read_and_stored_in_large_pieces(ctx: &Context) -> Result<()> {
-    let data = pattern(14, 9 * 1024 * 1024);
+    let data = pattern(14, 4 * 1024 * 1024);
     let server = Server::new(ctx)?;
     server.put("file", &data)?;
     let _device = bind(ctx, &[])?;

@@ -304,7 +304,7 @@ fn direct_writes_invalidate_the_cached_file(ctx: &Context) -> Result<()> {
 }
 
 fn large_writes_reach_the_server_and_the_cache(ctx: &Context) -> Result<()> {
-    let data = pattern(29, 6 * 1024 * 1024 + 99);
+    let data = pattern(29, 3 * 1024 * 1024 + 99);
     let server = Server::new(ctx)?;
     let _device = bind(ctx, &[])?;
     let client = Client::mount(ctx)?;
