@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::Device;
 
 use super::attribute::{self, Attribute, DIRTY};
-use super::world::{BLOCK, Client, Server, bind, graves, stored_files};
+use super::world::{BLOCK, Client, Server, bind, cookie_states, graves, stored_files};
 use crate::context::Context;
 use crate::image::pattern;
 use crate::kmsg::KernelLog;
@@ -323,11 +323,13 @@ fn atime_of_a_cache_file_is_set_when_it_is_opened(ctx: &Context) -> Result<()> {
         .set_modified(old + Duration::from_secs(1));
     File::options().write(true).open(&path)?.set_times(times)?;
     let client = Client::mount(ctx)?;
+    // Nothing is read, which would set it as well. The look-up goes on behind the open.
     let file = File::open(client.path("file"))?;
-    // A first byte, for the look-up goes on behind the open.
-    client.check_warm("file", &data())?;
-    drop(file);
+    sys::wait_for("the look-up", soon(), || {
+        cookie_states().is_ok_and(|states| states == ["A"])
+    })?;
     let seen = fs::metadata(&path)?;
+    drop(file);
     client.unmount()?;
     ensure!(
         seen.atime() > 1_000_000 + 1000,
