@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result, bail, ensure};
 use cachefiles_protocol::{AlignedBuffer, Device, Errno};
 
+use super::super::module::Injection;
 use super::world::{
     BLOCK, Client, Counts, Server, bind, command_at, drop_caches, open_direct, same, stored_files,
 };
@@ -35,6 +36,11 @@ pub const TESTS: &[Test] = &[
     test!(
         daemon_killed_under_readers_and_writers_does_not_hurt_them,
         "SIGKILL of the daemon is no error of its clients"
+    )
+    .limit(60),
+    test!(
+        errors_injected_under_readers_and_writers_do_not_reach_them,
+        "a cache that fails at any moment is given up in order"
     )
     .limit(60),
     test!(
@@ -121,50 +127,107 @@ fn daemon_ends_while_its_client_is_unmounted(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
+/// A client that is read from and written to all the while.
+struct Load {
+    client: Arc<Client>,
+    stop: Arc<AtomicBool>,
+    reader: Task<Result<u32>>,
+    writer: Task<Result<u32>>,
+}
+
+impl Load {
+    fn start(client: Client) -> Self {
+        let client = Arc::new(client);
+        let stop = Arc::new(AtomicBool::new(false));
+        let reader = {
+            let (client, stop) = (Arc::clone(&client), Arc::clone(&stop));
+            Task::start("reading", move || {
+                let mut round = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    read_all(&client, round)?;
+                    // What was read goes to the cache, and is then read from there.
+                    client.sync()?;
+                    drop_caches(round % 2 == 0)?;
+                    round += 1;
+                }
+                Ok(round)
+            })
+        };
+        let writer = {
+            let (client, stop) = (Arc::clone(&client), Arc::clone(&stop));
+            Task::start("writing", move || {
+                let mut round = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    round += 1;
+                    fs::write(client.path("written"), pattern(round, 9 * BLOCK))?;
+                    client.open("written")?.sync_all().context("fsync")?;
+                }
+                Ok(round)
+            })
+        };
+        Self {
+            client,
+            stop,
+            reader,
+            writer,
+        }
+    }
+
+    /// Ends it: neither reader nor writer may have met an error, and the server has what was written.
+    fn stop(self, server: &Server) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        ensure!(self.reader.finish()?? > 0, "nothing was read");
+        let rounds = self.writer.finish()??;
+        server.check("written", &pattern(rounds, 9 * BLOCK))?;
+        let client = Arc::into_inner(self.client).context("the client is still used")?;
+        client.unmount()
+    }
+}
+
+/// Waits until something was read from the cache, which is in use then.
+fn wait_for_cache_reads() -> Result<()> {
+    let counts = Counts::now()?;
+    sys::wait_for("the cache to be used", soon(), || {
+        counts.moved("CaRdOps.RD").is_ok_and(|moved| moved > 3)
+    })
+}
+
+fn errors_injected_under_readers_and_writers_do_not_reach_them(ctx: &Context) -> Result<()> {
+    let server = served(ctx)?;
+    let load = Load::start(Client::mount(ctx)?);
+    for round in 0..6 {
+        let device = bind(ctx, &[]).with_context(|| format!("round {round}"))?;
+        wait_for_cache_reads()?;
+        // No space in even rounds, which the cache may survive; I/O errors in odd ones.
+        let injection = Injection::start(if round % 2 == 0 { "1" } else { "2" })?;
+        if round % 2 == 0 {
+            std::thread::yield_now();
+        } else {
+            sys::wait_for("the cache to stop", soon(), || {
+                device.command("debug 0") == Err(Errno::IO)
+            })?;
+        }
+        if round % 3 == 0 {
+            drop(injection);
+            drop(device);
+        } else {
+            // It is withdrawn while everything fails.
+            drop(device);
+            drop(injection);
+        }
+    }
+    load.stop(&server)
+}
+
 fn daemon_killed_under_readers_and_writers_does_not_hurt_them(ctx: &Context) -> Result<()> {
     let server = served(ctx)?;
-    let client = Arc::new(Client::mount(ctx)?);
-    let stop = Arc::new(AtomicBool::new(false));
-    let reader = {
-        let (client, stop) = (Arc::clone(&client), Arc::clone(&stop));
-        Task::start("reading", move || -> Result<u32> {
-            let mut round = 0;
-            while !stop.load(Ordering::Relaxed) {
-                read_all(&client, round)?;
-                // What was read goes to the cache, and is then read from there.
-                client.sync()?;
-                drop_caches(round % 2 == 0)?;
-                round += 1;
-            }
-            Ok(round)
-        })
-    };
-    let writer = {
-        let (client, stop) = (Arc::clone(&client), Arc::clone(&stop));
-        Task::start("writing", move || -> Result<u32> {
-            let mut round = 0;
-            while !stop.load(Ordering::Relaxed) {
-                round += 1;
-                fs::write(client.path("written"), pattern(round, 9 * BLOCK))?;
-                client.open("written")?.sync_all().context("fsync")?;
-            }
-            Ok(round)
-        })
-    };
+    let load = Load::start(Client::mount(ctx)?);
     for _ in 0..5 {
         let actor = Actor::cache_holder()?;
-        let counts = Counts::now()?;
-        sys::wait_for("the cache to be used", soon(), || {
-            counts.moved("CaRdOps.RD").is_ok_and(|moved| moved > 3)
-        })?;
+        wait_for_cache_reads()?;
         actor.kill()?;
     }
-    stop.store(true, Ordering::Relaxed);
-    ensure!(reader.finish()?? > 0, "nothing was read");
-    let rounds = writer.finish()??;
-    server.check("written", &pattern(rounds, 9 * BLOCK))?;
-    let client = Arc::into_inner(client).context("the client is still used")?;
-    client.unmount()
+    load.stop(&server)
 }
 
 fn invalidation_during_look_up_is_not_lost(ctx: &Context) -> Result<()> {

@@ -9,6 +9,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::AlignedBuffer;
@@ -19,7 +20,7 @@ use crate::context::Context;
 use crate::image::pattern;
 use crate::registry::{Test, test};
 use crate::sys;
-use crate::task::Task;
+use crate::task::{Task, soon};
 
 pub const TESTS: &[Test] = &[
     test!(
@@ -55,6 +56,12 @@ pub const TESTS: &[Test] = &[
         many_readers_of_one_cold_file_see_the_same,
         "look-up, creation and reading at the same time"
     ),
+    test!(
+        files_with_a_partial_last_block_are_read_again_and_again,
+        "what is fetched for the end of a file does not get lost between its neighbours"
+    )
+    .c_skips("netfs now and then loses it, and runs into a BUG: \"Can't donate prior to front\"")
+    .limit(60),
     test!(
         volume_is_made_while_its_first_file_is_opened,
         "CVE-2024-56755: nobody misses the end of a volume's creation"
@@ -310,6 +317,51 @@ fn many_readers_of_one_cold_file_see_the_same(ctx: &Context) -> Result<()> {
         client.unmount()?;
     }
     Ok(())
+}
+
+fn files_with_a_partial_last_block_are_read_again_and_again(ctx: &Context) -> Result<()> {
+    // One part of each read comes from the cache, the last one from the server: how long the first
+    // one is decides which of them is done first.
+    let contents =
+        [2, 6, 20, 60].map(|blocks| Arc::new(pattern(blocks, blocks as usize * BLOCK + 5)));
+    let server = Server::new(ctx)?;
+    for (number, data) in contents.iter().enumerate() {
+        server.put(&number.to_string(), data)?;
+    }
+    let _device = bind(ctx, &[])?;
+    let client = Client::mount(ctx)?;
+    for (number, data) in contents.iter().enumerate() {
+        client.check(&number.to_string(), data)?;
+    }
+    client.sync()?;
+    let counts = Counts::now()?;
+    // Three for each file, so that they get in each other's way.
+    let readers = (0..3 * contents.len()).map(|reader| {
+        let number = reader % contents.len();
+        let (path, data) = (
+            client.path(&number.to_string()),
+            Arc::clone(&contents[number]),
+        );
+        Task::start("a reader", move || -> Result<()> {
+            let file = File::open(path)?;
+            let mut seen = vec![0; data.len()];
+            for round in 0..100 {
+                rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
+                let read = rustix::io::pread(&file, &mut seen, 0)?;
+                same(&seen[..read], &data).with_context(|| format!("{number} in round {round}"))?;
+            }
+            Ok(())
+        })
+    });
+    for reader in readers.collect::<Vec<_>>() {
+        reader.finish_within(3 * soon())??;
+    }
+    ensure!(
+        counts.moved("CaRdOps.RD")? > 300,
+        "{} reads came from the cache",
+        counts.moved("CaRdOps.RD")?
+    );
+    client.unmount()
 }
 
 fn volume_is_made_while_its_first_file_is_opened(ctx: &Context) -> Result<()> {
