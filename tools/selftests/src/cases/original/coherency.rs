@@ -185,7 +185,8 @@ fn file_changed_on_the_server_is_fetched_again(ctx: &Context) -> Result<()> {
 
 fn file_with_another_attribute_is_fetched_again(ctx: &Context) -> Result<()> {
     let (_server, _device, path) = filled(ctx)?;
-    let changes: [(&str, fn(&mut Attribute)); 4] = [
+    type Change = fn(&mut Attribute);
+    let changes: [(&str, Change); 4] = [
         ("type", |attribute| attribute.kind = 2),
         ("size", |attribute| attribute.object_size += 1),
         ("version", |attribute| attribute.coherency[3] ^= 1),

@@ -62,20 +62,19 @@ fn objects_are_let_go_after_ten_seconds_and_come_back(ctx: &Context) -> Result<(
     State::read(&device)?;
     let client = Client::mount(ctx)?;
     let held = client.open("held")?;
+    let counts = Counts::now()?;
+    let started = Instant::now();
     for name in names {
         client.check_warm(name, &data)?;
     }
     fs::write(client.path("written"), &fresh)?;
     client.sync()?;
-    ensure!(active()? == 4, "the cookies are {:?}", cookie_states()?);
-    let counts = Counts::now()?;
-    let started = Instant::now();
     sys::wait_for("idle objects to be let go", EXPIRY + soon(), || {
         active().is_ok_and(|count| count == 1)
     })?;
     let waited = started.elapsed();
     ensure!(
-        waited > EXPIRY / 2,
+        waited > EXPIRY - Duration::from_secs(1),
         "they were let go after {waited:?} already"
     );
     ensure!(
@@ -179,11 +178,6 @@ fn hundreds_of_files_are_stored_and_used_again(ctx: &Context) -> Result<()> {
         ensure!(
             server_reads == expected,
             "round {round}: {server_reads} reads came from the server"
-        );
-        ensure!(
-            active()? == FILES as usize,
-            "{} objects are open",
-            active()?
         );
         client.unmount()?;
         let released = State::read(&device)?.get("freleased")?;
