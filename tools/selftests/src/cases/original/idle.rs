@@ -48,7 +48,7 @@ fn active() -> Result<usize> {
 
 fn objects_are_let_go_after_ten_seconds_and_come_back(ctx: &Context) -> Result<()> {
     let (data, fresh) = (pattern(80, 5 * BLOCK), pattern(81, 5 * BLOCK));
-    let names = ["read", "written", "culled", "held"];
+    let names = ["read", "written", "culled", "rewritten", "held"];
     let server = Server::new(ctx)?;
     for name in names {
         server.put(name, &data)?;
@@ -78,7 +78,7 @@ fn objects_are_let_go_after_ten_seconds_and_come_back(ctx: &Context) -> Result<(
         "they were let go after {waited:?} already"
     );
     ensure!(
-        counts.moved("LRU.exp")? == 3,
+        counts.moved("LRU.exp")? == 4,
         "{} objects expired",
         counts.moved("LRU.exp")?
     );
@@ -88,18 +88,30 @@ fn objects_are_let_go_after_ten_seconds_and_come_back(ctx: &Context) -> Result<(
         polls(&device)?
     );
     let released = State::read(&device)?.get("freleased")?;
-    ensure!(released == 3, "{released} files were released");
+    ensure!(released == 4, "{released} files were released");
     // What was written is clean, though the client is still there.
     let path = client.cache_file("written")?;
     let content = Attribute::read(&path)?.content;
     ensure!(content == 0, "content {content} after it was let go");
     command_at(&device, &path, "inuse")?.context("inuse of an idle file")?;
-    command_at(&device, &client.cache_file("culled")?, "cull")?.context("cull of an idle file")?;
+    for name in ["culled", "rewritten"] {
+        let path = client.cache_file(name)?;
+        command_at(&device, &path, "cull")?.with_context(|| format!("cull of {name}"))?;
+    }
     drop_caches(false)?;
     client.check_warm("read", &data)?;
     client.check_warm("written", &fresh)?;
     client.check_cold("culled", &data)?;
     client.check_warm("held", &data)?;
+    // Written before it is read: what is around it comes from the server.
+    let mut rewritten = data.clone();
+    rewritten[5000..5010].copy_from_slice(&fresh[..10]);
+    rustix::io::pwrite(&client.open("rewritten")?, &fresh[..10], 5000)?;
+    client.check("rewritten", &rewritten)?;
+    client.sync()?;
+    server.check("rewritten", &rewritten)?;
+    drop_caches(false)?;
+    client.check("rewritten", &rewritten)?;
     drop(held);
     client.unmount()
 }

@@ -3,6 +3,7 @@
 //! of space that it tells of.
 
 use std::fs;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -48,6 +49,10 @@ pub const TESTS: &[Test] = &[
     test!(
         below_bstop_no_new_file_is_cached,
         "a full disk is left alone; readers do not see it"
+    ),
+    test!(
+        below_fstop_no_new_file_is_cached,
+        "a disk without inodes is left alone; readers do not see it"
     ),
     test!(
         below_bstop_no_cached_file_grows,
@@ -191,12 +196,7 @@ fn culling_begins_below_fcull_and_ends_at_frun(ctx: &Context) -> Result<()> {
     let dir = Path::new(sys::CACHE).join("many");
     fs::create_dir(&dir)?;
     let percent = usize::try_from(stats.f_files / 100)?;
-    let make = |from: usize, to: usize| -> Result<()> {
-        for number in from..to {
-            fs::File::create(dir.join(number.to_string()))?;
-        }
-        Ok(())
-    };
+    let make = |from, to| make_files(&dir, from..to);
     make(0, percent * 3 / 2)?;
     ensure!(!State::read(&device)?.culls()?, "culls with 98.5 % free");
     make(percent * 3 / 2, percent * 5 / 2)?;
@@ -214,6 +214,45 @@ fn culling_begins_below_fcull_and_ends_at_frun(ctx: &Context) -> Result<()> {
     fs::remove_dir_all(&dir)?;
     ensure!(!State::read(&device)?.culls()?, "culls with all free");
     Ok(())
+}
+
+/// Makes files, each with a number as its name.
+fn make_files(dir: &Path, numbers: Range<usize>) -> Result<()> {
+    for number in numbers {
+        fs::File::create(dir.join(number.to_string()))?;
+    }
+    Ok(())
+}
+
+fn below_fstop_no_new_file_is_cached(ctx: &Context) -> Result<()> {
+    let data = pattern(1, 3 * BLOCK);
+    let server = Server::new(ctx)?;
+    server.put("before", &data)?;
+    server.put("during", &data)?;
+    let device = bind(ctx, &["frun 99%", "fcull 98%", "fstop 97%"])?;
+    let client = Client::mount(ctx)?;
+    client.check("before", &data)?;
+    client.sync()?;
+    let dir = Path::new(sys::CACHE).join("many");
+    fs::create_dir(&dir)?;
+    let files = usize::try_from(rustix::fs::statvfs(sys::CACHE)?.f_files)?;
+    make_files(&dir, 0..files / 100 * 7 / 2)?;
+    let counts = Counts::now()?;
+    client.check("during", &data)?;
+    ensure!(
+        counts.moved("NoSpace.ncr")? == 1,
+        "counted {} refused files",
+        counts.moved("NoSpace.ncr")?
+    );
+    ensure!(State::read(&device)?.culls()?, "no culling");
+    let (before, during) = (client.cache_file("before")?, client.cache_file("during")?);
+    client.unmount()?;
+    // What was there already is kept, and used.
+    ensure!(before.exists(), "{} is not there", before.display());
+    ensure!(!during.exists(), "{} was stored", during.display());
+    let client = Client::mount(ctx)?;
+    client.check_warm("before", &data)?;
+    client.unmount()
 }
 
 fn poll_wakes_up_when_culling_becomes_necessary(ctx: &Context) -> Result<()> {
