@@ -3,12 +3,23 @@
 
 use std::fmt::Write as _;
 
-use crate::intended::Intended;
+use crate::intended::{Intended, Values};
 
 /// Between these two lines of the document stands what is generated.
 pub const BEGIN: &str = ".. begin of what cachefiles-parity document prints";
 /// The second of them.
 pub const END: &str = ".. end of what cachefiles-parity document prints";
+
+/// The names of some of the rows.
+fn some(rows: &[Values]) -> String {
+    const MOST: usize = 4;
+    let names = rows.iter().take(MOST);
+    let names: Vec<String> = names.map(|values| format!("``{}``", values.row)).collect();
+    match rows.len().checked_sub(MOST) {
+        None | Some(0) => names.join(", "),
+        Some(more) => format!("{}, and {more} more", names.join(", ")),
+    }
+}
 
 /// The tables.
 pub fn table(intended: &Intended) -> String {
@@ -28,12 +39,7 @@ pub fn table(intended: &Intended) -> String {
     let differences = intended.difference.iter().map(|difference| {
         let rows = match &difference.unseen {
             Some(why) => format!("none: {why}"),
-            None => difference
-                .rows
-                .iter()
-                .map(|values| format!("``{}``", values.row))
-                .collect::<Vec<_>>()
-                .join(", "),
+            None => some(&difference.rows),
         };
         vec![
             difference.what.clone(),

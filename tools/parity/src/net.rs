@@ -118,6 +118,16 @@ impl Net {
         fs::write(self.file(name), data).with_context(|| format!("creating {name}"))
     }
 
+    /// The same, with the size given once the cache has looked the file up: it may do so before or after.
+    pub fn create_looked_up(&self, name: &str, data: &[u8]) -> Result<()> {
+        let file = File::create(self.file(name)).with_context(|| format!("creating {name}"))?;
+        sys::wait_for("the look-up", soon(), || {
+            sys::lookups_done().unwrap_or(false)
+        })?;
+        file.write_all_at(data, 0)
+            .with_context(|| format!("writing {name}"))
+    }
+
     fn open(&self, name: &str) -> Result<File> {
         let file = File::options().read(true).write(true).open(self.file(name));
         file.with_context(|| format!("opening {name}"))

@@ -88,7 +88,6 @@ fn run_one(settings: &Settings, probe: &Probe, out: &mut impl Write) -> Result<S
     runner::prepare(settings, &work)?;
     let end = run_in_child(settings, probe, out)?;
     let mut faults = Vec::new();
-    crate::world::unmount_clients().context("unmounting what the probe mounted")?;
     runner::clean_up(end.is_ok(), &mut faults)?;
     let lines = log.lines().context("reading the kernel log")?;
     faults.extend(splats(&lines).into_iter().cloned());

@@ -221,6 +221,8 @@ impl Event {
                     (_, "V") => names.number("volume", id(value)?).to_string(),
                     (_, "ni") if id(value) == Some(0) => "0".into(),
                     (_, "ni") => names.number("client's inode", id(value)?).to_string(),
+                    // Whether the file is there already while nothing is read from it is chance.
+                    ("prep_read", "B") if object == 0 => "*".into(),
                     (_, "B" | "dB" | "sB" | "iB") if id(value) == Some(0) => "0".into(),
                     (_, "B" | "dB" | "sB" | "iB") => names.inode(object, id(value)?),
                     (_, "fd") => "*".into(),

@@ -83,14 +83,6 @@ pub fn within<T>(dir: &Path, what: impl FnOnce() -> T) -> Result<T> {
     Ok(result)
 }
 
-/// Takes down what clients of network file systems mounted, where a probe did not come to it.
-pub fn unmount_clients() -> Result<()> {
-    for target in sys::mounts(Path::new("/"), Some("9p"))? {
-        sys::detach(&target).with_context(|| format!("detaching {}", target.display()))?;
-    }
-    Ok(())
-}
-
 /// A directory of this name, freshly made.
 pub fn fresh_dir(path: impl AsRef<Path>) -> Result<PathBuf> {
     let path = path.as_ref();

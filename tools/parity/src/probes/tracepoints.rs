@@ -175,7 +175,7 @@ fn original_workload(ctx: &Context, rows: &mut Rows) -> Result<()> {
             net.read("file").map(drop)
         }),
         ("create", |net| {
-            net.create("new", &pattern(2, 12_288))?;
+            net.create_looked_up("new", &pattern(2, 12_288))?;
             net.sync("new")
         }),
         ("overwrite", |net| {
@@ -233,7 +233,12 @@ fn failing_workload(ctx: &Context, rows: &mut Rows) -> Result<()> {
     // What is culled under one name stays marked under the other.
     fs::hard_link(&path, dir.join("link"))?;
     within(dir, || session.device.command("cull link"))?.context("cull of a link")?;
-    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    let options = format!("fsid={FSID}");
+    let mount = session.try_mount(&ctx.mount_point(FSID), options.as_bytes())?;
+    let mount = mount.context("mount")?;
+    // It fails, for there is no object.
+    let reader = read_in_background(&mount.file("file"));
+    session.pump_until("the reader", |_| reader.is_done())?;
     unmount(&mut session, mount)?;
     record(rows, &mut seen, "failing.in-use", &tracing.take()?)?;
     forget_volumes()?;
