@@ -85,12 +85,12 @@ fn mounts(ctx: &Context, rows: &mut Rows) -> Result<()> {
 fn file_systems(ctx: &Context, rows: &mut Rows) -> Result<()> {
     let tmpfs = fresh_dir(ctx.mount_point("tmpfs"))?;
     mount("none", &tmpfs, c"tmpfs", MountFlags::empty(), None)?;
-    for name in ["lower", "upper", "work"] {
+    for name in ["lower", "upper", "scratch"] {
         fresh_dir(tmpfs.join(name))?;
     }
     let overlay = fresh_dir(ctx.mount_point("overlay"))?;
     let at = tmpfs.display();
-    let options = format!("lowerdir={at}/lower,upperdir={at}/upper,workdir={at}/work");
+    let options = format!("lowerdir={at}/lower,upperdir={at}/upper,workdir={at}/scratch");
     let options = std::ffi::CString::new(options)?;
     mount(
         "none",

@@ -45,7 +45,7 @@ fn opening(ctx: &Context, rows: &mut Rows) -> Result<()> {
         rustix::fs::minor(node.rdev()),
     );
     // Dynamic minors are below 128 or above 255.
-    let minor = if minor < 128 || minor > 255 {
+    let minor = if !(128..=255).contains(&minor) {
         "dynamic"
     } else {
         "fixed"

@@ -155,6 +155,9 @@ fn failover(
     record(rows, seen, "ondemand.cull", &tracing.take()?)
 }
 
+/// What a client does between mount and unmount.
+type Step = fn(&Net) -> Result<()>;
+
 /// A file is written, read, changed and taken away, by a client of a network file system.
 fn original_workload(ctx: &Context, rows: &mut Rows) -> Result<()> {
     let (mut tracing, mut seen) = (Tracing::start()?, Seen::new());
@@ -162,7 +165,7 @@ fn original_workload(ctx: &Context, rows: &mut Rows) -> Result<()> {
     net.serve("file", &pattern(1, 73_728))?;
     record(rows, &mut seen, "original.bind", &tracing.take()?)?;
     // Each step ends with the unmount: by then all that goes on in the background is done.
-    let steps: [(&str, fn(&Net) -> Result<()>); 9] = [
+    let steps: [(&str, Step); 9] = [
         ("cold-read", |net| net.read("file").map(drop)),
         ("warm-read", |net| net.read("file").map(drop)),
         ("write", |net| {
