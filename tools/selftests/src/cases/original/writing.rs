@@ -219,9 +219,11 @@ fn expect_read_back(
     client.sync()?;
     server.check(name, data)?;
     drop_caches(false)?;
-    client.check(name, data).context("before the remount")?;
+    client
+        .check_by_block(name, data)
+        .context("before the remount")?;
     let client = again(ctx, server, client, &[name])?;
-    client.check(name, data)?;
+    client.check_by_block(name, data)?;
     Ok(client)
 }
 
