@@ -166,7 +166,7 @@ impl Device {
         // The cache may have died while we waited.
         self.check_alive()?;
         match command {
-            Command::Bind(args) => self.bind(&config, args),
+            Command::Bind(args) => self.bind(&mut config, args),
             Command::Limit(limit, args) => config.limits.set(limit, args).map_err(|error| {
                 if error == BadLimit::OutOfRange {
                     kext::log::error!("Limits must be in the order 0% <= stop < cull < run < 100%");
@@ -219,7 +219,7 @@ impl Device {
         }
     }
 
-    fn bind(&self, config: &Config, args: &[u8]) -> Result {
+    fn bind(&self, config: &mut Config, args: &[u8]) -> Result {
         let Some(dir) = &config.dir else {
             kext::log::error!("No cache directory specified");
             return Err(EINVAL);
@@ -236,9 +236,10 @@ impl Device {
                 return Err(EINVAL);
             }
         };
-        let tag: &CStr = match &config.tag {
+        // From here on the tag is set, as if the daemon had named it.
+        let tag = match &mut config.tag {
             Some(tag) => tag,
-            None => kernel::c_str!("CacheFiles"),
+            none => none.insert(kernel::c_str!("CacheFiles").to_cstring()?),
         };
         let settings = Settings {
             dir,

@@ -8,6 +8,7 @@ use crate::extent::Extent;
 use crate::object::Object;
 use cachefiles_trace::{self as trace, ErrorSite, PrepRead};
 use fscache::{CookieFlag, IoSource, Resources, SubreqFlags, WantState};
+use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kext::errno::{ENOBUFS, ENODATA};
@@ -74,7 +75,8 @@ fn first_source(
     i_size: i64,
     flags: &mut SubreqFlags<'_>,
 ) -> Result<(IoSource, PrepRead)> {
-    let block = i64::from(object.cache().backing.space.block_size());
+    // What is written is written in whole pages.
+    let unit = i64::from(object.cache().backing.space.block_size()).max(PAGE_SIZE as i64);
     let end = start.saturating_add_unsigned(*len as u64);
     let mut download = |why| {
         flags.set_copy_to_cache();
@@ -83,7 +85,7 @@ fn first_source(
     let data_end = match next_extent(object, file, start, end)? {
         Extent::Data(data_end) => data_end,
         Extent::Hole(data) if data < end => {
-            *len = distance(start, round_up(data, block).ok_or(EFBIG)?);
+            *len = distance(start, round_up(data, unit).ok_or(EFBIG)?).min(*len);
             return download(PrepRead::FoundPart);
         }
         Extent::Hole(_) => return download(PrepRead::FoundHole),
@@ -91,13 +93,18 @@ fn first_source(
     };
     if data_end < end {
         // The last block of the object may well end before the file's does.
-        let data_end = if end >= i_size {
-            round_up(data_end, block).ok_or(EFBIG)?
+        let mut data_end = if end >= i_size {
+            round_up(data_end, unit).ok_or(EFBIG)?
         } else {
-            round_down(data_end, block)
+            round_down(data_end, unit)
         };
+        if data_end < i_size && i_size - data_end < unit {
+            // What is left is less than a page: netfs would finish that page from two sides at
+            // once, and Linux 6.12 stumbles over it (`netfs_consume_read_data()`, "Can't donate
+            // prior to front"). With a page more to download it does not, and asks no more often.
+            data_end -= unit;
+        }
         if data_end <= start {
-            // Less than a block of data.
             return download(PrepRead::FoundHole);
         }
         *len = distance(start, data_end);
