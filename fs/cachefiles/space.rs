@@ -34,10 +34,12 @@ struct Allowance {
 }
 
 impl Allowance {
-    const NONE: Self = Self {
-        blocks: AtomicU64::new(0),
-        granted: AtomicI64::new(i64::MIN),
-    };
+    fn none() -> Self {
+        Self {
+            blocks: AtomicU64::new(0),
+            granted: AtomicI64::new(i64::MIN),
+        }
+    }
 
     /// Grants a small part of what is left, so that no limit is reached unnoticed.
     fn grant(&self, blocks_left: u64) {
@@ -95,7 +97,7 @@ impl Space {
             blocks: limits.blocks.of(stats.blocks),
             block_size,
             writing: AtomicU64::new(0),
-            allowance: Allowance::NONE,
+            allowance: Allowance::none(),
             released_files: AtomicU32::new(0),
             released_blocks: AtomicU64::new(0),
         })
