@@ -20,11 +20,13 @@ pub(crate) enum Purpose {
     Check,
     /// Data of a file.
     Write,
+    /// The same, fetched by the daemon: whether there is room need not be known to the block.
+    Fetched,
     /// A new file or directory.
     Create,
 }
 
-/// A part of the room above the *run* limit that writes may take without a new `statfs()`, for a
+/// A part of the room above the *run* limit that the daemon's writes may take without a new `statfs()`, for a
 /// second at most: what others take of the file system shows by then.
 struct Allowance {
     /// Blocks left.
@@ -68,7 +70,7 @@ pub(crate) struct Space {
     block_size: u32,
     /// Blocks of writes on their way, which the file system has not accounted for yet.
     writing: AtomicU64,
-    /// What writes may take before the file system is asked again.
+    /// What the daemon may write before the file system is asked again.
     allowance: Allowance,
     /// Objects let go of since the daemon last asked.
     released_files: AtomicU32,
@@ -111,7 +113,7 @@ impl Space {
     ///
     /// Errors: ENOBUFS when below a stop limit; those of `statfs()`.
     pub(crate) fn reserve(&self, files: u64, blocks: u64, purpose: Purpose) -> Result {
-        if purpose == Purpose::Write && self.allowance.take(blocks) {
+        if purpose == Purpose::Fetched && self.allowance.take(blocks) {
             return Ok(());
         }
         let stats = self.mount.statfs()?;
@@ -123,7 +125,7 @@ impl Space {
         if files_left < self.files.stop || blocks_left < self.blocks.stop {
             match purpose {
                 Purpose::Check => {}
-                Purpose::Write => fscache::stats::count_no_write_space(),
+                Purpose::Write | Purpose::Fetched => fscache::stats::count_no_write_space(),
                 Purpose::Create => fscache::stats::count_no_create_space(),
             }
             self.notifier.set_culling(true);
@@ -133,7 +135,7 @@ impl Space {
             self.notifier.set_culling(true);
         } else if files_left >= self.files.run && blocks_left >= self.blocks.run {
             self.notifier.set_culling(false);
-            if purpose == Purpose::Write {
+            if purpose == Purpose::Fetched {
                 self.allowance.grant(blocks_left - self.blocks.run);
             }
         }

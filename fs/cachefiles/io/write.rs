@@ -303,7 +303,7 @@ pub(crate) fn write_from_daemon(object: &Object, start: i64, iter: &mut IovIter)
     {
         let _secure = cache.secure();
         check_start(start)?;
-        cache.has_space(0, len.div_ceil(PAGE_SIZE) as u64, Purpose::Write)?;
+        cache.has_space(0, len.div_ceil(PAGE_SIZE) as u64, Purpose::Fetched)?;
     }
     trace::ondemand_fd_write(object.debug_id(), file.inode(), start, len);
     let age = object.known().age();
