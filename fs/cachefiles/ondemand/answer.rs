@@ -4,7 +4,7 @@
 
 use super::engine::Engine;
 use super::state::{AfterRefusal, State};
-use super::table::{Consequence, Kind, Slots as _, Table};
+use super::table::{Consequence, Kind, Table};
 use crate::object::Object;
 use cachefiles_trace as trace;
 use core::num::NonZeroU32;
@@ -127,13 +127,9 @@ impl Engine {
     /// The READ `id` of this object is done. Error: EINVAL there is no such READ.
     pub(super) fn cread(&self, object: &Arc<Object>, id: u32) -> Result {
         let node = self.with(object, |slots, table, state| {
-            let is_read = slots
-                .entry(id)
-                .is_some_and(|entry| matches!(entry.kind, Kind::Read { .. }));
-            let is_ours = slots
-                .get(id)
-                .is_some_and(|node| Arc::ptr_eq(&node.shared().object, object));
-            if !is_read || !is_ours {
+            let (request, entry) = slots.get_mut(id)?;
+            let is_ours = Arc::ptr_eq(&request.object, object);
+            if !is_ours || !matches!(entry.kind, Kind::Read { .. }) {
                 return None;
             }
             table.take_out(slots, state, id);

@@ -7,7 +7,7 @@ use super::engine::Engine;
 use super::message::{Message, Payload};
 use super::request::{RequestNode, RequestSlots};
 use super::state::ObjectState;
-use super::table::{Kind, Slots as _};
+use super::table::Kind;
 use crate::cache::Pin;
 use crate::object::Object;
 use cachefiles_trace::{self as trace, RefWhy};
@@ -62,12 +62,10 @@ impl Engine {
         let Some(id) = table.pick(&slots) else {
             return Ok(None);
         };
-        let Some(kind) = slots.entry(id).map(|entry| entry.kind) else {
+        let Some((node, entry)) = slots.get_with(id) else {
             return Ok(None);
         };
-        let Some(node) = slots.get(id) else {
-            return Ok(None);
-        };
+        let kind = entry.kind;
         if payload(&node.shared().object, kind, 0).message_len() > room {
             return Err(EMSGSIZE);
         }

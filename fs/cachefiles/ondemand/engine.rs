@@ -7,7 +7,7 @@
 
 use super::request::{Request, RequestGuard, RequestNode, RequestSlots, RequestTable};
 use super::state::{ObjectState, State};
-use super::table::{Consequence, Entry, Kind, Phase, Refused, Table};
+use super::table::{Consequence, Entry, Kind, Refused, Table};
 use crate::extent::Extent;
 use crate::io::next_extent;
 use crate::notify::Notifier;
@@ -234,17 +234,11 @@ impl Engine {
                 return Err(error);
             }
         };
-        let (admitted, phase, refused, object_id) =
+        let (admitted, refused, object_id) =
             Self::with_guard(&mut guard, object, |slots, table, state| {
                 let admitted = table.admit(slots, state, id);
                 let refused = admitted.is_err().then(|| slots.remove(id)).flatten();
-                let phase = super::table::Slots::entry(slots, id).map(|entry| entry.phase());
-                (
-                    admitted,
-                    phase,
-                    refused,
-                    state.fd().map_or(0, |fd| fd.get()),
-                )
+                (admitted, refused, state.fd().map_or(0, |fd| fd.get()))
             })?;
         drop(guard);
         drop(refused);
@@ -259,7 +253,7 @@ impl Engine {
             Kind::Close(fd) => trace::ondemand_close(object.debug_id(), id, fd.get()),
             Kind::Open => {}
         }
-        if phase == Some(Phase::Ready) {
+        if consequence.wake {
             self.notifier.request_ready();
         }
         if consequence.reopen {

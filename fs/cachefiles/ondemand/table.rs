@@ -61,6 +61,8 @@ impl Entry {
         }
     }
 
+    /// For the checks of the model.
+    #[cfg(test)]
     pub(crate) fn phase(&self) -> Phase {
         self.phase
     }
@@ -130,13 +132,13 @@ impl Table {
         object: &mut ObjectState,
         id: u32,
     ) -> Result<Consequence, Refused> {
-        let Some(kind) = slots.entry(id).map(|entry| entry.kind) else {
+        let Some(entry) = slots.entry(id) else {
             return Err(Refused::Gone);
         };
         if self.dead || object.state() == State::Dropping {
             return Err(Refused::Gone);
         }
-        let (phase, reopen) = match kind {
+        let (phase, reopen) = match entry.kind {
             Kind::Open if object.begin_open() => (Phase::Ready, false),
             Kind::Open => return Err(Refused::NotNeeded),
             Kind::Close(fd) if object.fd() == Some(fd) => (Phase::Ready, false),
@@ -144,8 +146,17 @@ impl Table {
             Kind::Read { .. } if object.state() == State::Open => (Phase::Ready, false),
             Kind::Read { .. } => (Phase::Parked, object.begin_reopen()),
         };
-        link(slots, object, id);
-        set_phase(slots, id, phase);
+        entry.phase = phase;
+        // To the end of the object's chain.
+        let last = object.last.replace(id);
+        entry.prev = last;
+        match last.and_then(|last| slots.entry(last)) {
+            Some(entry) => entry.next = Some(id),
+            None => object.first = Some(id),
+        }
+        if phase == Phase::Ready {
+            slots.set_ready(id);
+        }
         Ok(Consequence {
             wake: phase == Phase::Ready,
             reopen,
@@ -197,9 +208,10 @@ impl Table {
     /// The daemon takes the request.
     pub(crate) fn deliver<S: Slots>(&mut self, slots: &mut S, id: u32) {
         self.cursor = id.wrapping_add(1);
-        set_phase(slots, id, Phase::Delivered);
-        if let Some(entry) = slots.entry(id) {
-            entry.seen = true;
+        let Some(entry) = slots.entry(id) else { return };
+        entry.seen = true;
+        if core::mem::replace(&mut entry.phase, Phase::Delivered) == Phase::Ready {
+            slots.clear_ready(id);
         }
     }
 
@@ -355,13 +367,9 @@ impl Table {
     /// Takes a request out of its object's chain, as its answer, its waiter's death or the death
     /// of the cache demand. The caller then empties the slot.
     pub(crate) fn take_out<S: Slots>(&mut self, slots: &mut S, object: &mut ObjectState, id: u32) {
-        if slots
-            .entry(id)
-            .is_some_and(|entry| entry.kind == Kind::Open)
-        {
+        if unlink(slots, object, id) == Some(Kind::Open) {
             object.abandon_open();
         }
-        unlink(slots, object, id);
     }
 
     /// First read of the object that waits for a reopen.
@@ -386,7 +394,7 @@ fn hand_out_phase(kind: Kind, object: &ObjectState) -> Phase {
     }
 }
 
-/// The one place where a phase changes, so that the mark always agrees with it.
+/// Changes a phase, and the mark with it: they always agree.
 fn set_phase<S: Slots>(slots: &mut S, id: u32, phase: Phase) {
     let Some(entry) = slots.entry(id) else { return };
     let was = core::mem::replace(&mut entry.phase, phase);
@@ -397,26 +405,18 @@ fn set_phase<S: Slots>(slots: &mut S, id: u32, phase: Phase) {
     }
 }
 
-/// Appends a request to its object's chain.
-fn link<S: Slots>(slots: &mut S, object: &mut ObjectState, id: u32) {
-    let last = object.last.replace(id);
-    if let Some(entry) = slots.entry(id) {
-        entry.prev = last;
-    }
-    match last.and_then(|last| slots.entry(last)) {
-        Some(entry) => entry.next = Some(id),
-        None => object.first = Some(id),
-    }
-}
-
-/// Takes a request out of its object's chain, and out of what can be handed out.
-fn unlink<S: Slots>(slots: &mut S, object: &mut ObjectState, id: u32) {
-    let Some(entry) = slots.entry(id) else { return };
+/// Takes a request out of its object's chain, and out of what can be handed out. Returns what it
+/// is, or `None` if it was not in.
+fn unlink<S: Slots>(slots: &mut S, object: &mut ObjectState, id: u32) -> Option<Kind> {
+    let entry = slots.entry(id)?;
     if entry.phase == Phase::New {
-        return;
+        return None;
     }
+    let kind = entry.kind;
     let (prev, next) = (entry.prev.take(), entry.next.take());
-    set_phase(slots, id, Phase::New);
+    if core::mem::replace(&mut entry.phase, Phase::New) == Phase::Ready {
+        slots.clear_ready(id);
+    }
     match prev.and_then(|prev| slots.entry(prev)) {
         Some(entry) => entry.next = next,
         None => object.first = next,
@@ -425,6 +425,7 @@ fn unlink<S: Slots>(slots: &mut S, object: &mut ObjectState, id: u32) {
         Some(entry) => entry.prev = prev,
         None => object.last = prev,
     }
+    Some(kind)
 }
 
 /// Calls `f` for every request of the object, oldest first. `f` may change phases, not the chain.

@@ -90,6 +90,21 @@ impl<'g, S, L> Slots<'g, S, L> {
         Some((&node.shared, unsafe { &mut *node.locked.get() }))
     }
 
+    /// The node under a number, and its part that the lock protects.
+    #[inline]
+    pub fn get_with(&mut self, id: u32) -> Option<(ArcBorrow<'_, Node<S, L>>, &mut L)> {
+        let entry = self.load(id);
+        if entry.is_null() {
+            return None;
+        }
+        // SAFETY: As in `get`.
+        let node = unsafe { ArcBorrow::from_raw(entry) };
+        // SAFETY: As in `get_mut`. The node itself is only borrowed for reading, and its locked
+        // part is in a cell that nobody reaches through that borrow.
+        let locked = unsafe { &mut *(*entry).locked.get() };
+        Some((node, locked))
+    }
+
     /// Takes the node under a number out, with its marks. Drop it after the lock is released.
     #[inline]
     pub fn remove(&mut self, id: u32) -> Option<Arc<Node<S, L>>> {
