@@ -16,6 +16,8 @@ use crate::image::PAGES;
 
 /// The tag of the cache.
 const TAG: &str = "bench";
+/// How long one wait for a message lasts before a condition is looked at again.
+const TICK: Duration = Duration::from_millis(2);
 /// The most that is written at once.
 const WRITE: usize = 1 << 18;
 
@@ -32,7 +34,7 @@ pub enum Taken {
     /// Nothing was there.
     Nothing,
     /// An OPEN, answered.
-    Open(u32),
+    Open,
     /// An OPEN that is held.
     HeldOpen(Open),
     /// A READ, not answered.
@@ -46,13 +48,13 @@ pub struct Daemon {
     /// The device.
     pub device: Arc<Device>,
     /// Objects by id.
-    pub objects: HashMap<u32, Object>,
+    pub objects: HashMap<u32, Arc<Object>>,
     /// Content of primary blobs, by key. Every other blob exists, and has `pages` pages.
     pub images: HashMap<Vec<u8>, Arc<Vec<u8>>>,
     /// Size of the blobs that have no content.
     pub pages: u64,
-    /// Leave OPENs unanswered.
-    pub hold_opens: bool,
+    /// Leave OPENs of the keys that begin like this unanswered.
+    pub hold: Option<&'static str>,
     /// Messages taken: OPEN, READ, CLOSE.
     pub counts: [usize; 3],
     data: AlignedBuffer,
@@ -63,16 +65,14 @@ impl Daemon {
     pub fn new() -> Result<Self> {
         let device = Device::open().context("opening the device")?;
         device.bind_ondemand(sys::CACHE.as_ref(), Some(TAG)).context("binding the cache")?;
-        let mut data = AlignedBuffer::new(WRITE);
-        data.fill(0x5a);
         Ok(Self {
             device: Arc::new(device),
             objects: HashMap::new(),
             images: HashMap::new(),
             pages: PAGES,
-            hold_opens: false,
+            hold: None,
             counts: [0; 3],
-            data,
+            data: made_up(WRITE),
         })
     }
 
@@ -83,10 +83,11 @@ impl Daemon {
             None => Ok(Taken::Nothing),
             Some(Message::Open(open)) => {
                 self.counts[0] += 1;
-                if self.hold_opens {
+                if self.hold.is_some_and(|start| open.cookie_key.starts_with(start.as_bytes())) {
                     return Ok(Taken::HeldOpen(open));
                 }
-                self.accept(open).map(Taken::Open)
+                self.accept(open)?;
+                Ok(Taken::Open)
             }
             Some(Message::Read(read)) => {
                 self.counts[1] += 1;
@@ -101,31 +102,20 @@ impl Daemon {
     }
 
     /// Answers an OPEN.
-    pub fn accept(&mut self, open: Open) -> Result<u32> {
+    pub fn accept(&mut self, open: Open) -> Result<()> {
         let size = match self.images.get(&open.cookie_key) {
             Some(image) => image.len() as u64,
             None => self.pages * BLOCK as u64,
         };
         self.device.copen(open.msg_id, Ok(size)).context("copen")?;
-        let id = open.object_id;
-        self.objects.insert(id, Object { key: open.cookie_key, fd: open.fd });
-        Ok(id)
+        self.objects.insert(open.object_id, Arc::new(Object { key: open.cookie_key, fd: open.fd }));
+        Ok(())
     }
 
     /// Fetches what a READ asks for, and completes it.
-    pub fn answer(&mut self, read: &Read) -> Result<()> {
+    pub fn answer(&self, read: &Read) -> Result<()> {
         let object = self.objects.get(&read.object_id).context("READ of an unknown object")?;
-        match self.images.get(&object.key) {
-            Some(image) => {
-                let start = usize::try_from(read.off)?;
-                let end = (start + usize::try_from(read.len)?).min(image.len());
-                let mut buffer = AlignedBuffer::new(end - start);
-                buffer[..end - start].copy_from_slice(&image[start..end]);
-                object.fd.write_at(&buffer, read.off)?;
-            }
-            None => fill(&object.fd, &self.data, read.off, read.len)?,
-        }
-        object.fd.complete_read(read.msg_id).context("cread")
+        answer(object, self.images.get(&object.key).map(|image| image.as_slice()), &self.data, read)
     }
 
     /// Puts made-up data in the cache without being asked.
@@ -136,7 +126,7 @@ impl Daemon {
 
     /// Takes and answers one message, waiting for it for a while.
     pub fn serve_one(&mut self) -> Result<bool> {
-        if !self.device.wait_readable(Some(Duration::from_millis(20)))? {
+        if !self.device.wait_readable(Some(TICK))? {
             return Ok(false);
         }
         match self.take()? {
@@ -214,6 +204,28 @@ impl Daemon {
     }
 }
 
+/// Writes what a READ asks for, of `image` or made up, and completes it.
+pub fn answer(object: &Object, image: Option<&[u8]>, data: &[u8], read: &Read) -> Result<()> {
+    match image {
+        Some(image) => {
+            let start = usize::try_from(read.off)?;
+            let end = (start + usize::try_from(read.len)?).min(image.len());
+            let mut buffer = AlignedBuffer::new(end - start);
+            buffer[..end - start].copy_from_slice(&image[start..end]);
+            object.fd.write_at(&buffer, read.off)?;
+        }
+        None => fill(&object.fd, data, read.off, read.len)?,
+    }
+    object.fd.complete_read(read.msg_id).context("cread")
+}
+
+/// Data for blobs that have no content.
+pub fn made_up(length: usize) -> AlignedBuffer {
+    let mut data = AlignedBuffer::new(length);
+    data.fill(0x5a);
+    data
+}
+
 fn fill(fd: &ObjectFd, data: &[u8], off: u64, len: u64) -> Result<()> {
     let end = (off + len).next_multiple_of(BLOCK as u64);
     let mut at = off - off % BLOCK as u64;
@@ -227,7 +239,8 @@ fn fill(fd: &ObjectFd, data: &[u8], off: u64, len: u64) -> Result<()> {
 
 /// A mounted image.
 pub struct Mount {
-    path: PathBuf,
+    /// Where.
+    pub path: PathBuf,
 }
 
 impl Mount {

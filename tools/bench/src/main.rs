@@ -2,6 +2,7 @@
 //! What cachefiles.ko costs: loads each module in turn, on each store, and measures the rows of the table.
 //! Runs in a test machine of one processor that counts instructions; writes a line of JSON per figure.
 
+mod crew;
 mod daemon;
 mod image;
 mod meter;
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_selftests::{sys, task};
 use clap::{Parser, Subcommand};
+
+use rustix::process::{Resource, Rlimit};
 
 use output::{Labels, Output};
 use rows::{Bench, ROWS};
@@ -83,6 +86,8 @@ impl Run {
         for (limit, value) in [("vm/max_map_count", 1 << 20), ("kernel/pid_max", 1 << 19), ("kernel/threads-max", 1 << 18)] {
             std::fs::write(Path::new("/proc/sys").join(limit), format!("{value}\n")).context(limit)?;
         }
+        let files = Some(1 << 18);
+        rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files, maximum: files })?;
         // Everything that is under way takes longer in emulation.
         task::be_patient(5.0);
         vary(self.boot);

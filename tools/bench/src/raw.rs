@@ -21,3 +21,14 @@ pub fn only_when_idle() -> io::Result<()> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+/// How often the threads of this process have gone to sleep of their own accord.
+pub fn sleeps() -> usize {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the kernel fills the structure, which is one of plain numbers and valid as zeros too.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    usize::try_from(usage.ru_nvcsw).unwrap_or_default()
+}

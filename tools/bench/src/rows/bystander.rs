@@ -1,6 +1,81 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Later.
-use anyhow::Result;
-use super::Bench;
+//! 300 objects are being reopened, and nobody answers; meanwhile another image is mounted and unmounted.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use cachefiles_protocol::Open;
+use cachefiles_selftests::task::{Task, soon};
+use cachefiles_selftests::sys;
+
+use super::{Bench, Files};
+use crate::daemon::{Daemon, Taken};
+use crate::image;
+
+/// Objects that wait for the daemon.
+const OBJECTS: usize = 300;
+/// They are kept waiting at most this long.
+const LIMIT: Duration = Duration::from_secs(1);
+
 /// The row.
-pub fn run(_bench: &mut Bench) -> Result<()> { Ok(()) }
+pub fn run(bench: &mut Bench) -> Result<()> {
+    let mut daemon = Daemon::new()?;
+    let mut files = Files::mount(&mut daemon, "stuck", OBJECTS)?;
+    daemon.images.insert(b"by".to_vec(), Arc::new(image::large("by", 1, daemon.pages)?));
+    let path = Path::new("/mnt/by");
+    std::fs::create_dir_all(path)?;
+    let mut held = Vec::new();
+    // Once for the directories of its volume.
+    mount_and_unmount(&mut daemon, path, &mut held)?;
+    let idle = mount_and_unmount(&mut daemon, path, &mut held)?;
+
+    bench.put_in_flight(&mut files, OBJECTS)?;
+    daemon.hold = Some("stuck-");
+    daemon.objects.retain(|_, object| !object.key.starts_with(b"stuck-"));
+    // Until no more OPENs come.
+    while daemon.device.wait_readable(Some(Duration::from_millis(50)))? {
+        if let Taken::HeldOpen(open) = daemon.take()? {
+            held.push(open);
+        }
+    }
+    ensure!(held.len() >= 200, "only {} objects are being reopened", held.len());
+    let busy = mount_and_unmount(&mut daemon, path, &mut held)?;
+    bench.output.put("bystander", "mounting, times idle", None, busy as f64 / idle as f64, "times");
+    daemon.hold = None;
+    for open in held {
+        daemon.accept(open)?;
+    }
+    bench.let_finish(&mut daemon, OBJECTS)?;
+    files.unmount(&mut daemon)
+}
+
+/// How long it takes, idle time included.
+fn mount_and_unmount(daemon: &mut Daemon, path: &Path, held: &mut Vec<Open>) -> Result<u128> {
+    let target: PathBuf = path.to_owned();
+    let closed = daemon.counts[2];
+    let begun = Instant::now();
+    let task = Task::start("mounting and unmounting", move || {
+        sys::mount_erofs(&target, b"fsid=by")?;
+        sys::unmount_patiently(&target, soon())?;
+        anyhow::Ok(begun.elapsed().as_nanos())
+    });
+    while !task.is_done() || daemon.counts[2] < closed + 2 {
+        ensure!(begun.elapsed() < 10 * LIMIT, "mounting does not end");
+        if begun.elapsed() > LIMIT && daemon.hold.take().is_some() {
+            for open in held.drain(..) {
+                daemon.accept(open)?;
+            }
+        }
+        if !daemon.device.wait_readable(Some(Duration::from_millis(20)))? {
+            continue;
+        }
+        match daemon.take()? {
+            Taken::Read(read) => daemon.answer(&read)?,
+            Taken::HeldOpen(open) => held.push(open),
+            _ => {}
+        }
+    }
+    task.finish()?
+}

@@ -84,12 +84,8 @@ impl Files {
     /// Mounts an image of `count` files as `fsid`.
     pub fn mount(daemon: &mut Daemon, fsid: &str, count: usize) -> Result<Self> {
         let mount = daemon.mount(fsid, image::large(fsid, count, daemon.pages)?, "")?;
-        let files = (0..count)
-            .map(|number| {
-                let path = mount.file(number);
-                daemon.serve_during(move || pool::open(&path))?
-            })
-            .collect::<Result<_>>()?;
+        let paths: Vec<_> = (0..count).map(|number| mount.file(number)).collect();
+        let files = daemon.serve_during(move || paths.iter().map(|path| pool::open(path)).collect::<Result<_>>())??;
         Ok(Self { mount, files, next: 0 })
     }
 

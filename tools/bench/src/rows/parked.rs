@@ -33,7 +33,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
         }
         bench.output.instructions("parked", "poll", Some(count), median(polls));
         bench.output.instructions("parked", "read", Some(count), median(reads));
-        daemon.hold_opens = false;
+        daemon.hold = None;
         daemon.accept(open)?;
         bench.let_finish(&mut daemon, count)?;
     }
@@ -43,7 +43,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
 /// N reads of one object that is being reopened; gives back the OPEN that nobody answers.
 fn park(bench: &mut Bench, daemon: &mut Daemon, files: &mut Files, count: usize) -> Result<Open> {
     bench.put_in_flight(files, count)?;
-    daemon.hold_opens = true;
+    daemon.hold = Some("parked-");
     let key = crate::image::device("parked", 0).into_bytes();
     daemon.objects.retain(|_, object| object.key != key);
     let mut open = None;
