@@ -16,24 +16,38 @@ pub fn draw(rows: &[Row], out: &Path, module: &str) -> Result<Vec<PathBuf>> {
     let mut curves: BTreeMap<_, Vec<(f64, &Row)>> = BTreeMap::new();
     for row in rows {
         if let Some(n) = row.n {
-            curves.entry((&row.row, &row.metric, &row.store)).or_default().push((n as f64, row));
+            curves
+                .entry((&row.row, &row.metric, &row.store))
+                .or_default()
+                .push((n as f64, row));
         }
     }
     let mut files = Vec::new();
     for ((row, metric, store), mut points) in curves {
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         // Nothing to see in a figure that is zero, and none on a logarithmic axis.
-        if points.len() < 2 || points.iter().any(|(_, row)| row.c.median <= 0.0 || row.other.median <= 0.0) {
+        if points.len() < 2
+            || points
+                .iter()
+                .any(|(_, row)| row.c.median <= 0.0 || row.other.median <= 0.0)
+        {
             continue;
         }
         let name: String = format!("{row} {metric} {store}")
             .chars()
             .filter(|c| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-'))
-            .map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() })
+            .map(|c| {
+                if c == ' ' {
+                    '-'
+                } else {
+                    c.to_ascii_lowercase()
+                }
+            })
             .collect();
         let file = out.join(name + ".svg");
         let title = format!("{row}: {metric} ({store})");
-        curve(&file, &title, &points, module).map_err(|error| anyhow!("{}: {error}", file.display()))?;
+        curve(&file, &title, &points, module)
+            .map_err(|error| anyhow!("{}: {error}", file.display()))?;
         files.push(file);
     }
     Ok(files)
@@ -46,7 +60,10 @@ fn curve(
     module: &str,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let c: Vec<_> = points.iter().map(|(n, row)| (*n, row.c.median)).collect();
-    let other: Vec<_> = points.iter().map(|(n, row)| (*n, row.other.median)).collect();
+    let other: Vec<_> = points
+        .iter()
+        .map(|(n, row)| (*n, row.other.median))
+        .collect();
     let values = || c.iter().chain(&other).map(|point| point.1);
     let low = values().fold(f64::INFINITY, f64::min) / 2.0;
     let high = values().fold(0.0, f64::max) * 2.0;
@@ -71,14 +88,23 @@ fn curve(
             chart
                 .draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))?
                 .label(label)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
+                .legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2))
+                });
         }
-        chart.configure_series_labels().position(SeriesLabelPosition::UpperLeft).border_style(BLACK).draw()?;
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .border_style(BLACK)
+            .draw()?;
         root.present()?;
     }
     // Every file of the tree says under which licence it is.
     let drawn = std::fs::read_to_string(file)?;
-    Ok(std::fs::write(file, format!("<!-- SPDX-License-Identifier: GPL-2.0 -->\n{drawn}"))?)
+    Ok(std::fs::write(
+        file,
+        format!("<!-- SPDX-License-Identifier: GPL-2.0 -->\n{drawn}"),
+    )?)
 }
 
 fn short(value: f64) -> String {

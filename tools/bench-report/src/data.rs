@@ -62,7 +62,9 @@ pub struct Row {
 pub fn parse(text: &str) -> Result<Vec<Line>> {
     text.lines()
         .filter(|line| line.starts_with('{'))
-        .map(|line| serde_json::from_str(line.trim()).with_context(|| format!("not a figure: {line}")))
+        .map(|line| {
+            serde_json::from_str(line.trim()).with_context(|| format!("not a figure: {line}"))
+        })
         .collect()
 }
 
@@ -79,7 +81,11 @@ fn median(values: &[f64]) -> f64 {
 
 /// A part of zero is zero where the figures are all the same, such as counts.
 fn part(difference: f64, of: f64) -> f64 {
-    if difference == 0.0 { 0.0 } else { difference / of }
+    if difference == 0.0 {
+        0.0
+    } else {
+        difference / of
+    }
 }
 
 impl Sample {
@@ -87,16 +93,30 @@ impl Sample {
         let median = median(&values);
         let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
         let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        Self { median, spread: part(largest - smallest, median), values }
+        Self {
+            median,
+            spread: part(largest - smallest, median),
+            values,
+        }
     }
 
     /// How far two halves of the same are apart, taken in turns.
     fn noise(&self) -> f64 {
-        let every_other = |first| self.values.iter().copied().skip(first).step_by(2).collect::<Vec<_>>();
+        let every_other = |first| {
+            self.values
+                .iter()
+                .copied()
+                .skip(first)
+                .step_by(2)
+                .collect::<Vec<_>>()
+        };
         if self.values.len() < 2 {
             return f64::NAN;
         }
-        part((median(&every_other(0)) - median(&every_other(1))).abs(), self.median)
+        part(
+            (median(&every_other(0)) - median(&every_other(1))).abs(),
+            self.median,
+        )
     }
 }
 
@@ -109,18 +129,27 @@ pub fn compare(lines: &[Line], module: &str) -> Vec<Row> {
         if !samples.contains_key(&key) {
             order.push((key, &*line.unit));
         }
-        let values = samples.entry(key).or_default().entry(&line.module).or_default();
+        let values = samples
+            .entry(key)
+            .or_default()
+            .entry(&line.module)
+            .or_default();
         values.push((line.boot, line.round, line.value));
     }
     let sample = |key, module: &str| {
         let mut values = samples.get(&key)?.get(module)?.clone();
         values.sort_by_key(|(boot, round, _)| (*boot, *round));
-        Some(Sample::new(values.into_iter().map(|(.., value)| value).collect()))
+        Some(Sample::new(
+            values.into_iter().map(|(.., value)| value).collect(),
+        ))
     };
     // Row by row, then store by store; within that as they came.
     order.sort_by_key(|((row, _, store, _), _)| {
         let first = |wanted: &dyn Fn(&Line) -> bool| lines.iter().position(wanted);
-        (first(&|line| line.row == *row), first(&|line| line.store == *store))
+        (
+            first(&|line| line.row == *row),
+            first(&|line| line.store == *store),
+        )
     });
     let mut rows: Vec<Row> = order
         .into_iter()
@@ -133,7 +162,11 @@ pub fn compare(lines: &[Line], module: &str) -> Vec<Row> {
                 store: store.into(),
                 n,
                 unit: unit.into(),
-                ratio: if c.median == other.median { 1.0 } else { c.median / other.median },
+                ratio: if c.median == other.median {
+                    1.0
+                } else {
+                    c.median / other.median
+                },
                 noise: c.noise(),
                 c,
                 other,

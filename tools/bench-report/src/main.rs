@@ -34,17 +34,25 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let mut lines = Vec::new();
     for file in &arguments.files {
-        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let text =
+            fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         lines.extend(data::parse(&text)?);
     }
     ensure!(!lines.is_empty(), "nothing was measured");
     let rows = data::compare(&lines, &arguments.module);
-    ensure!(!rows.is_empty(), "nothing was measured of both c and {}", arguments.module);
+    ensure!(
+        !rows.is_empty(),
+        "nothing was measured of both c and {}",
+        arguments.module
+    );
     fs::create_dir_all(&arguments.out)?;
     let out = |name: &str| arguments.out.join(name);
     print!("{}", table::text(&rows));
     fs::write(out("table.md"), table::markdown(&arguments.title, &rows))?;
-    fs::write(out("results.json"), serde_json::to_string_pretty(&rows)? + "\n")?;
+    fs::write(
+        out("results.json"),
+        serde_json::to_string_pretty(&rows)? + "\n",
+    )?;
     for file in curves::draw(&rows, &arguments.out, &arguments.module)? {
         eprintln!("    {}", file.display());
     }

@@ -5,8 +5,18 @@ use std::fmt::Write;
 
 use crate::data::Row;
 
-const HEADS: [&str; 10] =
-    ["row", "figure", "store", "n", "C", "spread", "ours", "spread", "C / ours", "C / C noise"];
+const HEADS: [&str; 10] = [
+    "row",
+    "figure",
+    "store",
+    "n",
+    "C",
+    "spread",
+    "ours",
+    "spread",
+    "C / ours",
+    "C / C noise",
+];
 
 fn number(value: f64) -> String {
     match value.abs() {
@@ -18,7 +28,11 @@ fn number(value: f64) -> String {
 }
 
 fn percent(value: f64) -> String {
-    if value.is_nan() { "-".into() } else { format!("{:.1} %", 100.0 * value) }
+    if value.is_nan() {
+        "-".into()
+    } else {
+        format!("{:.1} %", 100.0 * value)
+    }
 }
 
 fn cells(row: &Row) -> [String; 10] {
@@ -38,7 +52,11 @@ fn cells(row: &Row) -> [String; 10] {
 
 fn verdict(row: &Row) -> String {
     row.verdict.as_ref().map_or(String::new(), |verdict| {
-        format!("{}: {}", if verdict.reached { "yes" } else { "NO" }, verdict.target)
+        format!(
+            "{}: {}",
+            if verdict.reached { "yes" } else { "NO" },
+            verdict.target
+        )
     })
 }
 
@@ -46,14 +64,25 @@ fn verdict(row: &Row) -> String {
 pub fn text(rows: &[Row]) -> String {
     let table: Vec<_> = rows.iter().map(cells).collect();
     let widths: Vec<usize> = (0..HEADS.len())
-        .map(|column| table.iter().map(|row| row[column].len()).max().unwrap_or(0).max(HEADS[column].len()))
+        .map(|column| {
+            table
+                .iter()
+                .map(|row| row[column].len())
+                .max()
+                .unwrap_or(0)
+                .max(HEADS[column].len())
+        })
         .collect();
     let mut text = String::new();
     let mut line = |cells: &[String], verdict: &str| {
         for (column, cell) in cells.iter().enumerate() {
             let width = widths[column];
             // Names to the left, numbers to the right.
-            let _ = if column < 3 { write!(text, "{cell:<width$}  ") } else { write!(text, "{cell:>width$}  ") };
+            let _ = if column < 3 {
+                write!(text, "{cell:<width$}  ")
+            } else {
+                write!(text, "{cell:>width$}  ")
+            };
         }
         let _ = writeln!(text, "{verdict}");
     };
@@ -70,7 +99,12 @@ pub fn markdown(title: &str, rows: &[Row]) -> String {
     if !title.is_empty() {
         let _ = writeln!(text, "{title}\n");
     }
-    let _ = writeln!(text, "| {} | target |\n|{}", HEADS.join(" | "), "---|".repeat(HEADS.len() + 1));
+    let _ = writeln!(
+        text,
+        "| {} | target |\n|{}",
+        HEADS.join(" | "),
+        "---|".repeat(HEADS.len() + 1)
+    );
     for row in rows {
         let _ = writeln!(text, "| {} | {} |", cells(row).join(" | "), verdict(row));
     }

@@ -67,7 +67,9 @@ impl Crew {
     pub fn stop(self, daemon: &mut Daemon) -> Result<()> {
         rustix::io::write(&self.shared.stop, &1u64.to_ne_bytes())?;
         for thread in self.threads {
-            thread.join().map_err(|_| anyhow!("a daemon thread panicked"))??;
+            thread
+                .join()
+                .map_err(|_| anyhow!("a daemon thread panicked"))??;
         }
         daemon.objects = std::mem::take(&mut *self.shared.objects());
         Ok(())
@@ -83,9 +85,22 @@ impl Shared {
         let data = made_up(1 << 18);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
-        epoll::add(&epoll, self.device.as_fd(), epoll::EventData::new_u64(0), flags)?;
-        epoll::add(&epoll, &self.stop, epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
-        let mut events = [epoll::Event { flags, data: epoll::EventData::new_u64(0) }; 2];
+        epoll::add(
+            &epoll,
+            self.device.as_fd(),
+            epoll::EventData::new_u64(0),
+            flags,
+        )?;
+        epoll::add(
+            &epoll,
+            &self.stop,
+            epoll::EventData::new_u64(1),
+            epoll::EventFlags::IN,
+        )?;
+        let mut events = [epoll::Event {
+            flags,
+            data: epoll::EventData::new_u64(0),
+        }; 2];
         loop {
             let stop = match wait {
                 Wait::Exclusive => {
@@ -115,7 +130,10 @@ impl Shared {
             Some(Message::Open(open)) => {
                 let image = self.images.get(&open.cookie_key);
                 let size = image.map_or(self.pages * BLOCK as u64, |image| image.len() as u64);
-                let object = Arc::new(Object { key: open.cookie_key, fd: open.fd });
+                let object = Arc::new(Object {
+                    key: open.cookie_key,
+                    fd: open.fd,
+                });
                 // Before the answer: a READ may be taken by another thread right after it.
                 self.objects().insert(open.object_id, object);
                 self.device.copen(open.msg_id, Ok(size)).context("copen")?;
@@ -124,7 +142,12 @@ impl Shared {
             Some(Message::Read(read)) => {
                 let object = self.objects().get(&read.object_id).map(Arc::clone);
                 let object = object.context("READ of an unknown object")?;
-                answer(&object, self.images.get(&object.key).map(|image| image.as_slice()), data, &read)?;
+                answer(
+                    &object,
+                    self.images.get(&object.key).map(|image| image.as_slice()),
+                    data,
+                    &read,
+                )?;
             }
             Some(Message::Close(close)) => {
                 self.objects().remove(&close.object_id);

@@ -64,7 +64,9 @@ impl Daemon {
     /// Opens the device and binds the cache.
     pub fn new() -> Result<Self> {
         let device = Device::open().context("opening the device")?;
-        device.bind_ondemand(sys::CACHE.as_ref(), Some(TAG)).context("binding the cache")?;
+        device
+            .bind_ondemand(sys::CACHE.as_ref(), Some(TAG))
+            .context("binding the cache")?;
         Ok(Self {
             device: Arc::new(device),
             objects: HashMap::new(),
@@ -83,7 +85,10 @@ impl Daemon {
             None => Ok(Taken::Nothing),
             Some(Message::Open(open)) => {
                 self.counts[0] += 1;
-                if self.hold.is_some_and(|start| open.cookie_key.starts_with(start.as_bytes())) {
+                if self
+                    .hold
+                    .is_some_and(|start| open.cookie_key.starts_with(start.as_bytes()))
+                {
                     return Ok(Taken::HeldOpen(open));
                 }
                 self.accept(open)?;
@@ -108,14 +113,28 @@ impl Daemon {
             None => self.pages * BLOCK as u64,
         };
         self.device.copen(open.msg_id, Ok(size)).context("copen")?;
-        self.objects.insert(open.object_id, Arc::new(Object { key: open.cookie_key, fd: open.fd }));
+        self.objects.insert(
+            open.object_id,
+            Arc::new(Object {
+                key: open.cookie_key,
+                fd: open.fd,
+            }),
+        );
         Ok(())
     }
 
     /// Fetches what a READ asks for, and completes it.
     pub fn answer(&self, read: &Read) -> Result<()> {
-        let object = self.objects.get(&read.object_id).context("READ of an unknown object")?;
-        answer(object, self.images.get(&object.key).map(|image| image.as_slice()), &self.data, read)
+        let object = self
+            .objects
+            .get(&read.object_id)
+            .context("READ of an unknown object")?;
+        answer(
+            object,
+            self.images.get(&object.key).map(|image| image.as_slice()),
+            &self.data,
+            read,
+        )
     }
 
     /// Puts made-up data in the cache without being asked.
@@ -158,11 +177,14 @@ impl Daemon {
 
     /// Mounts an image whose primary blob is `image`.
     pub fn mount(&mut self, fsid: &str, image: Vec<u8>, more: &str) -> Result<Mount> {
-        self.images.insert(fsid.as_bytes().to_vec(), Arc::new(image));
+        self.images
+            .insert(fsid.as_bytes().to_vec(), Arc::new(image));
         let path = Path::new("/mnt").join(fsid);
         std::fs::create_dir_all(&path)?;
         let (target, options) = (path.clone(), format!("fsid={fsid}{more}"));
-        let task = Task::start("mount", move || sys::mount_erofs(&target, options.as_bytes()));
+        let task = Task::start("mount", move || {
+            sys::mount_erofs(&target, options.as_bytes())
+        });
         self.serve_until("a mount", |_| task.is_done())?;
         task.finish()?.with_context(|| format!("mounting {fsid}"))?;
         self.serve_until("lookups", |_| sys::lookups_done().unwrap_or(false))?;
@@ -173,7 +195,9 @@ impl Daemon {
     pub fn unmount(&mut self, mount: Mount) -> Result<()> {
         self.begin_unmount(mount, |_, _| Ok(()))?;
         self.serve_until("cookies to go", |_| {
-            ["cookies", "volumes"].iter().all(|name| sys::fscache_table(name).is_ok_and(|rows| rows.is_empty()))
+            ["cookies", "volumes"]
+                .iter()
+                .all(|name| sys::fscache_table(name).is_ok_and(|rows| rows.is_empty()))
         })
     }
 
@@ -231,7 +255,8 @@ fn fill(fd: &ObjectFd, data: &[u8], off: u64, len: u64) -> Result<()> {
     let mut at = off - off % BLOCK as u64;
     while at < end {
         let length = data.len().min(usize::try_from(end - at)?);
-        fd.write_at(&data[..length], at).context("writing to the cache")?;
+        fd.write_at(&data[..length], at)
+            .context("writing to the cache")?;
         at += length as u64;
     }
     Ok(())

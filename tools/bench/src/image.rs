@@ -19,7 +19,12 @@ pub fn large(prefix: &str, files: usize, pages: u64) -> Result<Vec<u8>> {
     }
     for number in 0..files {
         let place = u16::try_from(number + 1)?;
-        builder = builder.chunked(&file(number), pattern(1, BLOCK), usize::try_from(pages)?, &[Some(place)]);
+        builder = builder.chunked(
+            &file(number),
+            pattern(1, BLOCK),
+            usize::try_from(pages)?,
+            &[Some(place)],
+        );
     }
     let mut image = builder.build().primary;
     enlarge(&mut image, pages).context("an image that is not as expected")?;
@@ -43,11 +48,17 @@ fn enlarge(image: &mut [u8], pages: u64) -> Option<()> {
     let devices = usize::from(u16_at(image, SUPER + 86)?);
     let table = usize::from(u16_at(image, SUPER + 88)?);
     for slot in table..table + devices {
-        put(image, slot * SLOT + 64, &(u32::try_from(pages).ok()?).to_le_bytes())?;
+        put(
+            image,
+            slot * SLOT + 64,
+            &(u32::try_from(pages).ok()?).to_le_bytes(),
+        )?;
     }
     let root = meta + root * 32;
     let start = usize::try_from(u32_at(image, root + 16)?).ok()? * BLOCK;
-    let blocks = usize::try_from(u32_at(image, root + 8)?).ok()?.div_ceil(BLOCK);
+    let blocks = usize::try_from(u32_at(image, root + 8)?)
+        .ok()?
+        .div_ceil(BLOCK);
     for block in 0..blocks {
         let base = start + block * BLOCK;
         // The first name lies behind the last entry.

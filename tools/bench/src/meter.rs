@@ -101,7 +101,11 @@ impl Meter {
             std::thread::sleep(Duration::from_millis(4));
             let all = self.mark().ticks - start.ticks;
             // A few timer interrupts, and this loop.
-            still = if self.since(start) < all / 8 { still + 1 } else { 0 };
+            still = if self.since(start) < all / 8 {
+                still + 1
+            } else {
+                0
+            };
         }
     }
 }

@@ -38,12 +38,19 @@ impl Pool {
     pub fn grow(&mut self, count: usize) -> Result<()> {
         while self.workers.len() < count {
             let job = Arc::new(Mutex::new(None));
-            let (slot, done, failed) = (Arc::clone(&job), Arc::clone(&self.done), Arc::clone(&self.failed));
+            let (slot, done, failed) = (
+                Arc::clone(&job),
+                Arc::clone(&self.done),
+                Arc::clone(&self.failed),
+            );
             let thread = std::thread::Builder::new()
                 .stack_size(16 << 10)
                 .spawn(move || work(&slot, &done, &failed))
                 .with_context(|| format!("reader {}", self.workers.len()))?;
-            self.workers.push(Worker { thread: thread.thread().clone(), job });
+            self.workers.push(Worker {
+                thread: thread.thread().clone(),
+                job,
+            });
         }
         Ok(())
     }
@@ -83,7 +90,11 @@ fn work(slot: &Mutex<Option<Job>>, done: &AtomicUsize, failed: &AtomicUsize) {
             None => std::thread::park(),
             Some(job) => {
                 let mut byte = [0];
-                if job.file.read_exact_at(&mut byte, job.page * BLOCK as u64).is_err() {
+                if job
+                    .file
+                    .read_exact_at(&mut byte, job.page * BLOCK as u64)
+                    .is_err()
+                {
                     failed.fetch_add(1, Ordering::SeqCst);
                 }
                 done.fetch_add(1, Ordering::SeqCst);

@@ -63,7 +63,10 @@ impl Store {
                 mount_memory()?;
                 let file = Path::new(MEMORY).join("disk");
                 copy_sparse(image, &file)?;
-                let status = Command::new("losetup").args(["/dev/loop0"]).arg(&file).status()?;
+                let status = Command::new("losetup")
+                    .args(["/dev/loop0"])
+                    .arg(&file)
+                    .status()?;
                 ensure!(status.success(), "losetup failed");
                 sys::mount_cache("/dev/loop0".as_ref())
             }
@@ -74,7 +77,9 @@ impl Store {
     pub fn tear_down(self) -> Result<()> {
         sys::unmount_patiently(sys::CACHE.as_ref(), soon())?;
         if self == Self::Ram {
-            let status = Command::new("losetup").args(["-d", "/dev/loop0"]).status()?;
+            let status = Command::new("losetup")
+                .args(["-d", "/dev/loop0"])
+                .status()?;
             ensure!(status.success(), "losetup -d failed");
         }
         if self != Self::Virtio {
@@ -86,7 +91,14 @@ impl Store {
 
 fn mount_memory() -> Result<()> {
     fs::create_dir_all(MEMORY)?;
-    mount("none", MEMORY, c"tmpfs", MountFlags::empty(), Some(c"size=90%")).context("mounting tmpfs")
+    mount(
+        "none",
+        MEMORY,
+        c"tmpfs",
+        MountFlags::empty(),
+        Some(c"size=90%"),
+    )
+    .context("mounting tmpfs")
 }
 
 /// Copies the parts of a file that are not holes.

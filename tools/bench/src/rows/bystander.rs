@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use cachefiles_protocol::Open;
-use cachefiles_selftests::task::{Task, soon};
 use cachefiles_selftests::sys;
+use cachefiles_selftests::task::{Task, soon};
 
 use super::{Bench, Files};
 use crate::daemon::{Daemon, Taken};
@@ -23,7 +23,10 @@ const LIMIT: Duration = Duration::from_secs(1);
 pub fn run(bench: &mut Bench) -> Result<()> {
     let mut daemon = Daemon::new()?;
     let mut files = Files::mount(&mut daemon, "stuck", OBJECTS)?;
-    daemon.images.insert(b"by".to_vec(), Arc::new(image::large("by", 1, daemon.pages)?));
+    daemon.images.insert(
+        b"by".to_vec(),
+        Arc::new(image::large("by", 1, daemon.pages)?),
+    );
     let path = Path::new("/mnt/by");
     std::fs::create_dir_all(path)?;
     let mut held = Vec::new();
@@ -33,16 +36,31 @@ pub fn run(bench: &mut Bench) -> Result<()> {
 
     bench.put_in_flight(&mut files, OBJECTS)?;
     daemon.hold = Some("stuck-");
-    daemon.objects.retain(|_, object| !object.key.starts_with(b"stuck-"));
+    daemon
+        .objects
+        .retain(|_, object| !object.key.starts_with(b"stuck-"));
     // Until no more OPENs come.
-    while daemon.device.wait_readable(Some(Duration::from_millis(50)))? {
+    while daemon
+        .device
+        .wait_readable(Some(Duration::from_millis(50)))?
+    {
         if let Taken::HeldOpen(open) = daemon.take()? {
             held.push(open);
         }
     }
-    ensure!(held.len() >= 200, "only {} objects are being reopened", held.len());
+    ensure!(
+        held.len() >= 200,
+        "only {} objects are being reopened",
+        held.len()
+    );
     let busy = mount_and_unmount(&mut daemon, path, &mut held)?;
-    bench.output.put("bystander", "mounting, times idle", None, busy as f64 / idle as f64, "times");
+    bench.output.put(
+        "bystander",
+        "mounting, times idle",
+        None,
+        busy as f64 / idle as f64,
+        "times",
+    );
     daemon.hold = None;
     for open in held {
         daemon.accept(open)?;
@@ -68,7 +86,10 @@ fn mount_and_unmount(daemon: &mut Daemon, path: &Path, held: &mut Vec<Open>) -> 
                 daemon.accept(open)?;
             }
         }
-        if !daemon.device.wait_readable(Some(Duration::from_millis(20)))? {
+        if !daemon
+            .device
+            .wait_readable(Some(Duration::from_millis(20)))?
+        {
             continue;
         }
         match daemon.take()? {

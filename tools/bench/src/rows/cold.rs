@@ -53,7 +53,10 @@ impl Part {
         writeln!(output, "ready")?;
         let mut line = String::new();
         while input.read_line(&mut line)? > 0 {
-            let numbers: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+            let numbers: Vec<u64> = line
+                .split_whitespace()
+                .map(str::parse)
+                .collect::<Result<_, _>>()?;
             let [first, count] = numbers[..] else {
                 anyhow::bail!("not two numbers: {line}");
             };
@@ -93,7 +96,11 @@ impl Partner {
             .context("starting a process")?;
         let input = child.stdin.take().context("no input")?;
         let output = BufReader::new(child.stdout.take().context("no output")?);
-        Ok(Self { child, input, output })
+        Ok(Self {
+            child,
+            input,
+            output,
+        })
     }
 
     /// A reader of a file.
@@ -121,12 +128,18 @@ impl Partner {
 
     /// Tells it what to do.
     pub fn ask(&mut self, first: usize, count: usize) -> Result<()> {
-        Ok(self.input.write_all(format!("{first} {count}\n").as_bytes())?)
+        Ok(self
+            .input
+            .write_all(format!("{first} {count}\n").as_bytes())?)
     }
 
     /// Lets it end.
     pub fn end(self) -> Result<()> {
-        let Self { mut child, input, output } = self;
+        let Self {
+            mut child,
+            input,
+            output,
+        } = self;
         drop((input, output));
         ensure!(child.wait()?.success(), "a process failed");
         Ok(())
@@ -151,9 +164,15 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     let total = bench.meter.since(start.0);
     let daemon_time = cpu_time() - start.1;
     let each = |value: u64| value as f64 / count as f64;
-    bench.output.instructions("cold", "round trip", None, each(total));
-    bench.output.instructions("cold", "reader", None, each(reader_time));
-    bench.output.instructions("cold", "daemon", None, each(daemon_time));
+    bench
+        .output
+        .instructions("cold", "round trip", None, each(total));
+    bench
+        .output
+        .instructions("cold", "reader", None, each(reader_time));
+    bench
+        .output
+        .instructions("cold", "daemon", None, each(daemon_time));
     reader.end()?;
     daemon.unmount(mount)?;
     drop(daemon);
@@ -190,7 +209,9 @@ fn floor(bench: &mut Bench, count: usize) -> Result<()> {
     let start = bench.meter.mark();
     ping(&mut partner, &file, WARM_UP, count)?;
     let total = bench.meter.since(start);
-    bench.output.instructions("cold", "floor", None, total as f64 / count as f64);
+    bench
+        .output
+        .instructions("cold", "floor", None, total as f64 / count as f64);
     partner.end()?;
     drop(file);
     Ok(std::fs::remove_file(path)?)

@@ -32,7 +32,12 @@ pub fn run(bench: &mut Bench) -> Result<()> {
         // What follows the CLOSE in the kernel's workers, and not the waiting for it.
         std::thread::sleep(std::time::Duration::from_millis(10));
         let total = bench.meter.since(start);
-        bench.output.instructions("dropping", "unmount of 2 objects", Some(count), total as f64);
+        bench.output.instructions(
+            "dropping",
+            "unmount of 2 objects",
+            Some(count),
+            total as f64,
+        );
         for read in held {
             daemon.answer(&read)?;
         }

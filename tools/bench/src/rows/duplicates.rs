@@ -23,7 +23,10 @@ pub fn run(bench: &mut Bench) -> Result<()> {
         let mount = daemon.mount(&format!("m{number:02}"), blob.clone(), ",domain_id=bench")?;
         let path = mount.file(0);
         let file = daemon.serve_during(move || pool::open(&path))??;
-        jobs.push(Job { file: Arc::clone(&file), page: 7 });
+        jobs.push(Job {
+            file: Arc::clone(&file),
+            page: 7,
+        });
         mounts.push(mount);
     }
     bench.pool.start(jobs)?;
@@ -42,7 +45,13 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     let before = daemon.counts[1];
     bench.let_finish(&mut daemon, MOUNTS)?;
     messages += daemon.counts[1] - before;
-    bench.output.put("duplicates", "messages per range", None, messages as f64, "messages");
+    bench.output.put(
+        "duplicates",
+        "messages per range",
+        None,
+        messages as f64,
+        "messages",
+    );
     for mount in mounts {
         let closed = daemon.counts[2];
         daemon.begin_unmount(mount, |_, _| Ok(()))?;

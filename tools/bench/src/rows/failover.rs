@@ -28,7 +28,10 @@ pub fn run(bench: &mut Bench) -> Result<()> {
         while bench.pool.done() < count {
             ensure!(begun.elapsed().as_secs() < 600, "failover does not end");
             polls += 1;
-            if !daemon.device.wait_readable(Some(std::time::Duration::from_millis(20)))? {
+            if !daemon
+                .device
+                .wait_readable(Some(std::time::Duration::from_millis(20)))?
+            {
                 continue;
             }
             reads += 1;
@@ -44,9 +47,27 @@ pub fn run(bench: &mut Bench) -> Result<()> {
         let output = &bench.output;
         output.instructions("failover", "restore", Some(count), restored as f64);
         output.instructions("failover", "per request", Some(count), each(total));
-        output.put("failover", "reads per request", Some(count), each(reads), "calls");
-        output.put("failover", "polls per request", Some(count), each(polls), "calls");
-        output.put("failover", "empty reads", Some(count), empty as f64, "calls");
+        output.put(
+            "failover",
+            "reads per request",
+            Some(count),
+            each(reads),
+            "calls",
+        );
+        output.put(
+            "failover",
+            "polls per request",
+            Some(count),
+            each(polls),
+            "calls",
+        );
+        output.put(
+            "failover",
+            "empty reads",
+            Some(count),
+            empty as f64,
+            "calls",
+        );
     }
     files.unmount(&mut daemon)
 }

@@ -43,10 +43,29 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     let held = take_reads(&mut daemon, REQUESTS)?;
     let in_flight = settled_slab(bench)?;
     let output = &bench.output;
-    output.put("memory", "slab per object", None, (mounted - empty) as f64 / OBJECTS as f64, "bytes");
-    output.put("memory", "slab per request", None, (in_flight - mounted) as f64 / REQUESTS as f64, "bytes");
-    let size = std::fs::read_to_string("/sys/module/cachefiles/coresize").context("reading coresize")?;
-    output.put("memory", "module in memory", None, size.trim().parse()?, "bytes");
+    output.put(
+        "memory",
+        "slab per object",
+        None,
+        (mounted - empty) as f64 / OBJECTS as f64,
+        "bytes",
+    );
+    output.put(
+        "memory",
+        "slab per request",
+        None,
+        (in_flight - mounted) as f64 / REQUESTS as f64,
+        "bytes",
+    );
+    let size =
+        std::fs::read_to_string("/sys/module/cachefiles/coresize").context("reading coresize")?;
+    output.put(
+        "memory",
+        "module in memory",
+        None,
+        size.trim().parse()?,
+        "bytes",
+    );
     for read in held {
         daemon.answer(&read)?;
     }

@@ -85,8 +85,17 @@ impl Files {
     pub fn mount(daemon: &mut Daemon, fsid: &str, count: usize) -> Result<Self> {
         let mount = daemon.mount(fsid, image::large(fsid, count, daemon.pages)?, "")?;
         let paths: Vec<_> = (0..count).map(|number| mount.file(number)).collect();
-        let files = daemon.serve_during(move || paths.iter().map(|path| pool::open(path)).collect::<Result<_>>())??;
-        Ok(Self { mount, files, next: 0 })
+        let files = daemon.serve_during(move || {
+            paths
+                .iter()
+                .map(|path| pool::open(path))
+                .collect::<Result<_>>()
+        })??;
+        Ok(Self {
+            mount,
+            files,
+            next: 0,
+        })
     }
 
     /// Reads of pages that are not there, spread over the files.

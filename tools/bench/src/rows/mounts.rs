@@ -20,9 +20,15 @@ const DEVICES: usize = 512;
 /// The row.
 pub fn run(bench: &mut Bench) -> Result<()> {
     let mut daemon = Daemon::new()?;
-    let one = Builder::new().plain("file", pattern(1, 5000)).build().primary;
+    let one = Builder::new()
+        .plain("file", pattern(1, 5000))
+        .build()
+        .primary;
     daemon.images.insert(b"one".to_vec(), Arc::new(one));
-    daemon.images.insert(b"many".to_vec(), Arc::new(image::large("many", DEVICES, daemon.pages)?));
+    daemon.images.insert(
+        b"many".to_vec(),
+        Arc::new(image::large("many", DEVICES, daemon.pages)?),
+    );
 
     for (metric, fsid, objects, threads) in [
         ("one blob, fresh", "one", 1, 1),
@@ -40,7 +46,9 @@ pub fn run(bench: &mut Bench) -> Result<()> {
         // Devices are looked up in the background.
         sys::wait_for("the OPENs", soon(), || crew.opens() == objects)?;
         let cost = bench.meter.since(start);
-        bench.output.instructions("mounts", metric, None, cost as f64);
+        bench
+            .output
+            .instructions("mounts", metric, None, cost as f64);
         sys::wait_for("lookups", soon(), || sys::lookups_done().unwrap_or(false))?;
         crew.stop(&mut daemon)?;
         daemon.unmount(Mount { path })?;

@@ -31,8 +31,12 @@ pub fn run(bench: &mut Bench) -> Result<()> {
             ensure!(length? == 0, "a message that should be parked");
             reads.push(cost);
         }
-        bench.output.instructions("parked", "poll", Some(count), median(polls));
-        bench.output.instructions("parked", "read", Some(count), median(reads));
+        bench
+            .output
+            .instructions("parked", "poll", Some(count), median(polls));
+        bench
+            .output
+            .instructions("parked", "read", Some(count), median(reads));
         daemon.hold = None;
         daemon.accept(open)?;
         bench.let_finish(&mut daemon, count)?;
@@ -52,7 +56,9 @@ fn park(bench: &mut Bench, daemon: &mut Daemon, files: &mut Files, count: usize)
             open = Some(taken);
             break;
         }
-        daemon.device.wait_readable(Some(std::time::Duration::from_millis(5)))?;
+        daemon
+            .device
+            .wait_readable(Some(std::time::Duration::from_millis(5)))?;
     }
     bench.meter.quiesce();
     open.context("the object is not reopened")
@@ -66,13 +72,20 @@ pub fn closing(bench: &mut Bench) -> Result<()> {
         bench.put_in_flight(&mut files, count)?;
         let key = b"closing-";
         let mut lost: Vec<_> = Vec::new();
-        let ids: Vec<u32> = daemon.objects.iter().filter(|(_, o)| o.key.starts_with(key)).map(|(id, _)| *id).collect();
+        let ids: Vec<u32> = daemon
+            .objects
+            .iter()
+            .filter(|(_, o)| o.key.starts_with(key))
+            .map(|(id, _)| *id)
+            .collect();
         for id in ids {
             lost.extend(daemon.objects.remove(&id));
         }
         ensure!(lost.len() == OBJECTS, "{} objects are open", lost.len());
         let (cost, ()) = bench.meter.cost(|| drop(lost));
-        bench.output.instructions("closing", "close 256 fds", Some(count), cost as f64);
+        bench
+            .output
+            .instructions("closing", "close 256 fds", Some(count), cost as f64);
         bench.let_finish(&mut daemon, count)?;
         reopen_all(bench, &mut daemon, &mut files)?;
     }

@@ -32,12 +32,23 @@ pub fn run(bench: &mut Bench) -> Result<()> {
             reader.ask(page + WARM_UP, count)?;
             reader.line()?;
             let cost = bench.meter.since(start) as f64 / count as f64;
-            bench.output.instructions("wakeups", &format!("round trip, {name}"), Some(waiters), cost);
+            bench.output.instructions(
+                "wakeups",
+                &format!("round trip, {name}"),
+                Some(waiters),
+                cost,
+            );
             // This thread slept once, waiting for the reader. Every other time it was a thread of the daemon
             // that had been woken, for a message or for none: not every wake-up ends the system call.
             let wakeups = raw::sleeps() - before - 1;
             let metric = format!("wake-ups per request, {name}");
-            bench.output.put("wakeups", &metric, Some(waiters), wakeups as f64 / count as f64, "wake-ups");
+            bench.output.put(
+                "wakeups",
+                &metric,
+                Some(waiters),
+                wakeups as f64 / count as f64,
+                "wake-ups",
+            );
             crew.stop(&mut daemon)?;
             page += WARM_UP + count;
         }

@@ -37,16 +37,43 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     let size = PAGES * BLOCK as u64;
     daemon.prefill(image::device("warm", 0).as_bytes(), 0, size)?;
     for page in (0..PAGES).step_by(2) {
-        daemon.prefill(image::device("warm", 1).as_bytes(), page * BLOCK as u64, BLOCK as u64)?;
+        daemon.prefill(
+            image::device("warm", 1).as_bytes(),
+            page * BLOCK as u64,
+            BLOCK as u64,
+        )?;
     }
     let open = |daemon: &mut Daemon, number| {
         let path = mount.file(number);
-        daemon.serve_during(move || File::open(path))?.context("opening a file")
+        daemon
+            .serve_during(move || File::open(path))?
+            .context("opening a file")
     };
-    let (complete, fragmented) = (Arc::new(open(&mut daemon, 0)?), Arc::new(open(&mut daemon, 1)?));
-    measure(bench, &complete, "sequential, complete", Advice::Normal, (0..PAGES).collect())?;
-    measure(bench, &complete, "random, complete", Advice::Random, scattered(1).collect())?;
-    measure(bench, &fragmented, "random, fragmented", Advice::Random, scattered(2).collect())?;
+    let (complete, fragmented) = (
+        Arc::new(open(&mut daemon, 0)?),
+        Arc::new(open(&mut daemon, 1)?),
+    );
+    measure(
+        bench,
+        &complete,
+        "sequential, complete",
+        Advice::Normal,
+        (0..PAGES).collect(),
+    )?;
+    measure(
+        bench,
+        &complete,
+        "random, complete",
+        Advice::Random,
+        scattered(1).collect(),
+    )?;
+    measure(
+        bench,
+        &fragmented,
+        "random, fragmented",
+        Advice::Random,
+        scattered(2).collect(),
+    )?;
     ensure!(!daemon.poll()?, "a warm read asked for something");
     drop((complete, fragmented));
     daemon.unmount(mount)?;
@@ -55,7 +82,13 @@ pub fn run(bench: &mut Bench) -> Result<()> {
 }
 
 /// What a page costs, after one turn to find the code and the inode warm.
-fn measure(bench: &Bench, file: &File, metric: &str, advice: Advice, pages: Vec<u64>) -> Result<()> {
+fn measure(
+    bench: &Bench,
+    file: &File,
+    metric: &str,
+    advice: Advice,
+    pages: Vec<u64>,
+) -> Result<()> {
     fadvise(file, 0, None, advice)?;
     let mut buffer = [0; BLOCK];
     let mut cost = 0;
@@ -68,7 +101,9 @@ fn measure(bench: &Bench, file: &File, metric: &str, advice: Advice, pages: Vec<
         }
         cost = bench.meter.since(start);
     }
-    bench.output.instructions("warm", metric, None, cost as f64 / pages.len() as f64);
+    bench
+        .output
+        .instructions("warm", metric, None, cost as f64 / pages.len() as f64);
     Ok(())
 }
 
@@ -78,22 +113,40 @@ fn floors(bench: &Bench) -> Result<()> {
     fs::write(&plain, &data)?;
     let file = File::open(&plain)?;
     rustix::fs::fsync(&file)?;
-    measure(bench, &file, "floor: random, plain file", Advice::Random, scattered(1).collect())?;
+    measure(
+        bench,
+        &file,
+        "floor: random, plain file",
+        Advice::Random,
+        scattered(1).collect(),
+    )?;
     drop(file);
 
     let image = Path::new(sys::CACHE).join("image");
     fs::write(&image, Builder::new().plain("file", data).build().primary)?;
     rustix::fs::fsync(File::open(&image)?)?;
-    let status = Command::new("losetup").arg("/dev/loop1").arg(&image).status()?;
+    let status = Command::new("losetup")
+        .arg("/dev/loop1")
+        .arg(&image)
+        .status()?;
     ensure!(status.success(), "losetup failed");
     let point = Path::new("/mnt/loop");
     fs::create_dir_all(point)?;
-    mount("/dev/loop1", point, c"erofs", MountFlags::RDONLY, None).context("mounting the loop device")?;
+    mount("/dev/loop1", point, c"erofs", MountFlags::RDONLY, None)
+        .context("mounting the loop device")?;
     let file = File::open(point.join("file"))?;
-    measure(bench, &file, "floor: random, EROFS on a loop device", Advice::Random, scattered(1).collect())?;
+    measure(
+        bench,
+        &file,
+        "floor: random, EROFS on a loop device",
+        Advice::Random,
+        scattered(1).collect(),
+    )?;
     drop(file);
     sys::unmount_patiently(point, soon())?;
-    let status = Command::new("losetup").args(["-d", "/dev/loop1"]).status()?;
+    let status = Command::new("losetup")
+        .args(["-d", "/dev/loop1"])
+        .status()?;
     ensure!(status.success(), "losetup -d failed");
     fs::remove_file(image)?;
     Ok(fs::remove_file(plain)?)
