@@ -37,7 +37,13 @@ pub fn run(output: &Output, requests: usize) -> Result<()> {
             let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e6;
             let name = |what: &str| format!("{what}, {servers} threads");
             let rate = times.len() as f64 / elapsed.as_secs_f64();
-            output.put("concurrent", &name("rate"), Some(readers), rate, "requests/s");
+            output.put(
+                "concurrent",
+                &name("rate"),
+                Some(readers),
+                rate,
+                "requests/s",
+            );
             output.put("concurrent", &name("p50"), Some(readers), at(50), "us");
             output.put("concurrent", &name("p99"), Some(readers), at(99), "us");
         }
@@ -47,7 +53,12 @@ pub fn run(output: &Output, requests: usize) -> Result<()> {
 }
 
 /// Lets `readers` threads read `each` pages from page `first` on: how long that takes, and each of them.
-fn crowd(file: &Arc<File>, first: usize, readers: usize, each: usize) -> Result<(Duration, Vec<Duration>)> {
+fn crowd(
+    file: &Arc<File>,
+    first: usize,
+    readers: usize,
+    each: usize,
+) -> Result<(Duration, Vec<Duration>)> {
     let barrier = Arc::new(Barrier::new(readers + 1));
     let threads: Vec<_> = (0..readers)
         .map(|reader| {

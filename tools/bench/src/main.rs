@@ -158,9 +158,14 @@ impl Run {
                         round,
                     };
                     store.set_up(&self.disk, &self.ram_image)?;
-                    concurrent::run(&output, self.requests).with_context(|| format!("module {name}"))?;
+                    concurrent::run(&output, self.requests)
+                        .with_context(|| format!("module {name}"))?;
                     store.tear_down()?;
-                    eprintln!("# boot {} round {round}: {name}, {}, concurrent", self.boot, store.name());
+                    eprintln!(
+                        "# boot {} round {round}: {name}, {}, concurrent",
+                        self.boot,
+                        store.name()
+                    );
                 }
                 remove_module()?;
             }
