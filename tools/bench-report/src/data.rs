@@ -22,6 +22,9 @@ pub struct Line {
     unit: String,
 }
 
+/// A figure with its boot and its round.
+type Turn = (u32, u32, f64);
+
 /// The figures of one module.
 #[derive(Debug, Clone, Serialize)]
 pub struct Sample {
@@ -101,7 +104,7 @@ impl Sample {
     }
 
     /// How far two halves of the same are apart, taken in turns.
-    fn noise(&self) -> f64 {
+    pub fn noise(&self) -> f64 {
         let every_other = |first| {
             self.values
                 .iter()
@@ -123,7 +126,7 @@ impl Sample {
 /// The rows that were measured of both modules, in the order in which they came.
 pub fn compare(lines: &[Line], module: &str) -> Vec<Row> {
     let mut order = Vec::new();
-    let mut samples: BTreeMap<_, BTreeMap<&str, Vec<(u32, u32, f64)>>> = BTreeMap::new();
+    let mut samples: BTreeMap<_, BTreeMap<&str, Vec<Turn>>> = BTreeMap::new();
     for line in lines {
         let key = (&*line.row, &*line.metric, &*line.store, line.n);
         if !samples.contains_key(&key) {

@@ -54,7 +54,11 @@ fn verdict(row: &Row) -> String {
     row.verdict.as_ref().map_or(String::new(), |verdict| {
         format!(
             "{}: {}",
-            if verdict.reached { "yes" } else { "NO" },
+            match verdict.reached {
+                Some(true) => "yes",
+                Some(false) => "NO",
+                None => "? (noise)",
+            },
             verdict.target
         )
     })

@@ -8,8 +8,8 @@ use crate::data::Row;
 /// A target, and whether it is reached.
 #[derive(Debug, Serialize)]
 pub struct Verdict {
-    /// Reached.
-    pub reached: bool,
+    /// Reached; nothing where the noise does not let that be told.
+    pub reached: Option<bool>,
     /// The target, in words.
     pub target: String,
 }
@@ -17,6 +17,7 @@ pub struct Verdict {
 /// How many times the smallest figure over n the largest may be, where a row must be flat.
 const FLAT: f64 = 1.3;
 
+#[derive(Clone, Copy)]
 enum Target {
     /// At most this.
     AtMost(f64),
@@ -34,9 +35,9 @@ enum Target {
     Shown,
 }
 
-fn target(row: &Row) -> Option<Vec<Target>> {
+fn target(row: &Row) -> Vec<Target> {
     use Target::*;
-    Some(match (&*row.row, &*row.metric) {
+    match (&*row.row, &*row.metric) {
         ("cold", "round trip") => vec![PartOfC(if row.store == "overlay" { 0.95 } else { 0.85 })],
         ("cold" | "warm", metric) if metric.starts_with("floor") => vec![Shown],
         ("warm", "random, complete" | "random, fragmented") => vec![PartOfC(0.9)],
@@ -49,28 +50,53 @@ fn target(row: &Row) -> Option<Vec<Target>> {
         ("wakeups", "round trip, EPOLLEXCLUSIVE") => vec![TimesSmallest(64, 1.2)],
         ("concurrent", "rate, 4 threads") => vec![AtLeastPartOfC(1.2)],
         ("concurrent", metric) if metric.starts_with("rate") => {
-            vec![AtLeastPartOfC(1.0 - margin(row)?)]
+            vec![AtLeastPartOfC(1.0)]
         }
         ("duplicates", "messages per range") => vec![AtMost(1.0)],
         ("bystander", "mounting, times idle") => vec![AtMost(1.5)],
         ("bystander", _) => vec![Shown],
         _ => Vec::new(),
-    })
+    }
 }
 
-/// What two measurements of the same may differ by. A single turn does not tell.
-fn margin(row: &Row) -> Option<f64> {
-    (!row.noise.is_nan()).then(|| row.noise.max(0.001))
+/// Noise above which a comparison within that noise says nothing.
+const LOUD: f64 = 0.1;
+
+/// Whether `value` is at most `limit`, where the same measured twice differs by `noise`.
+fn at_most(value: f64, limit: f64, noise: f64) -> Option<bool> {
+    if noise > LOUD && value * (1.0 + noise) > limit && value <= limit * (1.0 + noise) {
+        return None;
+    }
+    Some(value <= limit)
+}
+
+/// Reached if all are, not if one is not.
+fn both(a: Option<bool>, b: Option<bool>) -> Option<bool> {
+    match (a, b) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
+    }
 }
 
 /// Whether a row reaches what it must. Without a target of its own: no worse than C by more than the
 /// noise of C against C (and a thousandth, where that noise is nothing).
 pub fn judge(row: &Row, all: &[Row]) -> Option<Verdict> {
-    let targets = target(row)?;
+    let targets = target(row);
+    // A single turn has no noise to be judged by.
+    let noise = if row.noise.is_nan() {
+        0.0
+    } else {
+        row.noise.max(row.other.noise())
+    };
     if targets.is_empty() {
-        let margin = margin(row)?;
+        if row.noise.is_nan() {
+            return None;
+        }
+        // No worse than C by more than the noise, and that is something only where there is little.
+        let allowed = 1.0 + row.noise.clamp(0.001, LOUD);
         return Some(Verdict {
-            reached: row.other.median <= row.c.median * (1.0 + margin),
+            reached: at_most(row.other.median, row.c.median * allowed, noise),
             target: "not above C".into(),
         });
     }
@@ -80,7 +106,7 @@ pub fn judge(row: &Row, all: &[Row]) -> Option<Verdict> {
     let smallest = all.iter().filter(same).min_by_key(|other| other.n);
     let largest = all.iter().filter(same).max_by_key(|other| other.n);
     let mut words = Vec::new();
-    let mut reached = true;
+    let mut reached = Some(true);
     for target in targets {
         let (limit, text) = match target {
             Target::AtMost(limit) => (limit, format!("at most {limit}")),
@@ -98,17 +124,49 @@ pub fn judge(row: &Row, all: &[Row]) -> Option<Verdict> {
                 format!("at most {times} of n = {}", smallest?.n?),
             ),
             Target::AtLeastPartOfC(part) => {
-                reached &= row.other.median >= part * row.c.median;
+                reached = both(
+                    reached,
+                    at_most(part * row.c.median, row.other.median, noise),
+                );
                 words.push(format!("at least {part:.2} of C"));
                 continue;
             }
             _ => continue,
         };
-        reached &= row.other.median <= limit;
+        // What C does matters only where it is compared with.
+        let noise = match target {
+            Target::AtMost(_) => 0.0,
+            Target::Flat | Target::TimesSmallest(..) if row.noise.is_nan() => 0.0,
+            Target::Flat | Target::TimesSmallest(..) => row.other.noise(),
+            _ => noise,
+        };
+        reached = both(reached, at_most(row.other.median, limit, noise));
         words.push(text);
     }
     (!words.is_empty()).then(|| Verdict {
         reached,
         target: words.join(", "),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_leaves_a_comparison_open_only_within_it() {
+        assert_eq!(at_most(99.0, 100.0, 0.0), Some(true));
+        assert_eq!(at_most(101.0, 100.0, 0.05), Some(false));
+        assert_eq!(at_most(80.0, 100.0, 0.5), None);
+        assert_eq!(at_most(120.0, 100.0, 0.5), None);
+        assert_eq!(at_most(60.0, 100.0, 0.5), Some(true));
+        assert_eq!(at_most(160.0, 100.0, 0.5), Some(false));
+    }
+
+    #[test]
+    fn one_missed_target_is_enough() {
+        assert_eq!(both(Some(true), Some(false)), Some(false));
+        assert_eq!(both(None, Some(false)), Some(false));
+        assert_eq!(both(None, Some(true)), None);
+    }
 }

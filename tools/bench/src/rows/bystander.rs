@@ -67,10 +67,18 @@ pub fn run(bench: &mut Bench) -> Result<()> {
             break;
         }
     }
+    let worst = busy.iter().copied().max().unwrap_or_default() as f64;
     let (idle, busy) = (median(idle), median(busy));
     let output = &bench.output;
     output.put("bystander", "mounting, idle", None, idle, "ns");
     output.put("bystander", "mounting, busy", None, busy, "ns");
+    output.put(
+        "bystander",
+        "mounting, worst, times idle",
+        None,
+        worst / idle,
+        "times",
+    );
     output.put(
         "bystander",
         "mounting, times idle",
