@@ -12,14 +12,15 @@ export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JO
 # Given only on the command line or in the environment: an empty one counts as not given.
 $(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT,$(if $($v),,$(eval unexport $v)))
 
-.PHONY: help setup kernel modules tools run test bench shell lint install clean distclean
+.PHONY: help setup kernel modules tools run test bench clients shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
 	@echo
 	@echo 'Targets:'
 	@echo '  run        read an EROFS image on demand in QEMU while the daemon is killed over and over'
-	@echo '  test       all tests: lint, host, selftests of our module and the C module, kill storms'
+	@echo '  test       all tests: lint, host, selftests of our module and the C module, clients, kill storms'
+	@echo '  clients    of these, only 9p and NFS with cachefilesd on ext4 and XFS, on both modules'
 	@echo '  bench      what our module and the C module cost, in instructions: table and curves'
 	@echo '  shell      an interactive QEMU machine: module, daemon, image mounted at /mnt/image'
 	@echo '  modules    build cachefiles.ko'
@@ -67,6 +68,9 @@ test:
 
 bench:
 	@scripts/bench $(if $(QUICK),--quick)
+
+clients:
+	@scripts/test clients
 
 lint: setup
 	@scripts/lint

@@ -97,9 +97,9 @@ results_summary() {
 			result fail comparison "$name: passed by C, not by ours"
 		done
 	fi
-	printf '\n%-16s %8s %8s %8s %18s\n' '' passed failed skipped 'expected failures'
+	printf '\n%-18s %8s %8s %8s %18s\n' '' passed failed skipped 'expected failures'
 	while IFS= read -r group; do
-		printf '%-16s %8d %8d %8d %18d\n' "$group" "$(count pass "$group")" "$(count fail "$group")" "$(count skip "$group")" "$(count todo "$group")"
+		printf '%-18s %8d %8d %8d %18d\n' "$group" "$(count pass "$group")" "$(count fail "$group")" "$(count skip "$group")" "$(count todo "$group")"
 	done < <(cut -f2 "$RESULTS" | awk '!seen[$0]++')
 	if (($(count skip) > 0)); then
 		printf '\nSkipped:\n'

@@ -144,7 +144,7 @@ impl<'a, B: Backend> WriteSubrequest<'a, B> {
     pub fn extendable_by(&self) -> usize {
         let subreq = self.subreq();
         // SAFETY: A subrequest has its request (type invariant), and is of one of its streams.
-        let streams = unsafe { &*(&raw const (*subreq.rreq).io_streams) };
+        let streams = unsafe { &(*subreq.rreq).io_streams };
         streams
             .get(usize::from(subreq.stream_nr))
             .map_or(0, |stream| stream.submit_extendable_to as usize)

@@ -106,6 +106,10 @@ fn first_source(
             // once, and Linux 6.12 stumbles over it (`netfs_consume_read_data()`, "Can't donate
             // prior to front"). With a page more to download it does not, and asks no more often.
             data_end -= unit;
+            if data_end <= start {
+                // That page is stored already, and the rest netfs does not store.
+                return Ok((IoSource::DownloadFromServer, PrepRead::FoundPart));
+            }
         }
         if data_end <= start {
             return download(PrepRead::FoundHole);

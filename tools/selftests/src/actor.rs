@@ -40,6 +40,8 @@ pub enum Part {
         #[arg(long)]
         lose_fds: bool,
     },
+    /// A daemon in the original mode, which does nothing but hold the cache until it is killed.
+    HoldCache,
     /// Lives in a user namespace of its own until it is killed.
     UserNamespace,
     /// Reads a file; says `ok` or the error.
@@ -68,13 +70,13 @@ impl Part {
                 mute,
                 lose_fds,
             ),
+            Self::HoldCache => {
+                let _device = crate::share::bind(sys::CACHE.as_ref(), crate::context::TAG, &[])?;
+                say_ready_and_park()
+            }
             Self::UserNamespace => {
                 crate::raw::new_user_namespace()?;
-                println!("ready");
-                std::io::stdout().flush()?;
-                loop {
-                    std::thread::park();
-                }
+                say_ready_and_park()
             }
             Self::Read { file } => {
                 match fs::read(&file) {
@@ -84,6 +86,15 @@ impl Part {
                 Ok(())
             }
         }
+    }
+}
+
+/// Nothing more happens in this process until it is killed.
+fn say_ready_and_park() -> Result<()> {
+    println!("ready");
+    std::io::stdout().flush()?;
+    loop {
+        std::thread::park();
     }
 }
 
@@ -207,6 +218,13 @@ impl Actor {
         }
         let namespace = fs::File::open(proc.join("ns/user"))?;
         Ok((actor, namespace))
+    }
+
+    /// A daemon in the original mode that holds a bound cache.
+    pub fn cache_holder() -> Result<Self> {
+        let mut actor = Self::start(&["hold-cache"], None)?;
+        actor.wait_ready()?;
+        Ok(actor)
     }
 
     /// A process that reads a file.

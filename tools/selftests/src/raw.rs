@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use cachefiles_protocol::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// `read` into memory at an address that must not be mapped.
 pub fn read_to_address(fd: impl AsFd, address: usize, length: usize) -> Result<usize, Errno> {
@@ -61,6 +62,58 @@ pub fn map(fd: impl AsFd) -> Result<usize, Errno> {
         address
     };
     answer(if address == libc::MAP_FAILED { -1 } else { 0 })
+}
+
+/// Reads a file from its start by a mapping, which takes the way of page faults.
+pub fn copy_from_mapping(fd: impl AsFd, into: &mut [u8]) -> Result<(), Errno> {
+    let mapping = Mapping::new(fd, into.len(), ProtFlags::READ)?;
+    // SAFETY: the mapping has this length and is not the destination; the test does not shorten the
+    // file meanwhile, so no page of it is missing.
+    unsafe { std::ptr::copy_nonoverlapping(mapping.address.cast(), into.as_mut_ptr(), into.len()) };
+    Ok(())
+}
+
+/// Writes into a file, which must be large enough, by a mapping.
+pub fn copy_to_mapping(fd: impl AsFd, offset: usize, from: &[u8]) -> Result<(), Errno> {
+    let mapping = Mapping::new(fd, offset + from.len(), ProtFlags::READ | ProtFlags::WRITE)?;
+    // SAFETY: the mapping reaches to the end of the range and is not the source; the test does not
+    // shorten the file meanwhile, so no page of it is missing.
+    unsafe {
+        let to = mapping.address.cast::<u8>().add(offset);
+        std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
+    }
+    Ok(())
+}
+
+/// A shared mapping of a file from its start, undone when dropped.
+struct Mapping {
+    address: *mut std::ffi::c_void,
+    length: usize,
+}
+
+impl Mapping {
+    fn new(fd: impl AsFd, length: usize, protection: ProtFlags) -> Result<Self, Errno> {
+        // SAFETY: the kernel chooses the address, so no memory of this process is replaced.
+        let address = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                length,
+                protection,
+                MapFlags::SHARED,
+                fd,
+                0,
+            )
+        }?;
+        Ok(Self { address, length })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: it is this mapping, and nothing refers to it any more. An error would mean that it
+        // does not exist, which harms nobody.
+        let _ = unsafe { munmap(self.address, self.length) };
+    }
 }
 
 /// Closes an fd by number, whoever believes to own it: for a process that is meant to lose its fds,

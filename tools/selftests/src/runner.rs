@@ -190,11 +190,13 @@ fn where_it_sleeps(group: Pid) -> String {
 
 /// Takes the world apart. `tidy`: the test passed, so it must have left nothing mounted.
 fn clean_up(tidy: bool, faults: &mut Vec<String>) -> Result<()> {
-    for target in sys::mounts(Path::new("/"), Some("erofs"))? {
-        if tidy {
-            faults.push(format!("left mounted: {}", target.display()));
+    for fstype in ["erofs", "9p"] {
+        for target in sys::mounts(Path::new("/"), Some(fstype))? {
+            if tidy {
+                faults.push(format!("left mounted: {}", target.display()));
+            }
+            sys::detach(&target).with_context(|| format!("detaching {}", target.display()))?;
         }
-        sys::detach(&target).with_context(|| format!("detaching {}", target.display()))?;
     }
     for name in ["cookies", "volumes"] {
         let gone = sys::wait_for(name, PATIENCE, || {

@@ -14,6 +14,7 @@ mod mount;
 mod object_fd;
 mod on_disk;
 mod open;
+mod original;
 mod read;
 mod reopen;
 mod restore;
@@ -42,6 +43,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         hostile::TESTS,
     ]
     .into_iter()
+    .chain(original::ALL.iter().copied())
     .flatten()
 }
 

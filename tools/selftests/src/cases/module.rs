@@ -90,12 +90,12 @@ fn module_can_be_loaded_and_removed_over_and_over(ctx: &Context) -> Result<()> {
 }
 
 /// Makes reads and writes of the cache files fail until dropped.
-struct Injection;
+pub(super) struct Injection;
 
 const INJECTION: &str = "/proc/sys/cachefiles/error_injection";
 
 impl Injection {
-    fn start(value: &str) -> Result<Self> {
+    pub(super) fn start(value: &str) -> Result<Self> {
         if !Path::new("/proc/config.gz").exists() && !Path::new(INJECTION).exists() {
             return Err(Skip("the kernel is built without error injection".into()).into());
         }

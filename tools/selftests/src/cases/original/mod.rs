@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The original mode: a network file system (9p) over the cache, and the daemon that culls.
+
+mod attribute;
+mod bind;
+mod coherency;
+mod cull;
+mod errors;
+mod idle;
+mod races;
+mod reading;
+mod state;
+mod world;
+mod writing;
+
+use crate::registry::Test;
+
+/// All of them, in the order in which they run.
+pub const ALL: &[&[Test]] = &[
+    bind::TESTS,
+    state::TESTS,
+    reading::TESTS,
+    writing::TESTS,
+    coherency::TESTS,
+    cull::TESTS,
+    errors::TESTS,
+    idle::TESTS,
+    races::TESTS,
+];
