@@ -12,16 +12,24 @@ export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JO
 # Given only on the command line or in the environment: an empty one counts as not given.
 $(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT,$(if $($v),,$(eval unexport $v)))
 
+<<<<<<< HEAD
 .PHONY: help setup kernel modules tools run test bench clients shell lint install clean distclean
+=======
+.PHONY: help setup kernel modules tools run test clients parity shell lint install clean distclean
+>>>>>>> main
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
 	@echo
 	@echo 'Targets:'
 	@echo '  run        read an EROFS image on demand in QEMU while the daemon is killed over and over'
-	@echo '  test       all tests: lint, host, selftests of our module and the C module, clients, kill storms'
+	@echo '  test       all tests: lint, host, selftests of our module and the C module, clients, parity, kill storms'
 	@echo '  clients    of these, only 9p and NFS with cachefilesd on ext4 and XFS, on both modules'
+<<<<<<< HEAD
 	@echo '  bench      what our module and the C module cost, in instructions: table and curves'
+=======
+	@echo '  parity     what user space sees of our module beside the C module, row by row'
+>>>>>>> main
 	@echo '  shell      an interactive QEMU machine: module, daemon, image mounted at /mnt/image'
 	@echo '  modules    build cachefiles.ko'
 	@echo '  install    install it for the kernel KDIR, into updates/, so that modprobe takes it'
@@ -71,6 +79,9 @@ bench:
 
 clients:
 	@scripts/test clients
+
+parity:
+	@scripts/parity
 
 lint: setup
 	@scripts/lint

@@ -13,6 +13,7 @@ pub(crate) use self::write::{
 };
 
 use crate::backend::Cachefiles;
+use crate::extent::Extent;
 use crate::object::Object;
 use fscache::{Resources, WantState};
 use kernel::prelude::*;
@@ -67,25 +68,41 @@ fn seek(file: &File, pos: i64, whence: Whence) -> Result<i64> {
     file.llseek(pos, whence)
 }
 
-/// A stretch of a cache file, up to its end.
-pub(crate) enum Extent {
-    Data(i64),
-    Hole(i64),
-}
-
 /// What is at `pos`, and up to where, at most `end`. Errors: those of `lseek()`.
 ///
+/// Asks the file system only for what is not known, and once where the answer is the expected one.
 /// Blocks that are data in part count as data, as they did when they were written: the daemon
 /// writes whole pages.
-pub(crate) fn next_extent(file: &File, pos: i64, end: i64) -> Result<Extent> {
-    let data = match seek(file, pos, Whence::Data) {
-        Ok(data) => data,
-        Err(error) if error == ENXIO => return Ok(Extent::Hole(end)),
+pub(crate) fn next_extent(object: &Object, file: &File, pos: i64, end: i64) -> Result<Extent> {
+    let known = object.known();
+    if let Some(data_end) = known.data_end(pos) {
+        return Ok(Extent::Data(data_end.min(end)));
+    }
+    if !known.expects_data() {
+        if let Some(hole) = hole_at(object, file, pos, end)? {
+            return Ok(hole);
+        }
+    }
+    let data_end = match seek(file, pos, Whence::Hole) {
+        Err(error) if error == ENXIO => return Ok(Extent::LastHole),
+        found => found?,
+    };
+    if data_end > pos {
+        object.update_known(|now| now.learn_data(known.age(), pos, data_end));
+        return Ok(Extent::Data(data_end.min(end)));
+    }
+    // None if data came in between the questions: to have it written again does no harm.
+    Ok(hole_at(object, file, pos, end)?.unwrap_or(Extent::Hole(end)))
+}
+
+/// The hole at `pos`, if there is one.
+fn hole_at(object: &Object, file: &File, pos: i64, end: i64) -> Result<Option<Extent>> {
+    let hole = match seek(file, pos, Whence::Data) {
+        Ok(data) if data == pos => return Ok(None),
+        Ok(data) => Extent::Hole(data.min(end)),
+        Err(error) if error == ENXIO => Extent::LastHole,
         Err(error) => return Err(error),
     };
-    if data > pos {
-        return Ok(Extent::Hole(data.min(end)));
-    }
-    let hole = seek(file, pos, Whence::Hole)?;
-    Ok(Extent::Data(hole.min(end)))
+    object.update_known(|now| now.learn_hole());
+    Ok(Some(hole))
 }

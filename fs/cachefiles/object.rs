@@ -3,6 +3,7 @@
 //! An object: what netfs caches under one cookie, and the file that holds it.
 
 use crate::cache::Cache;
+use crate::extent::Known;
 use crate::key::{self, Name};
 use crate::ondemand::{Engine, ObjectState};
 use crate::volume::Volume;
@@ -19,6 +20,13 @@ use kext::xarray::Guarded;
 /// Numbers objects for those who watch.
 static LAST_DEBUG_ID: AtomicU32 = AtomicU32::new(0);
 
+/// The file, from look-up to withdrawal, and where it has data. What is taken out is dropped after
+/// the lock.
+struct Backing {
+    file: Option<ARef<File>>,
+    known: Known,
+}
+
 /// An object. Held by its cookie, by I/O on its way, by requests and anonymous fds.
 #[pin_data]
 pub(crate) struct Object {
@@ -30,9 +38,8 @@ pub(crate) struct Object {
     /// must not find our directory in use any more.
     volume: Arc<Volume>,
     cookie: CookieRef,
-    /// The file, from look-up to withdrawal. What is taken out is dropped after the lock.
     #[pin]
-    file: SpinLock<Option<ARef<File>>>,
+    file: SpinLock<Backing>,
     /// The file has no name yet.
     tmpfile: AtomicBool,
     /// What the daemon has of it, in on-demand mode; protected by the lock of the request table.
@@ -62,7 +69,7 @@ impl Object {
                 name,
                 volume: volume.clone(),
                 cookie: cookie.get(),
-                file <- new_spinlock!(None, "cachefiles_object"),
+                file <- new_spinlock!(Backing { file: None, known: Known::NOTHING }, "cachefiles_object"),
                 tmpfile: AtomicBool::new(false),
                 ondemand: cache.ondemand().map(Engine::new_object_state),
                 reopen <- new_work!("cachefiles_reopen"),
@@ -97,12 +104,24 @@ impl Object {
 
     /// The file, if there is one at the moment.
     pub(crate) fn file(&self) -> Option<ARef<File>> {
-        self.file.lock().clone()
+        self.file.lock().file.clone()
     }
 
     /// Puts another file in place, or none, and returns the one that was.
     pub(crate) fn replace_file(&self, file: Option<ARef<File>>) -> Option<ARef<File>> {
-        core::mem::replace(&mut *self.file.lock(), file)
+        let mut backing = self.file.lock();
+        backing.known.forget();
+        core::mem::replace(&mut backing.file, file)
+    }
+
+    /// Where the file is known to have data.
+    pub(crate) fn known(&self) -> Known {
+        self.file.lock().known
+    }
+
+    /// Notes what was found out of the file, or that it has changed.
+    pub(crate) fn update_known(&self, update: impl FnOnce(&mut Known)) {
+        update(&mut self.file.lock().known);
     }
 
     /// What the daemon has of it. Error: EINVAL in a cache without on-demand mode.

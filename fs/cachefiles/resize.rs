@@ -3,6 +3,7 @@
 //! The size of cache files: always whole blocks of direct I/O.
 
 use crate::coherency;
+use crate::extent::Known;
 use crate::object::Object;
 use cachefiles_trace::{self as trace, ErrorSite, Trunc};
 use kernel::page::PAGE_SIZE;
@@ -46,6 +47,7 @@ pub(crate) fn adjust(object: &Object) -> Result {
             .and_then(|()| injected_write_error())
             .and_then(|()| locked.set_size(file.dentry(), new_size))
     };
+    object.update_known(Known::forget);
     result.map_err(|error| {
         trace::io_error(None, inode, error, ErrorSite::NotifyChange);
         if error != EIO {
@@ -62,7 +64,9 @@ pub(crate) fn resize(object: &Object, file: Option<&File>, new_size: u64) {
     if new_size < cookie.object_size() {
         if let Some(file) = file {
             let _secure = object.cache().secure();
-            if shorten(object, file, new_size).is_err() {
+            let shortened = shorten(object, file, new_size);
+            object.update_known(Known::forget);
+            if shortened.is_err() {
                 coherency::remove_object(object, file);
             }
         }

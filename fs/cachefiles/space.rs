@@ -4,7 +4,7 @@
 
 use crate::limits::{Amounts, Limits};
 use crate::notify::Notifier;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use kernel::prelude::*;
 use kernel::str::CString;
 use kernel::sync::Arc;
@@ -24,6 +24,40 @@ pub(crate) enum Purpose {
     Create,
 }
 
+/// A part of the room above the *run* limit that writes may take without a new `statfs()`, for a
+/// second at most: what others take of the file system shows by then.
+struct Allowance {
+    /// Blocks left.
+    blocks: AtomicU64,
+    /// The second in which it was granted.
+    granted: AtomicI64,
+}
+
+impl Allowance {
+    fn none() -> Self {
+        Self {
+            blocks: AtomicU64::new(0),
+            granted: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// Grants a small part of what is left, so that no limit is reached unnoticed.
+    fn grant(&self, blocks_left: u64) {
+        self.blocks.store(blocks_left / 16, Ordering::Relaxed);
+        self.granted.store(kext::task::uptime(), Ordering::Release);
+    }
+
+    fn take(&self, blocks: u64) -> bool {
+        self.granted.load(Ordering::Acquire) == kext::task::uptime()
+            && self
+                .blocks
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    left.checked_sub(blocks)
+                })
+                .is_ok()
+    }
+}
+
 /// The space accounting of one cache.
 pub(crate) struct Space {
     mount: ARef<Mount>,
@@ -34,6 +68,8 @@ pub(crate) struct Space {
     block_size: u32,
     /// Blocks of writes on their way, which the file system has not accounted for yet.
     writing: AtomicU64,
+    /// What writes may take before the file system is asked again.
+    allowance: Allowance,
     /// Objects let go of since the daemon last asked.
     released_files: AtomicU32,
     /// Their blocks of 512 bytes.
@@ -61,6 +97,7 @@ impl Space {
             blocks: limits.blocks.of(stats.blocks),
             block_size,
             writing: AtomicU64::new(0),
+            allowance: Allowance::none(),
             released_files: AtomicU32::new(0),
             released_blocks: AtomicU64::new(0),
         })
@@ -74,6 +111,9 @@ impl Space {
     ///
     /// Errors: ENOBUFS when below a stop limit; those of `statfs()`.
     pub(crate) fn reserve(&self, files: u64, blocks: u64, purpose: Purpose) -> Result {
+        if purpose == Purpose::Write && self.allowance.take(blocks) {
+            return Ok(());
+        }
         let stats = self.mount.statfs()?;
         let Statfs { ffree, bavail, .. } = stats;
         let writing = self.writing.load(Ordering::Relaxed);
@@ -93,6 +133,9 @@ impl Space {
             self.notifier.set_culling(true);
         } else if files_left >= self.files.run && blocks_left >= self.blocks.run {
             self.notifier.set_culling(false);
+            if purpose == Purpose::Write {
+                self.allowance.grant(blocks_left - self.blocks.run);
+            }
         }
         Ok(())
     }

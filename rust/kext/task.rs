@@ -67,6 +67,13 @@ pub fn synchronize_rcu() {
     unsafe { bindings::synchronize_rcu() };
 }
 
+/// Seconds since boot. Any context.
+#[inline]
+pub fn uptime() -> i64 {
+    // SAFETY: Reads the clock.
+    unsafe { bindings::ktime_get_seconds() }
+}
+
 /// The wall clock, in seconds since 1970. Any context.
 #[inline]
 pub fn real_seconds() -> i64 {

@@ -2,8 +2,9 @@
 
 //! Where the data of a read is: in the cache, with the daemon, or with the server.
 
-use super::{next_extent, seek, wait_for, wait_for_file, Extent};
+use super::{next_extent, seek, wait_for, wait_for_file};
 use crate::backend::Cachefiles;
+use crate::extent::Extent;
 use crate::object::Object;
 use cachefiles_trace::{self as trace, ErrorSite, PrepRead};
 use fscache::{CookieFlag, IoSource, Resources, SubreqFlags, WantState};
@@ -81,25 +82,21 @@ fn first_source(
         flags.set_copy_to_cache();
         Ok((IoSource::DownloadFromServer, why))
     };
-    let data = match seek(file, start, Whence::Data) {
-        Ok(data) => data,
-        Err(error) if error == ENXIO => return download(PrepRead::SeekNxio),
-        Err(error) => return Err(error),
+    let data_end = match next_extent(object, file, start, end)? {
+        Extent::Data(data_end) => data_end,
+        Extent::Hole(data) if data < end => {
+            *len = distance(start, round_up(data, unit).ok_or(EFBIG)?).min(*len);
+            return download(PrepRead::FoundPart);
+        }
+        Extent::Hole(_) => return download(PrepRead::FoundHole),
+        Extent::LastHole => return download(PrepRead::SeekNxio),
     };
-    if data >= end {
-        return download(PrepRead::FoundHole);
-    }
-    if data > start {
-        *len = distance(start, round_up(data, unit).ok_or(EFBIG)?).min(*len);
-        return download(PrepRead::FoundPart);
-    }
-    let hole = seek(file, start, Whence::Hole)?;
-    if hole < end {
+    if data_end < end {
         // The last block of the object may well end before the file's does.
         let mut data_end = if end >= i_size {
-            round_up(hole, unit).ok_or(EFBIG)?
+            round_up(data_end, unit).ok_or(EFBIG)?
         } else {
-            round_down(hole, unit)
+            round_down(data_end, unit)
         };
         if data_end < i_size && i_size - data_end < unit {
             // What is left is less than a page: netfs would finish that page from two sides at
@@ -136,17 +133,14 @@ fn fill(
     let end = start.saturating_add_unsigned(len as u64);
     let mut pos = start;
     while pos < end {
-        let hole_end = match next_extent(file, pos, end)? {
+        let (hole_end, why) = match next_extent(object, file, pos, end)? {
             Extent::Data(data_end) => {
                 pos = data_end;
                 continue;
             }
-            Extent::Hole(hole_end) => hole_end,
-        };
-        let why = if hole_end < end {
-            PrepRead::FoundPart
-        } else {
-            PrepRead::FoundHole
+            Extent::Hole(hole_end) if hole_end < end => (hole_end, PrepRead::FoundPart),
+            Extent::Hole(_) => (end, PrepRead::FoundHole),
+            Extent::LastHole => (end, PrepRead::SeekNxio),
         };
         flags.set_copy_to_cache();
         let fetched = match object.cache().ondemand() {

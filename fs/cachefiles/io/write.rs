@@ -6,6 +6,7 @@
 
 use super::{seek, wait_for, wait_for_file};
 use crate::backend::Cachefiles;
+use crate::extent::Known;
 use crate::object::{Object, ObjectRef};
 use crate::space::Purpose;
 use cachefiles_trace::{self as trace, ErrorSite, RefWhy};
@@ -268,18 +269,19 @@ fn make_room(object: &Object, file: &File, start: i64, len: usize) -> Result {
     }
     // Some of it has no block yet, and there is no room: give the blocks that it has back.
     fscache::stats::count_no_write_space();
-    injected_remove_error()
-        .and_then(|()| file.fallocate(FallocMode::PunchHoleKeepSize, start, end - start))
-        .map_err(|error| {
-            trace::io_error(
-                Some(object.debug_id()),
-                file.inode(),
-                error,
-                ErrorSite::Fallocate,
-            );
-            object.io_error(format_args!("fallocate failed {}", error.to_errno()));
-            EIO
-        })
+    let punched = injected_remove_error()
+        .and_then(|()| file.fallocate(FallocMode::PunchHoleKeepSize, start, end - start));
+    object.update_known(Known::forget);
+    punched.map_err(|error| {
+        trace::io_error(
+            Some(object.debug_id()),
+            file.inode(),
+            error,
+            ErrorSite::Fallocate,
+        );
+        object.io_error(format_args!("fallocate failed {}", error.to_errno()));
+        EIO
+    })
 }
 
 /// Error: ENOBUFS where a write does not begin at a page.
@@ -304,9 +306,14 @@ pub(crate) fn write_from_daemon(object: &Object, start: i64, iter: &mut IovIter)
         cache.has_space(0, len.div_ceil(PAGE_SIZE) as u64, Purpose::Write)?;
     }
     trace::ondemand_fd_write(object.debug_id(), file.inode(), start, len);
+    let age = object.known().age();
     let blocks = note_start(object, &file, start, len);
     let result = write_now(&file, start, iter);
     note_end(object, &file, blocks, result);
+    if result > 0 {
+        let end = start.saturating_add(result as i64);
+        object.update_known(|known| known.learn_data(age, start, end));
+    }
     // A negative answer is an error number, which an `i32` holds.
     usize::try_from(result).map_err(|_| kext::errno::error(result as i32))
 }

@@ -8,7 +8,8 @@
 use super::request::{Request, RequestGuard, RequestNode, RequestSlots, RequestTable};
 use super::state::{ObjectState, State};
 use super::table::{Consequence, Entry, Kind, Phase, Refused, Table};
-use crate::io::{next_extent, Extent};
+use crate::extent::Extent;
+use crate::io::next_extent;
 use crate::notify::Notifier;
 use crate::object::Object;
 use cachefiles_trace as trace;
@@ -116,7 +117,7 @@ impl Engine {
         loop {
             let (waiting, is_own) = self.submit_read(object, off, len)?;
             self.wait(waiting)?;
-            let there = matches!(next_extent(file, pos, end)?, Extent::Data(_));
+            let there = matches!(next_extent(object, file, pos, end)?, Extent::Data(_));
             if there || is_own {
                 return Ok(there);
             }

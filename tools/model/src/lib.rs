@@ -10,6 +10,7 @@
 #[path = "../../../fs/cachefiles"]
 mod driver {
     mod command;
+    mod extent;
     mod key;
     mod layout;
     mod limits;
@@ -32,6 +33,9 @@ mod driver {
     #[cfg(test)]
     #[path = "../../tools/model/src/tests/command.rs"]
     mod command_tests;
+    #[cfg(test)]
+    #[path = "../../tools/model/src/tests/extent.rs"]
+    mod extent_tests;
     #[cfg(test)]
     #[path = "../../tools/model/src/tests/key.rs"]
     mod key_tests;

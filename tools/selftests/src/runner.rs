@@ -94,7 +94,7 @@ fn run_one(settings: &Settings, test: &Test) -> Result<Outcome> {
 }
 
 /// An empty cache disk, the module freshly inserted, an empty work directory.
-fn prepare(settings: &Settings, work: &Path) -> Result<()> {
+pub fn prepare(settings: &Settings, work: &Path) -> Result<()> {
     fs::create_dir_all(work).with_context(|| format!("creating {}", work.display()))?;
     sys::mount_cache(&settings.cache_dev)?;
     sys::empty_cache()?;
@@ -139,7 +139,7 @@ fn run_in_child(settings: &Settings, test: &Test, work: &Path) -> Result<Outcome
 }
 
 /// The child's exit status, or `None` if it still runs when the time is up.
-fn wait_with_limit(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+pub fn wait_with_limit(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let end = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait()? {
@@ -153,7 +153,7 @@ fn wait_with_limit(child: &mut Child, limit: Duration) -> Result<Option<ExitStat
 }
 
 /// Kills what the test left running, and waits until all of it is gone.
-fn end_group(child: &mut Child) -> Result<()> {
+pub fn end_group(child: &mut Child) -> Result<()> {
     let group = Pid::from_child(child);
     let end = Instant::now() + PATIENCE;
     loop {
@@ -189,7 +189,7 @@ fn where_it_sleeps(group: Pid) -> String {
 }
 
 /// Takes the world apart. `tidy`: the test passed, so it must have left nothing mounted.
-fn clean_up(tidy: bool, faults: &mut Vec<String>) -> Result<()> {
+pub fn clean_up(tidy: bool, faults: &mut Vec<String>) -> Result<()> {
     for fstype in ["erofs", "9p"] {
         for target in sys::mounts(Path::new("/"), Some(fstype))? {
             if tidy {

@@ -58,7 +58,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         files_with_a_partial_last_block_are_read_again_and_again,
-        "what is fetched for the end of a file does not get lost between its neighbours"
+        "what is fetched for the end of a file does not get lost between its neighbours, nor is anything stored twice"
     )
     .c_skips("netfs now and then loses it, and runs into a BUG: \"Can't donate prior to front\"")
     .limit(60),
@@ -361,6 +361,9 @@ fn files_with_a_partial_last_block_are_read_again_and_again(ctx: &Context) -> Re
         "{} reads came from the cache",
         counts.moved("CaRdOps.RD")?
     );
+    client.sync()?;
+    let stored = counts.moved("CaWrOps.WR")?;
+    ensure!(stored == 0, "{stored} writes of what was stored already");
     client.unmount()
 }
 
