@@ -12,11 +12,7 @@ export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JO
 # Given only on the command line or in the environment: an empty one counts as not given.
 $(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT,$(if $($v),,$(eval unexport $v)))
 
-<<<<<<< HEAD
-.PHONY: help setup kernel modules tools run test bench clients shell lint install clean distclean
-=======
-.PHONY: help setup kernel modules tools run test clients parity shell lint install clean distclean
->>>>>>> main
+.PHONY: help setup kernel modules tools run test clients parity bench shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
@@ -25,11 +21,8 @@ help:
 	@echo '  run        read an EROFS image on demand in QEMU while the daemon is killed over and over'
 	@echo '  test       all tests: lint, host, selftests of our module and the C module, clients, parity, kill storms'
 	@echo '  clients    of these, only 9p and NFS with cachefilesd on ext4 and XFS, on both modules'
-<<<<<<< HEAD
-	@echo '  bench      what our module and the C module cost, in instructions: table and curves'
-=======
 	@echo '  parity     what user space sees of our module beside the C module, row by row'
->>>>>>> main
+	@echo '  bench      what our module and the C module cost, in instructions: table and curves'
 	@echo '  shell      an interactive QEMU machine: module, daemon, image mounted at /mnt/image'
 	@echo '  modules    build cachefiles.ko'
 	@echo '  install    install it for the kernel KDIR, into updates/, so that modprobe takes it'
