@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The table, for a terminal and as Markdown.
+
+use std::fmt::Write;
+
+use crate::data::Row;
+
+const HEADS: [&str; 10] = [
+    "row",
+    "figure",
+    "store",
+    "n",
+    "C",
+    "spread",
+    "ours",
+    "spread",
+    "C / ours",
+    "C / C noise",
+];
+
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1e7 => format!("{:.2}M", value / 1e6),
+        size if size >= 1e5 => format!("{:.1}k", value / 1e3),
+        size if size >= 100.0 => format!("{value:.0}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+fn percent(value: f64) -> String {
+    if value.is_nan() {
+        "-".into()
+    } else {
+        format!("{:.1} %", 100.0 * value)
+    }
+}
+
+fn cells(row: &Row) -> [String; 10] {
+    [
+        row.row.clone(),
+        format!("{} ({})", row.metric, row.unit),
+        row.store.clone(),
+        row.n.map_or(String::new(), |n| n.to_string()),
+        number(row.c.median),
+        percent(row.c.spread),
+        number(row.other.median),
+        percent(row.other.spread),
+        format!("{:.2}", row.ratio),
+        percent(row.noise),
+    ]
+}
+
+fn verdict(row: &Row) -> String {
+    row.verdict.as_ref().map_or(String::new(), |verdict| {
+        format!(
+            "{}: {}",
+            match verdict.reached {
+                Some(true) => "yes",
+                Some(false) => "NO",
+                None => "? (noise)",
+            },
+            verdict.target
+        )
+    })
+}
+
+/// For a terminal.
+pub fn text(rows: &[Row]) -> String {
+    let table: Vec<_> = rows.iter().map(cells).collect();
+    let widths: Vec<usize> = (0..HEADS.len())
+        .map(|column| {
+            table
+                .iter()
+                .map(|row| row[column].len())
+                .max()
+                .unwrap_or(0)
+                .max(HEADS[column].len())
+        })
+        .collect();
+    let mut text = String::new();
+    let mut line = |cells: &[String], verdict: &str| {
+        for (column, cell) in cells.iter().enumerate() {
+            let width = widths[column];
+            // Names to the left, numbers to the right.
+            let _ = if column < 3 {
+                write!(text, "{cell:<width$}  ")
+            } else {
+                write!(text, "{cell:>width$}  ")
+            };
+        }
+        let _ = writeln!(text, "{verdict}");
+    };
+    line(&HEADS.map(str::to_owned), "target");
+    for (row, cells) in rows.iter().zip(&table) {
+        line(cells, &verdict(row));
+    }
+    text
+}
+
+/// As Markdown.
+pub fn markdown(title: &str, rows: &[Row]) -> String {
+    let mut text = String::from("<!-- SPDX-License-Identifier: GPL-2.0 -->\n\n");
+    if !title.is_empty() {
+        let _ = writeln!(text, "{title}\n");
+    }
+    let _ = writeln!(
+        text,
+        "| {} | target |\n|{}",
+        HEADS.join(" | "),
+        "---|".repeat(HEADS.len() + 1)
+    );
+    for row in rows {
+        let _ = writeln!(text, "| {} | {} |", cells(row).join(" | "), verdict(row));
+    }
+    text
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the module must reach, and whether it does.
+
+use serde::Serialize;
+
+use crate::data::Row;
+
+/// A target, and whether it is reached.
+#[derive(Debug, Serialize)]
+pub struct Verdict {
+    /// Reached; nothing where the noise does not let that be told.
+    pub reached: Option<bool>,
+    /// The target, in words.
+    pub target: String,
+}
+
+/// How many times the smallest figure over n the largest may be, where a row must be flat.
+const FLAT: f64 = 1.3;
+
+#[derive(Clone, Copy)]
+enum Target {
+    /// At most this.
+    AtMost(f64),
+    /// At most this part of C's.
+    PartOfC(f64),
+    /// At the largest n at most `FLAT` times the figure at the smallest.
+    Flat,
+    /// At the n given, at most this part of C's.
+    PartOfCAt(u64, f64),
+    /// At the n given, at most this times the figure at the smallest n.
+    TimesSmallest(u64, f64),
+    /// At least this part of C's: where more is better.
+    AtLeastPartOfC(f64),
+    /// Says how something comes about: not judged.
+    Shown,
+}
+
+fn target(row: &Row) -> Vec<Target> {
+    use Target::*;
+    match (&*row.row, &*row.metric) {
+        ("cold", "round trip") => vec![PartOfC(if row.store == "overlay" { 0.95 } else { 0.85 })],
+        ("cold" | "warm", metric) if metric.starts_with("floor") => vec![Shown],
+        ("warm", "random, complete" | "random, fragmented") => vec![PartOfC(0.9)],
+        ("mounts", "one blob, fresh") => vec![PartOfC(0.1)],
+        ("failover", "per request") => vec![Flat],
+        ("parked", _) => vec![Flat, AtMost(1500.0)],
+        ("closing", "close 256 fds") => vec![PartOfCAt(4096, 0.1)],
+        ("dropping", _) => vec![Flat],
+        ("wakeups", "wake-ups per request, EPOLLEXCLUSIVE") => vec![AtMost(1.0)],
+        ("wakeups", "round trip, EPOLLEXCLUSIVE") => vec![TimesSmallest(64, 1.2)],
+        ("concurrent", "rate, 4 threads") => vec![AtLeastPartOfC(1.2)],
+        ("concurrent", metric) if metric.starts_with("rate") => {
+            vec![AtLeastPartOfC(1.0)]
+        }
+        ("duplicates", "messages per range") => vec![AtMost(1.0)],
+        ("bystander", "mounting, times idle") => vec![AtMost(1.5)],
+        ("bystander", _) => vec![Shown],
+        _ => Vec::new(),
+    }
+}
+
+/// Noise above which a comparison within that noise says nothing.
+const LOUD: f64 = 0.1;
+
+/// Whether `value` is at most `limit`, where the same measured twice differs by `noise`.
+fn at_most(value: f64, limit: f64, noise: f64) -> Option<bool> {
+    if noise > LOUD && value * (1.0 + noise) > limit && value <= limit * (1.0 + noise) {
+        return None;
+    }
+    Some(value <= limit)
+}
+
+/// Reached if all are, not if one is not.
+fn both(a: Option<bool>, b: Option<bool>) -> Option<bool> {
+    match (a, b) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
+    }
+}
+
+/// Whether a row reaches what it must. Without a target of its own: no worse than C by more than the
+/// noise of C against C (and a thousandth, where that noise is nothing).
+pub fn judge(row: &Row, all: &[Row]) -> Option<Verdict> {
+    let targets = target(row);
+    // A single turn has no noise to be judged by.
+    let noise = if row.noise.is_nan() {
+        0.0
+    } else {
+        row.noise.max(row.other.noise())
+    };
+    if targets.is_empty() {
+        if row.noise.is_nan() {
+            return None;
+        }
+        // No worse than C by more than the noise, and that is something only where there is little.
+        let allowed = 1.0 + row.noise.clamp(0.001, LOUD);
+        return Some(Verdict {
+            reached: at_most(row.other.median, row.c.median * allowed, noise),
+            target: "not above C".into(),
+        });
+    }
+    let same = |other: &&Row| {
+        (&other.row, &other.metric, &other.store) == (&row.row, &row.metric, &row.store)
+    };
+    let smallest = all.iter().filter(same).min_by_key(|other| other.n);
+    let largest = all.iter().filter(same).max_by_key(|other| other.n);
+    let mut words = Vec::new();
+    let mut reached = Some(true);
+    for target in targets {
+        let (limit, text) = match target {
+            Target::AtMost(limit) => (limit, format!("at most {limit}")),
+            Target::PartOfC(part) => (part * row.c.median, format!("at most {part} of C")),
+            Target::PartOfCAt(n, part) if row.n == Some(n) => {
+                (part * row.c.median, format!("at most {part} of C"))
+            }
+            // Of a curve, the judgement stands at its end.
+            Target::Flat if largest.is_some_and(|last| last.n == row.n) && row.n > Some(1) => (
+                FLAT * smallest?.other.median,
+                format!("at most {FLAT} of n = {}", smallest?.n?),
+            ),
+            Target::TimesSmallest(n, times) if row.n == Some(n) => (
+                times * smallest?.other.median,
+                format!("at most {times} of n = {}", smallest?.n?),
+            ),
+            Target::AtLeastPartOfC(part) => {
+                reached = both(
+                    reached,
+                    at_most(part * row.c.median, row.other.median, noise),
+                );
+                words.push(format!("at least {part:.2} of C"));
+                continue;
+            }
+            _ => continue,
+        };
+        // What C does matters only where it is compared with.
+        let noise = match target {
+            Target::AtMost(_) => 0.0,
+            Target::Flat | Target::TimesSmallest(..) if row.noise.is_nan() => 0.0,
+            Target::Flat | Target::TimesSmallest(..) => row.other.noise(),
+            _ => noise,
+        };
+        reached = both(reached, at_most(row.other.median, limit, noise));
+        words.push(text);
+    }
+    (!words.is_empty()).then(|| Verdict {
+        reached,
+        target: words.join(", "),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_leaves_a_comparison_open_only_within_it() {
+        assert_eq!(at_most(99.0, 100.0, 0.0), Some(true));
+        assert_eq!(at_most(101.0, 100.0, 0.05), Some(false));
+        assert_eq!(at_most(80.0, 100.0, 0.5), None);
+        assert_eq!(at_most(120.0, 100.0, 0.5), None);
+        assert_eq!(at_most(60.0, 100.0, 0.5), Some(true));
+        assert_eq!(at_most(160.0, 100.0, 0.5), Some(false));
+    }
+
+    #[test]
+    fn one_missed_target_is_enough() {
+        assert_eq!(both(Some(true), Some(false)), Some(false));
+        assert_eq!(both(None, Some(false)), Some(false));
+        assert_eq!(both(None, Some(true)), None);
+    }
+}

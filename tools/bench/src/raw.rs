@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The few things that no safe interface offers.
+
+use std::io;
+
+/// The processor's time stamp counter.
+pub fn ticks() -> u64 {
+    // SAFETY: reads a register that every x86-64 has, and touches no memory.
+    #[allow(unused_unsafe, reason = "safe in newer compilers")]
+    unsafe {
+        core::arch::x86_64::_rdtsc()
+    }
+}
+
+/// Lets the calling thread run only when no other can.
+pub fn only_when_idle() -> io::Result<()> {
+    let parameter = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameter outlives the call; 0 is the calling thread.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// How often the threads of this process have gone to sleep of their own accord.
+pub fn sleeps() -> usize {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the kernel fills the structure, which is one of plain numbers and valid as zeros too.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    usize::try_from(usage.ru_nvcsw).unwrap_or_default()
+}

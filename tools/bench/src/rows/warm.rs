@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Reading what is in the cache, 4 KiB at a time, with nothing in the page cache: a complete file, and one
+//! of which every other page is there. Below it: the same bytes as an EROFS on a loop device, and as a
+//! plain file of the store.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use cachefiles_selftests::image::{BLOCK, Builder, pattern};
+use cachefiles_selftests::{sys, task::soon};
+use rustix::fs::{Advice, fadvise};
+use rustix::mount::{MountFlags, mount};
+
+use super::Bench;
+use crate::daemon::Daemon;
+use crate::image;
+
+/// Pages of each file.
+const PAGES: u64 = 1024;
+
+/// Pages in an order that no readahead sees through: all of them, or the even ones.
+fn scattered(step: u64) -> impl Iterator<Item = u64> {
+    let count = PAGES / step;
+    // An odd factor and a power of two: every page once.
+    (0..count).map(move |number| number * 365 % count * step)
+}
+
+/// The row.
+pub fn run(bench: &mut Bench) -> Result<()> {
+    let mut daemon = Daemon::new()?;
+    daemon.pages = PAGES;
+    let mount = daemon.mount("warm", image::large("warm", 2, PAGES)?, "")?;
+    let size = PAGES * BLOCK as u64;
+    daemon.prefill(image::device("warm", 0).as_bytes(), 0, size)?;
+    for page in (0..PAGES).step_by(2) {
+        daemon.prefill(
+            image::device("warm", 1).as_bytes(),
+            page * BLOCK as u64,
+            BLOCK as u64,
+        )?;
+    }
+    let open = |daemon: &mut Daemon, number| {
+        let path = mount.file(number);
+        daemon
+            .serve_during(move || File::open(path))?
+            .context("opening a file")
+    };
+    let (complete, fragmented) = (
+        Arc::new(open(&mut daemon, 0)?),
+        Arc::new(open(&mut daemon, 1)?),
+    );
+    measure(
+        bench,
+        &complete,
+        "sequential, complete",
+        Advice::Normal,
+        (0..PAGES).collect(),
+    )?;
+    measure(
+        bench,
+        &complete,
+        "random, complete",
+        Advice::Random,
+        scattered(1).collect(),
+    )?;
+    measure(
+        bench,
+        &fragmented,
+        "random, fragmented",
+        Advice::Random,
+        scattered(2).collect(),
+    )?;
+    ensure!(!daemon.poll()?, "a warm read asked for something");
+    drop((complete, fragmented));
+    daemon.unmount(mount)?;
+    drop(daemon);
+    floors(bench)
+}
+
+/// What a page costs, after one turn to find the code and the inode warm.
+fn measure(
+    bench: &Bench,
+    file: &File,
+    metric: &str,
+    advice: Advice,
+    pages: Vec<u64>,
+) -> Result<()> {
+    fadvise(file, 0, None, advice)?;
+    let mut buffer = [0; BLOCK];
+    let mut cost = 0;
+    for _ in 0..2 {
+        fadvise(file, 0, None, Advice::DontNeed)?;
+        bench.meter.quiesce();
+        let start = bench.meter.mark();
+        for page in &pages {
+            file.read_exact_at(&mut buffer, page * BLOCK as u64)?;
+        }
+        cost = bench.meter.since(start);
+    }
+    bench
+        .output
+        .instructions("warm", metric, None, cost as f64 / pages.len() as f64);
+    Ok(())
+}
+
+fn floors(bench: &Bench) -> Result<()> {
+    let data = pattern(1, PAGES as usize * BLOCK);
+    let plain = Path::new(sys::CACHE).join("plain");
+    fs::write(&plain, &data)?;
+    let file = File::open(&plain)?;
+    rustix::fs::fsync(&file)?;
+    measure(
+        bench,
+        &file,
+        "floor: random, plain file",
+        Advice::Random,
+        scattered(1).collect(),
+    )?;
+    drop(file);
+
+    let image = Path::new(sys::CACHE).join("image");
+    fs::write(&image, Builder::new().plain("file", data).build().primary)?;
+    rustix::fs::fsync(File::open(&image)?)?;
+    let status = Command::new("losetup")
+        .arg("/dev/loop1")
+        .arg(&image)
+        .status()?;
+    ensure!(status.success(), "losetup failed");
+    let point = Path::new("/mnt/loop");
+    fs::create_dir_all(point)?;
+    mount("/dev/loop1", point, c"erofs", MountFlags::RDONLY, None)
+        .context("mounting the loop device")?;
+    let file = File::open(point.join("file"))?;
+    measure(
+        bench,
+        &file,
+        "floor: random, EROFS on a loop device",
+        Advice::Random,
+        scattered(1).collect(),
+    )?;
+    drop(file);
+    sys::unmount_patiently(point, soon())?;
+    let status = Command::new("losetup")
+        .args(["-d", "/dev/loop1"])
+        .status()?;
+    ensure!(status.success(), "losetup -d failed");
+    fs::remove_file(image)?;
+    Ok(fs::remove_file(plain)?)
+}
