@@ -4,7 +4,7 @@
 
 use crate::limits::{Amounts, Limits};
 use crate::notify::Notifier;
-use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use kernel::prelude::*;
 use kernel::str::CString;
 use kernel::sync::Arc;
@@ -26,31 +26,31 @@ pub(crate) enum Purpose {
     Create,
 }
 
-/// A part of the room above the *run* limit that the daemon's writes may take without a new `statfs()`, for a
-/// second at most: what others take of the file system shows by then.
+/// A part of the room above the *run* limit that the daemon's writes may take without a new
+/// `statfs()`, within one tick of the clock: what others take of the file system shows by then.
 struct Allowance {
     /// Blocks left.
     blocks: AtomicU64,
-    /// The second in which it was granted.
-    granted: AtomicI64,
+    /// The tick in which it was granted.
+    granted: AtomicUsize,
 }
 
 impl Allowance {
     fn none() -> Self {
         Self {
             blocks: AtomicU64::new(0),
-            granted: AtomicI64::new(i64::MIN),
+            granted: AtomicUsize::new(0),
         }
     }
 
     /// Grants a small part of what is left, so that no limit is reached unnoticed.
     fn grant(&self, blocks_left: u64) {
         self.blocks.store(blocks_left / 16, Ordering::Relaxed);
-        self.granted.store(kext::task::uptime(), Ordering::Release);
+        self.granted.store(kext::task::jiffies(), Ordering::Release);
     }
 
     fn take(&self, blocks: u64) -> bool {
-        self.granted.load(Ordering::Acquire) == kext::task::uptime()
+        self.granted.load(Ordering::Acquire) == kext::task::jiffies()
             && self
                 .blocks
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {

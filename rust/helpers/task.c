@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/jiffies.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/string.h>
@@ -18,6 +19,11 @@ void cfh_memalloc_nofs_restore(unsigned int flags)
 void cfh_current_comm(char to[TASK_COMM_LEN])
 {
 	strscpy(to, current->comm, TASK_COMM_LEN);
+}
+
+unsigned long cfh_jiffies(void)
+{
+	return jiffies;
 }
 
 void cfh_cond_resched(void)

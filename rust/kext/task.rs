@@ -67,11 +67,11 @@ pub fn synchronize_rcu() {
     unsafe { bindings::synchronize_rcu() };
 }
 
-/// Seconds since boot. Any context.
+/// Ticks since boot, of which there are `CONFIG_HZ` in a second; wraps around. Any context.
 #[inline]
-pub fn uptime() -> i64 {
-    // SAFETY: Reads the clock.
-    unsafe { bindings::ktime_get_seconds() }
+pub fn jiffies() -> usize {
+    // SAFETY: Reads a counter.
+    unsafe { bindings::cfh_jiffies() as usize }
 }
 
 /// The wall clock, in seconds since 1970. Any context.
