@@ -74,7 +74,7 @@ fn seek(file: &File, pos: i64, whence: Whence) -> Result<i64> {
 /// Blocks that are data in part count as data, as they did when they were written: the daemon
 /// writes whole pages.
 pub(crate) fn next_extent(object: &Object, file: &File, pos: i64, end: i64) -> Result<Extent> {
-    let known = object.known();
+    let known = object.known(file);
     if let Some(data_end) = known.data_end(pos) {
         return Ok(Extent::Data(data_end.min(end)));
     }
@@ -88,7 +88,7 @@ pub(crate) fn next_extent(object: &Object, file: &File, pos: i64, end: i64) -> R
         found => found?,
     };
     if data_end > pos {
-        object.update_known(|now| now.learn_data(known.age(), pos, data_end));
+        object.update_known(file, |now| now.learn_data(known.age(), pos, data_end));
         return Ok(Extent::Data(data_end.min(end)));
     }
     // None if data came in between the questions: to have it written again does no harm.
@@ -103,6 +103,6 @@ fn hole_at(object: &Object, file: &File, pos: i64, end: i64) -> Result<Option<Ex
         Err(error) if error == ENXIO => Extent::LastHole,
         Err(error) => return Err(error),
     };
-    object.update_known(|now| now.learn_hole());
+    object.update_known(file, |now| now.learn_hole());
     Ok(Some(hole))
 }

@@ -27,6 +27,14 @@ struct Backing {
     known: Known,
 }
 
+impl Backing {
+    fn is(&self, file: &File) -> bool {
+        self.file
+            .as_deref()
+            .is_some_and(|current| core::ptr::eq(current, file))
+    }
+}
+
 /// An object. Held by its cookie, by I/O on its way, by requests and anonymous fds.
 #[pin_data]
 pub(crate) struct Object {
@@ -114,14 +122,23 @@ impl Object {
         core::mem::replace(&mut backing.file, file)
     }
 
-    /// Where the file is known to have data.
-    pub(crate) fn known(&self) -> Known {
-        self.file.lock().known
+    /// Where `file` is known to have data: nowhere if it is not the object's any more.
+    pub(crate) fn known(&self, file: &File) -> Known {
+        let backing = self.file.lock();
+        if backing.is(file) {
+            backing.known
+        } else {
+            Known::NOTHING
+        }
     }
 
-    /// Notes what was found out of the file, or that it has changed.
-    pub(crate) fn update_known(&self, update: impl FnOnce(&mut Known)) {
-        update(&mut self.file.lock().known);
+    /// Notes what was found out of `file`. Nothing if it is not the object's any more: an operation
+    /// keeps the file that it began with, and what is in that one is not in the new one.
+    pub(crate) fn update_known(&self, file: &File, update: impl FnOnce(&mut Known)) {
+        let mut backing = self.file.lock();
+        if backing.is(file) {
+            update(&mut backing.known);
+        }
     }
 
     /// What the daemon has of it. Error: EINVAL in a cache without on-demand mode.

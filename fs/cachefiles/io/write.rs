@@ -271,7 +271,7 @@ fn make_room(object: &Object, file: &File, start: i64, len: usize) -> Result {
     fscache::stats::count_no_write_space();
     let punched = injected_remove_error()
         .and_then(|()| file.fallocate(FallocMode::PunchHoleKeepSize, start, end - start));
-    object.update_known(Known::forget);
+    object.update_known(file, Known::forget);
     punched.map_err(|error| {
         trace::io_error(
             Some(object.debug_id()),
@@ -306,13 +306,13 @@ pub(crate) fn write_from_daemon(object: &Object, start: i64, iter: &mut IovIter)
         cache.has_space(0, len.div_ceil(PAGE_SIZE) as u64, Purpose::Fetched)?;
     }
     trace::ondemand_fd_write(object.debug_id(), file.inode(), start, len);
-    let age = object.known().age();
+    let age = object.known(&file).age();
     let blocks = note_start(object, &file, start, len);
     let result = write_now(&file, start, iter);
     note_end(object, &file, blocks, result);
     if result > 0 {
         let end = start.saturating_add(result as i64);
-        object.update_known(|known| known.learn_data(age, start, end));
+        object.update_known(&file, |known| known.learn_data(age, start, end));
     }
     // A negative answer is an error number, which an `i32` holds.
     usize::try_from(result).map_err(|_| kext::errno::error(result as i32))
