@@ -19,6 +19,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use cachefiles_selftests::task::soon;
 
 use crate::daemon::{Daemon, Mount, Taken};
 use crate::meter::{Mark, Meter};
@@ -161,7 +162,9 @@ impl Bench {
 pub fn take_reads(daemon: &mut Daemon, count: usize) -> Result<Vec<cachefiles_protocol::Read>> {
     let mut reads = Vec::with_capacity(count);
     while reads.len() < count {
-        ensure!(daemon.poll()?, "{} READs of {count}", reads.len());
+        // Those of an object that is being reopened come when it is, by the work of somebody else.
+        let ready = daemon.device.wait_readable(Some(soon()))?;
+        ensure!(ready, "{} READs of {count}", reads.len());
         if let Taken::Read(read) = daemon.take()? {
             reads.push(read);
         }
