@@ -63,7 +63,7 @@ pub struct Row {
     pub c: Sample,
     /// The one compared.
     pub other: Sample,
-    /// C divided by the other: above 1 the other needs less.
+    /// C divided by the other, of a rate the reverse: above 1 the other is better.
     pub ratio: f64,
     /// C against C: see `noise`.
     pub noise: f64,
@@ -140,6 +140,8 @@ pub fn compare(lines: &[Line], module: &str) -> Vec<Row> {
                 unit: unit.into(),
                 ratio: if c.median == other.median {
                     1.0
+                } else if unit.ends_with("/s") {
+                    other.median / c.median
                 } else {
                     c.median / other.median
                 },
