@@ -49,6 +49,13 @@ pub enum Part {
         /// The file.
         file: PathBuf,
     },
+    /// Lists a directory into a mapping of a file: locks it until the file can be read.
+    List {
+        /// The directory.
+        directory: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 impl Part {
@@ -83,6 +90,11 @@ impl Part {
                     Ok(data) => println!("ok {}", data.len()),
                     Err(error) => println!("{error}"),
                 }
+                Ok(())
+            }
+            Self::List { directory, file } => {
+                let (directory, file) = (fs::File::open(directory)?, fs::File::open(file)?);
+                println!("{}", crate::raw::list_into_mapping(&directory, &file)?);
                 Ok(())
             }
         }
@@ -233,6 +245,18 @@ impl Actor {
             &["read", file.to_str().context("a path that is no text")?],
             None,
         )
+    }
+
+    /// A process that lists `directory`, and keeps it locked until `file` can be read.
+    pub fn lister(directory: &Path, file: &Path) -> Result<Self> {
+        let words = [directory, file].map(|path| path.to_str().context("a path that is no text"));
+        let [directory, file] = words;
+        Self::start(&["list", directory?, file?], None)
+    }
+
+    /// Whether it is asleep in the kernel.
+    pub fn sleeps(&self) -> bool {
+        crate::task::sleeps(Path::new("/proc"), self.child.id() as i32)
     }
 
     fn wait_ready(&mut self) -> Result<()> {

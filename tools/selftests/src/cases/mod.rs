@@ -7,6 +7,7 @@ mod crash;
 mod device;
 mod events;
 mod hostile;
+mod independent;
 mod made_image;
 mod missing;
 mod module;
@@ -18,7 +19,9 @@ mod original;
 mod read;
 mod reopen;
 mod restore;
+mod sharing;
 mod tracepoint;
+mod waking;
 
 use crate::registry::Test;
 
@@ -36,6 +39,9 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         object_fd::TESTS,
         restore::TESTS,
         reopen::TESTS,
+        waking::TESTS,
+        sharing::TESTS,
+        independent::TESTS,
         crash::TESTS,
         on_disk::TESTS,
         tracepoint::TESTS,

@@ -9,10 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::restore::{finish, one_read_in_flight, two_blobs};
 use crate::actor::Actor;
 use crate::context::Context;
-use crate::image::{BLOCK, Builder, pattern};
 use crate::registry::{Test, test};
 use crate::sys;
-use crate::task::read_in_background;
 
 pub const TESTS: &[Test] = &[
     test!(
@@ -58,12 +56,6 @@ pub const TESTS: &[Test] = &[
         unmount_with_an_unanswered_open_waits_for_nobody,
         "a mount can be taken down at any time"
     ),
-    test!(
-        hundreds_of_objects_reopening_at_once_do_not_stall,
-        "reopening waits for nobody else's reopening"
-    )
-    .c_fails("each OPEN occupies one of the 256 workers that all of fscache shares")
-    .limit(120),
     test!(
         queued_close_is_done_when_the_fd_closes,
         "nobody waits for a CLOSE that has become pointless"
@@ -352,46 +344,4 @@ fn unmount_with_an_unanswered_open_waits_for_nobody(ctx: &Context) -> Result<()>
     session.hold_opens = false;
     session.answer_open(open)?;
     session.settle()
-}
-
-fn hundreds_of_objects_reopening_at_once_do_not_stall(ctx: &Context) -> Result<()> {
-    const COUNT: u16 = 270;
-    let mut builder = Builder::new();
-    for number in 1..=COUNT {
-        builder = builder.device(format!("blob-{number}"));
-    }
-    for number in 1..=COUNT {
-        let data = pattern(number.into(), BLOCK);
-        builder = builder.chunked(&format!("{number}"), data, 1, &[Some(number)]);
-    }
-    let image = builder.build();
-    let mut session = ctx.session("many", &image)?;
-    let mount = session.mount(&ctx.mount_point("many"), "fsid=many")?;
-    session.hold_data("many", &image);
-    let readers: Vec<_> = image
-        .files
-        .iter()
-        .map(|(name, data)| (read_in_background(&mount.file(name)), data))
-        .collect();
-    let count = readers.len();
-    session.pump_until("a READ of each", |session| session.held.len() == count)?;
-    session.crash();
-    session.device.restore()?;
-    session.hold_opens = true;
-    let all = session.pump_until("an OPEN of each", |session| {
-        session.held_opens.len() == count
-    });
-    // Whatever came of it, nobody is left waiting.
-    session.hold_opens = false;
-    session.hold_reads = None;
-    for open in std::mem::take(&mut session.held_opens) {
-        session.answer_open(open)?;
-    }
-    for (reader, data) in readers {
-        session.pump_until("a reader to finish", |_| reader.is_done())?;
-        ensure!(reader.finish()?? == *data, "wrong content");
-    }
-    session.unmount(mount)?;
-    session.settle()?;
-    all
 }
