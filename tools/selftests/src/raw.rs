@@ -98,6 +98,21 @@ pub fn list_into_mapping(directory: impl AsFd, file: impl AsFd) -> Result<usize,
     answer(result)
 }
 
+/// `read` into memory that is a private mapping of a file: the kernel has to read the file's first
+/// page before it can copy anything there. Returns what was read.
+pub fn read_into_mapping(fd: impl AsFd, file: impl AsFd) -> Result<Vec<u8>, Errno> {
+    let length = 4096;
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    let mapping = Mapping::new(file, length, access, MapFlags::PRIVATE)?;
+    // SAFETY: the kernel writes to the mapping, which has this length and to which nothing refers.
+    let result = unsafe { libc::read(fd.as_fd().as_raw_fd(), mapping.address, length) };
+    let length = answer(result as i64)?;
+    let mut bytes = vec![0; length];
+    // SAFETY: the mapping has at least as many bytes, was just written to, and is not `bytes`.
+    unsafe { std::ptr::copy_nonoverlapping(mapping.address.cast(), bytes.as_mut_ptr(), length) };
+    Ok(bytes)
+}
+
 /// A mapping of a file from its start, undone when dropped.
 struct Mapping {
     address: *mut std::ffi::c_void,

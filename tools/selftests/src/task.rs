@@ -60,6 +60,12 @@ impl<T: Send + 'static> Task<T> {
         thread != 0 && !self.is_done() && sleeps(Path::new("/proc/self/task"), thread)
     }
 
+    /// Whether the thread sleeps in a `read` of `fd`.
+    pub fn sleeps_in_read(&self, fd: i32) -> bool {
+        let thread = self.thread.load(Ordering::Relaxed);
+        thread != 0 && sleeps_in_read(Path::new("/proc/self/task"), thread, fd)
+    }
+
     /// How often the thread went to sleep so far.
     pub fn times_asleep(&self) -> Result<u64> {
         let thread = self.thread.load(Ordering::Relaxed);
@@ -105,6 +111,14 @@ pub fn sleeps(directory: &Path, id: i32) -> bool {
         .rsplit_once(") ")
         .and_then(|(_, rest)| rest.chars().next());
     matches!(state, Some('S' | 'D'))
+}
+
+/// Whether a task in one of the directories of `/proc` sleeps in a `read` of `fd`.
+pub fn sleeps_in_read(directory: &Path, id: i32, fd: i32) -> bool {
+    let path = directory.join(id.to_string()).join("syscall");
+    let text = fs::read_to_string(path).unwrap_or_default();
+    // The number of the system call, then its arguments; or `running`.
+    text.starts_with(&format!("{} {fd:#x} ", libc::SYS_read))
 }
 
 /// A file that is being read.

@@ -6,6 +6,8 @@ mod commands;
 mod crash;
 mod device;
 mod events;
+#[cfg(test)]
+mod faults;
 mod hostile;
 mod independent;
 mod made_image;
@@ -20,6 +22,7 @@ mod read;
 mod reopen;
 mod restore;
 mod sharing;
+mod slow_copy;
 mod tracepoint;
 mod waking;
 
@@ -41,6 +44,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         reopen::TESTS,
         waking::TESTS,
         sharing::TESTS,
+        slow_copy::TESTS,
         independent::TESTS,
         crash::TESTS,
         on_disk::TESTS,

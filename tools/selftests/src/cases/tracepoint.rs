@@ -29,6 +29,11 @@ pub const TESTS: &[Test] = &[
     )
     .c_fails("messages are traced before their ids are set"),
     test!(
+        trace_of_a_short_attribute_shows_no_stale_memory,
+        "LATER 3: what was not read is not traced"
+    )
+    .c_fails("what lay in the allocated memory is traced"),
+    test!(
         on_demand_read_over_holes_is_not_shortened,
         "FAULTS 18: EROFS gets all that it asks for at once, and never splits a bio"
     )
@@ -230,5 +235,49 @@ fn on_demand_read_over_holes_is_not_shortened(ctx: &Context) -> Result<()> {
         asked[0],
         asked[1]
     );
+    Ok(())
+}
+
+fn trace_of_a_short_attribute_shows_no_stale_memory(ctx: &Context) -> Result<()> {
+    const COUNT: u16 = 20;
+    let mut builder = Builder::new();
+    for number in 1..=COUNT {
+        builder = builder.device(format!("blob-{number}"));
+    }
+    let image = builder.plain("file", pattern(1, BLOCK)).build();
+    let mut session = ctx.session("stale", &image)?;
+    let point = ctx.mount_point("stale");
+    for round in 0..2 {
+        let trace = trace_of(|| {
+            let mount = session.mount(&point, "fsid=stale")?;
+            session.unmount(mount)?;
+            session.settle()
+        })?;
+        if round == 0 {
+            for number in 1..=COUNT {
+                let key = format!("blob-{number}");
+                let path = cachefiles_protocol::key_path(b"erofs,stale", key.as_bytes());
+                let path = Path::new(crate::sys::CACHE).join(path);
+                let (name, flags) = ("user.CacheFiles.cache", rustix::fs::XattrFlags::REPLACE);
+                rustix::fs::setxattr(&path, name, b"short", flags)
+                    .with_context(|| format!("spoiling the attribute of {}", path.display()))?;
+            }
+            continue;
+        }
+        let checks: Vec<&str> = trace
+            .lines()
+            .filter(|line| line.contains(" cachefiles_coherency: ") && line.contains("BAD"))
+            .collect();
+        ensure!(
+            checks.len() == usize::from(COUNT),
+            "{} bad attributes in {trace}",
+            checks.len()
+        );
+        let wrong: Vec<_> = checks
+            .iter()
+            .filter(|line| !line.contains(" c=0"))
+            .collect();
+        ensure!(wrong.is_empty(), "{wrong:#?}");
+    }
     Ok(())
 }

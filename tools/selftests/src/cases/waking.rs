@@ -25,7 +25,7 @@ pub const TESTS: &[Test] = &[
     .c_fails("every waiter is woken for every request"),
     test!(
         requests_at_once_wake_a_waiter_each,
-        "FAULTS 8: no request waits for a thread that is busy with another"
+        "CVE-2024-42250, FAULTS 8: no request waits for a thread that is busy with another"
     ),
     test!(
         poll_wakes_up_when_the_fd_of_an_object_with_reads_in_flight_is_closed,
@@ -39,7 +39,7 @@ pub const TESTS: &[Test] = &[
     .c_fails("nobody is woken, though a read would begin the next reopening"),
     test!(
         poll_wakes_up_when_a_reopening_is_refused,
-        "FAULTS 15, FAULTS 1: a daemon that sleeps learns of the next try"
+        "FAULTS 1, FAULTS 15: a daemon that sleeps learns of the next try"
     )
     .c_fails("nobody is woken, and there is no next try while the fd is open"),
 ];
