@@ -27,8 +27,12 @@ pub(super) struct Manner {
     pub(super) dies_at: Option<u32>,
     /// So many reads may have a bad buffer: the scheduler tries both.
     pub(super) faults: u32,
-    /// Answers READs without data the first time.
+    /// The thread ends after a read that faulted.
+    pub(super) leaves: bool,
+    /// Completes so many READs without data.
     pub(super) lies: u32,
+    /// Forgets so many READs, and writes `restore` each time.
+    pub(super) forgets: u32,
 }
 
 /// A process: what its threads share.
@@ -111,7 +115,7 @@ fn run(world: &Inner, process: &Process, manner: Manner) {
     thread.run();
     // The last one out closes the files.
     if process.threads.fetch_sub(1, Ordering::SeqCst) == 1 {
-        anon_file::close_all();
+        world.giving_back(anon_file::close_all);
     }
 }
 
@@ -128,6 +132,7 @@ impl Thread<'_> {
         self.process.pollers.lock().unwrap().push(poller.clone());
         while !self.process.is_killed() {
             match self.read() {
+                None if self.manner.leaves && self.manner.faults == 0 => return,
                 Some(_) if self.manner.dies_at == Some(self.handled) => self.process.kill(),
                 Some(message) => {
                     self.answer(message);
@@ -160,6 +165,7 @@ impl Thread<'_> {
             self.manner.faults -= u32::from(faults);
             let received = match self.world.read(MAX_MESSAGE_SIZE, faults) {
                 Ok(received) => received?,
+                Err(error) if error == EFAULT && faults && self.manner.leaves => return None,
                 Err(error) if error == EFAULT && faults => continue,
                 Err(error) if error == ENOMEM || error == EMFILE => continue,
                 Err(error) => panic!("read: {error:?}"),
@@ -194,19 +200,23 @@ impl Thread<'_> {
                 let answered = self.world.engine().copen(open.msg_id.into(), Ok(size));
                 if refuses || answered.is_err() {
                     self.process.fds.lock().unwrap().remove(&open.object_id);
-                    anon_file::close(fd);
+                    self.world.giving_back(|| anon_file::close(fd));
                 }
             }
             WireMessage::Close(close) => {
                 let fd = self.process.fds.lock().unwrap().remove(&close.object_id);
                 if let Some((fd, _)) = fd {
-                    anon_file::close(fd);
+                    self.world.giving_back(|| anon_file::close(fd));
                 }
             }
             WireMessage::Read(read) => {
                 let fds = self.process.fds.lock().unwrap();
                 let fd = fds.get(&read.object_id).map(|(fd, _)| *fd);
                 drop(fds);
+                if self.manner.forgets > 0 {
+                    self.manner.forgets -= 1;
+                    return self.world.restore();
+                }
                 // Not ours: the one who has it died, and closing its fd gives the READ back.
                 let Some(file) = fd.and_then(anon_file::get) else {
                     return;

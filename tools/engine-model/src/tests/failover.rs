@@ -2,7 +2,7 @@
 
 //! Daemons that die, refuse, or are restored too early.
 
-use super::daemon::{daemon, successor, Manner};
+use super::daemon::{daemon, successor, threads, Manner};
 use super::explore::all_orders;
 use super::serving::reader;
 use super::world::world;
@@ -54,7 +54,7 @@ fn restore_at_any_moment_does_no_harm() {
             let daemon = daemon(&world, 1, manner);
             let restorer = {
                 let world = world.clone();
-                spawn(move || assert_eq!(world.engine().restore(), Ok(())))
+                spawn(move || world.restore())
             };
             let readers = [reader(&world, 0, 0), reader(&world, 0, 1)];
             world.end(worker, [daemon], readers.into_iter().chain([restorer]));
@@ -81,17 +81,37 @@ fn restore_brings_back_what_a_thread_forgot() {
                 let open = read().msg_id();
                 world.engine().copen(open.into(), Ok(4096)).unwrap();
                 let forgotten = read();
-                world.engine().restore().unwrap();
+                world.restore();
                 let again = read();
                 assert_eq!(forgotten, again);
                 let id = again.msg_id();
                 assert_eq!(world.engine().copen(id.into(), Ok(1)), Err(EINVAL));
-                kext::anon_file::close_all();
+                world.giving_back(kext::anon_file::close_all);
             })
         };
         let second = successor(&world, 2, Manner::default(), [first]);
         let readers = [reader(&world, 0, 0)];
         world.end(worker, [second], readers);
+    });
+}
+
+#[test]
+fn restore_wakes_who_sleeps() {
+    all_orders("restore beside a sleeping thread", 2, || {
+        let (world, worker) = world(1);
+        let forgetful = Manner {
+            exclusive: true,
+            edge: true,
+            forgets: 1,
+            ..Manner::default()
+        };
+        let good = Manner {
+            forgets: 0,
+            ..forgetful
+        };
+        let daemons = threads(&world, 1, [forgetful, good]);
+        let readers = [reader(&world, 0, 0)];
+        world.end(worker, daemons, readers);
     });
 }
 

@@ -21,6 +21,7 @@ fn any_manner() -> Manner {
         dies_at: (choose(4) > 0).then(|| choose(6) as u32),
         faults: choose(2) as u32,
         lies: choose(2) as u32,
+        ..Manner::default()
     }
 }
 
@@ -63,7 +64,7 @@ fn storm() {
         let world = world.clone();
         spawn(move || {
             for _ in 0..choose(3) {
-                world.engine().restore().unwrap();
+                world.restore();
             }
             if choose(2) == 1 {
                 sched::kill(victim);

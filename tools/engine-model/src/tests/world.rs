@@ -13,7 +13,7 @@ use kernel::uaccess::UserSliceWriter;
 use kext::fs::PAGE;
 use kext::polling::Polling;
 use shuttle::thread::JoinHandle;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 
@@ -38,6 +38,12 @@ pub(super) struct Inner {
     /// Daemons are to end.
     stopped: AtomicBool,
     pollers: Mutex<Vec<std::sync::Arc<Polling>>>,
+    /// What gives messages back to be read again: how often that began, and ended.
+    given_back: Mutex<(u32, u32)>,
+    /// `restore` was written: a message may be with two threads from then on.
+    restored: AtomicBool,
+    /// Messages that were read, and how often things had been given back before that.
+    seen: Mutex<BTreeMap<u32, u32>>,
 }
 
 /// Shared by all tasks.
@@ -64,6 +70,9 @@ pub(super) fn world(objects: u32) -> (World, JoinHandle<()>) {
         dead: AtomicBool::new(false),
         stopped: AtomicBool::new(false),
         pollers: Mutex::default(),
+        given_back: Mutex::default(),
+        restored: AtomicBool::new(false),
+        seen: Mutex::default(),
     });
     (world, shuttle::thread::spawn(kext::workqueue::work))
 }
@@ -76,10 +85,20 @@ impl Inner {
     /// `read()` on the device.
     pub(super) fn read(&self, room: usize, faults: bool) -> Result<Option<Received>> {
         let dropped = self.dropped.lock().unwrap().clone();
+        let (_, given_back) = *self.given_back.lock().unwrap();
         let (out, written) = UserSliceWriter::new(room, faults);
         let len = self.engine().read_message(&self.pin, out)?;
         let bytes = std::mem::take(&mut *written.lock().unwrap());
         assert_eq!(bytes.len(), len, "what was returned is what was copied");
+        if let Some((id, _)) = bytes.split_first_chunk() {
+            let id = u32::from_ne_bytes(*id);
+            let before = self.seen.lock().unwrap().insert(id, given_back);
+            let (begun, _) = *self.given_back.lock().unwrap();
+            // Either of the two may have been the first.
+            let first = before.map(|before| before.min(given_back));
+            let twice = first == Some(begun) && !self.restored.load(Ordering::SeqCst);
+            assert!(!twice, "message {id} was handed out twice");
+        }
         Ok((len > 0).then_some(Received { bytes, dropped }))
     }
 
@@ -99,6 +118,20 @@ impl Inner {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Does what may give messages back.
+    pub(super) fn giving_back<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.given_back.lock().unwrap().0 += 1;
+        let result = f();
+        self.given_back.lock().unwrap().1 += 1;
+        result
+    }
+
+    /// `restore`
+    pub(super) fn restore(&self) {
+        self.restored.store(true, Ordering::SeqCst);
+        self.engine().restore().unwrap();
     }
 
     /// A reader: asks for one page. Errors as the engine gives them.
