@@ -23,7 +23,35 @@ struct ReadDone {
     skipped: usize,
     /// What the cookie's counter said at the start: another value means that the data is old.
     inval_counter: u32,
+    failure: Failure,
     done: Termination,
+}
+
+/// What the caller is told of a read that fails.
+#[derive(Clone, Copy)]
+enum Failure {
+    /// The error: there is no other source.
+    Error,
+    /// That nothing was read. netfs then asks the server, which for an error it does not: Linux
+    /// 6.12 hands that on to whoever reads the file.
+    Nothing,
+}
+
+impl Failure {
+    /// Only netfs has looked for holes itself (`prepare_read`), and it has a server to go to.
+    fn of(hole: ReadHole) -> Self {
+        match hole {
+            ReadHole::Ignore => Self::Nothing,
+            ReadHole::Clear | ReadHole::Fail => Self::Error,
+        }
+    }
+
+    fn outcome(self, error: Error) -> isize {
+        match self {
+            Self::Error => error.to_errno() as isize,
+            Self::Nothing => 0,
+        }
+    }
 }
 
 impl IoCompletion for ReadDone {
@@ -33,6 +61,7 @@ impl IoCompletion for ReadDone {
             file,
             skipped,
             inval_counter,
+            failure,
             done,
         } = self;
         let outcome = if result < 0 {
@@ -43,11 +72,11 @@ impl IoCompletion for ReadDone {
                 error,
                 ErrorSite::Read,
             );
-            result
+            failure.outcome(error)
         } else if object.cookie().inval_counter() == inval_counter {
             result.saturating_add_unsigned(skipped)
         } else {
-            ESTALE.to_errno() as isize
+            failure.outcome(ESTALE)
         };
         // First ours: once the caller knows, it may end its access to the cookie, and then ours
         // would be the last reference to the object, in a context where it can't be put away.
@@ -64,6 +93,7 @@ pub(crate) fn read(
     hole: ReadHole,
     done: Termination,
 ) -> isize {
+    let failure = Failure::of(hole);
     match prepare_read(resources, start, iter, hole) {
         Ok(Prepared::Zeroed(len)) => {
             done.finish(len as isize, false);
@@ -86,12 +116,13 @@ pub(crate) fn read(
                 file: file.clone(),
                 skipped,
                 inval_counter: resources.inval_counter(),
+                failure,
                 done,
             };
             match injected_read_error() {
                 Ok(()) => match submit_read(&file, pos, iter, owner) {
                     Ok(result) => result,
-                    Err((error, owner)) => finish(owner.done, error),
+                    Err((error, owner)) => finish(owner.done, failure, error),
                 },
                 Err(error) => {
                     owner.complete(error.to_errno() as isize, false);
@@ -99,14 +130,13 @@ pub(crate) fn read(
                 }
             }
         }
-        Err(error) => finish(done, error),
+        Err(error) => finish(done, failure, error),
     }
 }
 
-fn finish(done: Termination, error: Error) -> isize {
-    let result = error.to_errno() as isize;
-    done.finish(result, false);
-    result
+fn finish(done: Termination, failure: Failure, error: Error) -> isize {
+    done.finish(failure.outcome(error), false);
+    error.to_errno() as isize
 }
 
 enum Prepared {
