@@ -2,7 +2,7 @@
 
 //! The daemon's read: one message, or nothing.
 
-use super::anon_fd::{self, ObjectFd};
+use super::anon_fd::{self, NewFd, ObjectFd};
 use super::engine::Engine;
 use super::message::{Message, Payload};
 use super::request::{RequestNode, RequestSlots};
@@ -34,23 +34,23 @@ impl Engine {
     /// too small for it; EFAULT; for an OPEN also EMFILE, ENFILE and ENOMEM.
     pub(crate) fn read_message(&self, pin: &Arc<Pin>, mut out: UserSliceWriter) -> Result<usize> {
         while let Some(delivery) = self.take_next(out.len())? {
+            let put_back = |_: &Error| self.put_back(&delivery);
             let delivered = match delivery.kind {
-                Kind::Open => self.deliver_open(pin, &delivery, &mut out),
-                Kind::Close(_) => self.deliver_close(&delivery, &mut out).map(Some),
+                Kind::Open => self.deliver_open(pin, &delivery, &mut out)?,
+                Kind::Close(_) => {
+                    let len = self.deliver_close(&delivery, &mut out);
+                    Some(len.inspect_err(put_back)?)
+                }
                 Kind::Read { off, len } => {
                     let payload = Payload::Read { off, len };
-                    write_message(&delivery, delivery.object_id, payload, &mut out).map(Some)
+                    let len = write_message(&delivery, delivery.object_id, payload, &mut out);
+                    Some(len.inspect_err(put_back)?)
                 }
             };
-            match delivered {
-                Ok(Some(len)) => return Ok(len),
-                // Nobody wants it any more: on to the next.
-                Ok(None) => {}
-                Err(error) => {
-                    self.put_back(&delivery);
-                    return Err(error);
-                }
+            if let Some(len) = delivered {
+                return Ok(len);
             }
+            // Nobody wants it any more: on to the next.
         }
         Ok(0)
     }
@@ -119,12 +119,9 @@ impl Engine {
         out: &mut UserSliceWriter,
     ) -> Result<Option<usize>> {
         let object = &delivery.node.shared().object;
-        let fd = FdReservation::new(oflags::O_WRONLY | oflags::O_CLOEXEC)?;
-        let file = anon_fd::create(ObjectFd::new(
-            object.grab(RefWhy::GetOndemandFd, RefWhy::PutOndemandFd),
-            NonZeroU32::new(self.fd_ids.alloc(GFP_KERNEL)?).ok_or(EINVAL)?,
-            pin.clone(),
-        ))?;
+        let (fd, file) = self
+            .new_fd(pin, object)
+            .inspect_err(|_| self.put_back(delivery))?;
         let object_id = file.object_id();
         let wanted = self.with(object, |slots, table, state| {
             table.attach_fd(slots, state, delivery.id, object_id)
@@ -134,7 +131,8 @@ impl Engine {
         }
         self.finish_stale_closes(object);
         trace::ondemand_open(object.debug_id(), delivery.id, object_id.get(), fd.fd(), 0);
-        // If copying fails the file is closed, by which the OPEN comes back: see `fd_closed`.
+        // If copying fails the file is closed, by which the OPEN comes back: see `fd_closed`. It may
+        // be another thread's by the time we are told, and is not ours to put back.
         let len = write_message(
             delivery,
             object_id.get(),
@@ -143,6 +141,17 @@ impl Engine {
         )?;
         file.install(fd);
         Ok(Some(len))
+    }
+
+    /// Errors: EMFILE, ENFILE, ENOMEM.
+    fn new_fd(&self, pin: &Arc<Pin>, object: &Arc<Object>) -> Result<(FdReservation, NewFd)> {
+        let fd = FdReservation::new(oflags::O_WRONLY | oflags::O_CLOEXEC)?;
+        let file = anon_fd::create(ObjectFd::new(
+            object.grab(RefWhy::GetOndemandFd, RefWhy::PutOndemandFd),
+            NonZeroU32::new(self.fd_ids.alloc(GFP_KERNEL)?).ok_or(EINVAL)?,
+            pin.clone(),
+        ))?;
+        Ok((fd, file))
     }
 }
 
