@@ -94,6 +94,7 @@ impl Backend for Cachefiles {
         lookup::invalidate(&object.into())
     }
 
+    #[inline]
     fn begin_operation(resources: &mut Resources<'_, Self>, want: WantState) -> bool {
         let _span = span!("begin_operation", "{want:?}");
         io::begin(resources, want)
@@ -115,6 +116,7 @@ impl Backend for Cachefiles {
         }
     }
 
+    #[inline]
     fn read(
         resources: &mut Resources<'_, Self>,
         start: i64,
@@ -126,6 +128,7 @@ impl Backend for Cachefiles {
         io::read(resources, start, iter, hole, done)
     }
 
+    #[inline]
     fn write(
         resources: &mut Resources<'_, Self>,
         start: i64,
@@ -136,6 +139,7 @@ impl Backend for Cachefiles {
         io::write(resources, start, iter, done)
     }
 
+    #[inline]
     fn prepare_read(
         resources: &mut Resources<'_, Self>,
         start: i64,
@@ -169,6 +173,7 @@ impl Backend for Cachefiles {
         io::issue_write(write);
     }
 
+    #[inline]
     fn prepare_ondemand_read(
         resources: &mut Resources<'_, Self>,
         start: i64,

@@ -121,7 +121,11 @@ impl Engine {
         let object = &delivery.node.shared().object;
         let fd = FdReservation::new(oflags::O_WRONLY | oflags::O_CLOEXEC)?;
         let file = anon_fd::create(ObjectFd::new(
-            object.grab(RefWhy::GetOndemandFd, RefWhy::PutOndemandFd),
+            Object::grab(
+                object.as_arc_borrow(),
+                RefWhy::GetOndemandFd,
+                RefWhy::PutOndemandFd,
+            ),
             NonZeroU32::new(self.fd_ids.alloc(GFP_KERNEL)?).ok_or(EINVAL)?,
             pin.clone(),
         ))?;
