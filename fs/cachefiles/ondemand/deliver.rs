@@ -162,13 +162,21 @@ fn payload(object: &Object, kind: Kind, fd: u32) -> Payload<'_> {
     }
 }
 
+#[inline]
 fn write_message(
     delivery: &Delivery,
     object_id: u32,
     payload: Payload<'_>,
     out: &mut UserSliceWriter,
 ) -> Result<usize> {
-    let message = Message::new(delivery.id, object_id, payload).ok_or(EINVAL)?;
-    out.write_slice(message.as_bytes())?;
-    Ok(message.as_bytes().len())
+    match Message::new(delivery.id, object_id, payload).ok_or(EINVAL)? {
+        Message::Bare(words) => out.write(&words)?,
+        Message::Full(words, keys) => {
+            out.write(&words)?;
+            for key in keys.into_iter().filter(|key| !key.is_empty()) {
+                out.write_slice(key)?;
+            }
+        }
+    }
+    Ok(payload.message_len())
 }
