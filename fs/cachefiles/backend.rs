@@ -111,8 +111,12 @@ impl Backend for Cachefiles {
         let _span = span!("prepare_to_write", "c={:08x}", cookie.debug_id());
         if !object.is_tmpfile() {
             let _secure = object.cache().secure();
-            // Failing is made known by itself.
-            let _ = crate::coherency::set_object(&object);
+            if crate::coherency::set_object(&object).is_err() {
+                // What it says of the data is about to be wrong.
+                if let Some(file) = object.file() {
+                    crate::coherency::remove_object(&object, &file);
+                }
+            }
         }
     }
 

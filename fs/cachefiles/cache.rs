@@ -107,6 +107,18 @@ impl Cache {
         self.kill();
     }
 
+    /// An error with one of the cache's files. In the original mode EIO ends the cache: the disk is
+    /// bad, and the server has everything. In on-demand mode there is no other source: what can be
+    /// read is to be, and only what cannot fails.
+    pub(crate) fn file_error(&self, error: Error, what: core::fmt::Arguments<'_>) {
+        let errno = error.to_errno();
+        if error == EIO && self.ondemand.is_none() {
+            self.io_error(format_args!("{what} (error {errno})"));
+        } else {
+            kext::log::error!("{} (error {})", what, errno);
+        }
+    }
+
     /// Whether there is room. Errors: ENOBUFS, and those of `statfs()`.
     pub(crate) fn has_space(&self, files: u64, blocks: u64, purpose: Purpose) -> Result {
         self.backing

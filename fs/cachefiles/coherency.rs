@@ -47,17 +47,14 @@ pub(crate) fn set_object(object: &Object) -> Result {
     trace::coherency(object.debug_id(), file.inode().ino(), content as u8, why);
     result.inspect_err(|&error| {
         if error != ENOMEM {
-            object.io_error(format_args!(
-                "Failed to set xattr with error {}",
-                error.to_errno()
-            ));
+            object.file_error(error, "Failed to set xattr");
         }
     })
 }
 
 /// Whether the file is what the object's cookie says.
 ///
-/// Errors: ESTALE it is not; what the file system says (ENODATA where there is no attribute).
+/// Errors: ESTALE it is not, or does not say; what the file system says.
 pub(crate) fn check_object(object: &Object, file: &File) -> Result {
     let cookie = object.cookie();
     let mut attribute = Attribute::empty_file(&cookie.aux());
@@ -73,11 +70,10 @@ pub(crate) fn check_object(object: &Object, file: &File) -> Result {
                 ErrorSite::Getxattr,
             );
             if error == EIO {
-                object.io_error(format_args!(
-                    "Failed to read xattr with error {}",
-                    error.to_errno()
-                ));
+                object.file_error(error, "Failed to read xattr");
             }
+            // Without the attribute the file is nobody's, and in the way until it is replaced.
+            let error = if error == ENODATA { ESTALE } else { error };
             (Coherency::CheckXattr, Err(error))
         }
         Ok(len) if len != expected => (Coherency::CheckXattr, Err(ESTALE)),
@@ -122,11 +118,7 @@ pub(crate) fn remove_object(object: &Object, file: &File) {
             ErrorSite::Remxattr,
         );
         if error != ENOENT && error != ENODATA && error != ENOMEM {
-            let ino = file.inode().ino();
-            object.io_error(format_args!(
-                "Can't remove xattr from {ino} (error {})",
-                error.to_errno()
-            ));
+            object.file_error(error, "Failed to remove xattr");
         }
     }
 }
@@ -149,10 +141,7 @@ pub(crate) fn set_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry) 
     trace::vol_coherency(volume.debug_id(), inode.ino(), why);
     result.inspect_err(|&error| {
         if error != ENOMEM {
-            cache.io_error(format_args!(
-                "Failed to set xattr with error {}",
-                error.to_errno()
-            ));
+            cache.file_error(error, format_args!("Failed to set xattr"));
         }
     })
 }
@@ -169,10 +158,7 @@ pub(crate) fn check_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry
         Err(error) => {
             trace::vfs_error(None, inode, error, ErrorSite::Getxattr);
             if error == EIO {
-                cache.io_error(format_args!(
-                    "Failed to read xattr with error {}",
-                    error.to_errno()
-                ));
+                cache.file_error(error, format_args!("Failed to read xattr"));
             }
             (Coherency::VolCheckXattr, Err(error))
         }

@@ -155,10 +155,10 @@ impl Object {
         trace::ref_(self.debug_id, self.cookie.debug_id(), usage, why);
     }
 
-    /// An error of this object that the cache can't go on with.
-    pub(crate) fn io_error(&self, what: core::fmt::Arguments<'_>) {
+    /// An error with the object's file: see [`Cache::file_error`].
+    pub(crate) fn file_error(&self, error: Error, what: &str) {
         self.cache()
-            .io_error(format_args!("{what} [o={:08x}]", self.debug_id));
+            .file_error(error, format_args!("{what} [o={:08x}]", self.debug_id));
     }
 }
 

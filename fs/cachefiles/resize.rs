@@ -53,7 +53,7 @@ pub(crate) fn adjust(object: &Object) -> Result {
         if error != EIO {
             return error;
         }
-        object.io_error(format_args!("Size set failed"));
+        object.file_error(error, "Size set failed");
         ENOBUFS
     })
 }
@@ -87,7 +87,7 @@ fn shorten(object: &Object, file: &File, new_size: u64) -> Result {
         .and_then(|()| file.truncate(dio_size))
         .inspect_err(|&error| {
             trace::io_error(Some(id), inode, error, ErrorSite::Trunc);
-            object.io_error(format_args!("Trunc-to-size failed {}", error.to_errno()));
+            object.file_error(error, "Trunc-to-size failed");
         })?;
     if new_size < dio_size {
         trace::trunc(id, inode, dio_size, new_size, Trunc::DioAdjust);
@@ -95,10 +95,7 @@ fn shorten(object: &Object, file: &File, new_size: u64) -> Result {
             .and_then(|()| file.fallocate(FallocMode::ZeroRange, new_size, dio_size - new_size))
             .inspect_err(|&error| {
                 trace::io_error(Some(id), inode, error, ErrorSite::Fallocate);
-                object.io_error(format_args!(
-                    "Trunc-to-dio-size failed {}",
-                    error.to_errno()
-                ));
+                object.file_error(error, "Trunc-to-dio-size failed");
             })?;
     }
     Ok(())

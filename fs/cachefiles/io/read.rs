@@ -20,7 +20,35 @@ struct ReadDone {
     skipped: usize,
     /// What the cookie's counter said at the start: another value means that the data is old.
     inval_counter: u32,
+    failure: Failure,
     done: Termination,
+}
+
+/// What the caller is told of a read that fails.
+#[derive(Clone, Copy)]
+enum Failure {
+    /// The error: there is no other source.
+    Error,
+    /// That nothing was read. netfs then asks the server, which for an error it does not: Linux
+    /// 6.12 hands that on to whoever reads the file.
+    Nothing,
+}
+
+impl Failure {
+    /// Only netfs has looked for holes itself (`prepare_read`), and it has a server to go to.
+    fn of(hole: ReadHole) -> Self {
+        match hole {
+            ReadHole::Ignore => Self::Nothing,
+            ReadHole::Clear | ReadHole::Fail => Self::Error,
+        }
+    }
+
+    fn outcome(self, error: Error) -> isize {
+        match self {
+            Self::Error => error.to_errno() as isize,
+            Self::Nothing => 0,
+        }
+    }
 }
 
 impl IoCompletion for ReadDone {
@@ -29,15 +57,15 @@ impl IoCompletion for ReadDone {
             object,
             skipped,
             inval_counter,
+            failure,
             done,
         } = self;
         let outcome = if result < 0 {
-            note_error(&object, file, result);
-            result
+            failure.outcome(note_error(&object, file, result))
         } else if object.cookie().inval_counter() == inval_counter {
             result.saturating_add_unsigned(skipped)
         } else {
-            ESTALE.to_errno() as isize
+            failure.outcome(ESTALE)
         };
         // First ours: once the caller knows, it may end its access to the cookie, and then ours
         // would be the last reference to the object, in a context where it can't be put away.
@@ -47,7 +75,7 @@ impl IoCompletion for ReadDone {
 }
 
 #[cold]
-fn note_error(object: &Object, file: &File, result: isize) {
+fn note_error(object: &Object, file: &File, result: isize) -> Error {
     // An error number, which an `i32` holds.
     let error = kext::errno::error(result as i32);
     trace::io_error(
@@ -56,6 +84,7 @@ fn note_error(object: &Object, file: &File, result: isize) {
         error,
         ErrorSite::Read,
     );
+    error
 }
 
 /// Reads from the cache. Returns 0 or a negative errno, EIOCBQUEUED where `done` comes later.
@@ -67,8 +96,9 @@ pub(crate) fn read(
     hole: ReadHole,
     done: Termination,
 ) -> isize {
+    let failure = Failure::of(hole);
     let Some((object, file)) = wait_for(resources, WantState::Read) else {
-        return finish(done, ENOBUFS);
+        return finish(done, failure, ENOBUFS);
     };
     fscache::stats::count_read();
     let is_data = hole == ReadHole::Ignore
@@ -78,7 +108,7 @@ pub(crate) fn read(
     } else {
         match skip_hole(file, start, iter, hole) {
             Ok(skipped) => skipped,
-            Err(error) => return finish(done, error),
+            Err(error) => return finish(done, failure, error),
         }
     };
     let len = iter.count();
@@ -95,13 +125,20 @@ pub(crate) fn read(
         object: Object::grab(object, RefWhy::GetIoreq, RefWhy::PutIoreq),
         skipped,
         inval_counter: resources.inval_counter(),
+        failure,
         done,
     };
-    let submitted = match injected_read_error() {
-        Ok(()) => submit_read(file, pos, iter, owner),
-        Err(error) => Err((error, owner)),
-    };
-    submitted.unwrap_or_else(|(error, owner)| fail(owner, file, error))
+    match injected_read_error() {
+        Ok(()) => match submit_read(file, pos, iter, owner) {
+            Ok(result) => result,
+            Err((error, owner)) => finish(owner.done, failure, error),
+        },
+        Err(error) => {
+            let result = error.to_errno() as isize;
+            owner.complete(file, result, false);
+            result
+        }
+    }
 }
 
 /// Nobody would learn of the end: it has to come before we return.
@@ -112,17 +149,9 @@ fn read_now(file: &File, pos: i64, iter: &mut IovIter) -> isize {
 }
 
 #[cold]
-fn fail(owner: ReadDone, file: &File, error: Error) -> isize {
-    let result = error.to_errno() as isize;
-    owner.complete(file, result, false);
-    result
-}
-
-#[cold]
-fn finish(done: Termination, error: Error) -> isize {
-    let result = error.to_errno() as isize;
-    done.finish(result, false);
-    result
+fn finish(done: Termination, failure: Failure, error: Error) -> isize {
+    done.finish(failure.outcome(error), false);
+    error.to_errno() as isize
 }
 
 /// Clears what is a hole at `start`, and returns its length in bytes; at most what there is to read.

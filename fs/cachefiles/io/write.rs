@@ -284,7 +284,7 @@ fn make_room(object: &Object, file: &File, start: i64, len: usize) -> Result {
             error,
             ErrorSite::Fallocate,
         );
-        object.io_error(format_args!("fallocate failed {}", error.to_errno()));
+        object.file_error(error, "fallocate failed");
         EIO
     })
 }

@@ -15,6 +15,7 @@ mod object_fd;
 mod on_disk;
 mod open;
 mod original;
+mod policy;
 mod read;
 mod reopen;
 mod restore;
@@ -40,6 +41,7 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         on_disk::TESTS,
         tracepoint::TESTS,
         module::TESTS,
+        policy::TESTS,
         hostile::TESTS,
     ]
     .into_iter()
