@@ -94,6 +94,7 @@ impl Backend for Cachefiles {
         lookup::invalidate(&object.into())
     }
 
+    #[inline]
     fn begin_operation(resources: &mut Resources<'_, Self>, want: WantState) -> bool {
         let _span = span!("begin_operation", "{want:?}");
         io::begin(resources, want)
@@ -110,11 +111,16 @@ impl Backend for Cachefiles {
         let _span = span!("prepare_to_write", "c={:08x}", cookie.debug_id());
         if !object.is_tmpfile() {
             let _secure = object.cache().secure();
-            // Failing is made known by itself.
-            let _ = crate::coherency::set_object(&object);
+            if crate::coherency::set_object(&object).is_err() {
+                // What it says of the data is about to be wrong.
+                if let Some(file) = object.file() {
+                    crate::coherency::remove_object(&object, &file);
+                }
+            }
         }
     }
 
+    #[inline]
     fn read(
         resources: &mut Resources<'_, Self>,
         start: i64,
@@ -126,6 +132,7 @@ impl Backend for Cachefiles {
         io::read(resources, start, iter, hole, done)
     }
 
+    #[inline]
     fn write(
         resources: &mut Resources<'_, Self>,
         start: i64,
@@ -136,6 +143,7 @@ impl Backend for Cachefiles {
         io::write(resources, start, iter, done)
     }
 
+    #[inline]
     fn prepare_read(
         resources: &mut Resources<'_, Self>,
         start: i64,
@@ -169,6 +177,7 @@ impl Backend for Cachefiles {
         io::issue_write(write);
     }
 
+    #[inline]
     fn prepare_ondemand_read(
         resources: &mut Resources<'_, Self>,
         start: i64,

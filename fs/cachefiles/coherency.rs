@@ -47,20 +47,26 @@ pub(crate) fn set_object(object: &Object) -> Result {
     trace::coherency(object.debug_id(), file.inode().ino(), content as u8, why);
     result.inspect_err(|&error| {
         if error != ENOMEM {
-            object.io_error(format_args!(
-                "Failed to set xattr with error {}",
-                error.to_errno()
-            ));
+            object.file_error(error, "Failed to set xattr");
         }
     })
 }
 
 /// Whether the file is what the object's cookie says.
 ///
-/// Errors: ESTALE it is not; what the file system says (ENODATA where there is no attribute).
+/// Errors: ESTALE it is not, or does not say; what the file system says.
 pub(crate) fn check_object(object: &Object, file: &File) -> Result {
-    let cookie = object.cookie();
-    let mut attribute = Attribute::empty_file(&cookie.aux());
+    let coherency = object.cookie().aux();
+    if coherency.len() <= layout::SHORT_COHERENCY_LEN {
+        check_object_as::<{ layout::SHORT_LEN }>(object, file, &coherency)
+    } else {
+        check_object_as::<{ layout::MAX_LEN }>(object, file, &coherency)
+    }
+}
+
+/// The attribute has at most `N` bytes.
+fn check_object_as<const N: usize>(object: &Object, file: &File, coherency: &[u8]) -> Result {
+    let mut attribute = Attribute::<N>::empty_file(coherency);
     let expected = attribute.as_bytes().len();
     let read = injected_read_error()
         .and_then(|()| file.dentry().get_xattr(XATTR, attribute.as_bytes_mut()));
@@ -73,16 +79,16 @@ pub(crate) fn check_object(object: &Object, file: &File) -> Result {
                 ErrorSite::Getxattr,
             );
             if error == EIO {
-                object.io_error(format_args!(
-                    "Failed to read xattr with error {}",
-                    error.to_errno()
-                ));
+                object.file_error(error, "Failed to read xattr");
             }
+            // Without the attribute the file is nobody's, and in the way until it is replaced.
+            let error = if error == ENODATA { ESTALE } else { error };
             (Coherency::CheckXattr, Err(error))
         }
         Ok(len) if len != expected => (Coherency::CheckXattr, Err(ESTALE)),
         Ok(_) => {
-            match layout::check_file(attribute.as_bytes(), cookie.object_size(), &cookie.aux()) {
+            let size = object.cookie().object_size();
+            match layout::check_file(attribute.as_bytes(), size, coherency) {
                 Ok(()) => (Coherency::CheckOk, Ok(())),
                 Err(mismatch) => {
                     if mismatch == Mismatch::Dirty {
@@ -122,11 +128,7 @@ pub(crate) fn remove_object(object: &Object, file: &File) {
             ErrorSite::Remxattr,
         );
         if error != ENOENT && error != ENODATA && error != ENOMEM {
-            let ino = file.inode().ino();
-            object.io_error(format_args!(
-                "Can't remove xattr from {ino} (error {})",
-                error.to_errno()
-            ));
+            object.file_error(error, "Failed to remove xattr");
         }
     }
 }
@@ -149,10 +151,7 @@ pub(crate) fn set_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry) 
     trace::vol_coherency(volume.debug_id(), inode.ino(), why);
     result.inspect_err(|&error| {
         if error != ENOMEM {
-            cache.io_error(format_args!(
-                "Failed to set xattr with error {}",
-                error.to_errno()
-            ));
+            cache.file_error(error, format_args!("Failed to set xattr"));
         }
     })
 }
@@ -162,17 +161,14 @@ pub(crate) fn set_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry) 
 /// Errors: ESTALE it is not; what the file system says.
 pub(crate) fn check_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry) -> Result {
     let inode = dir.inode().ok_or(ENOENT)?;
-    let mut attribute = Attribute::empty_volume(&volume.coherency());
+    let mut attribute = Attribute::<{ layout::MAX_LEN }>::empty_volume(&volume.coherency());
     let expected = attribute.as_bytes().len();
     let read = injected_read_error().and_then(|()| dir.get_xattr(XATTR, attribute.as_bytes_mut()));
     let (why, result) = match read {
         Err(error) => {
             trace::vfs_error(None, inode, error, ErrorSite::Getxattr);
             if error == EIO {
-                cache.io_error(format_args!(
-                    "Failed to read xattr with error {}",
-                    error.to_errno()
-                ));
+                cache.file_error(error, format_args!("Failed to read xattr"));
             }
             (Coherency::VolCheckXattr, Err(error))
         }

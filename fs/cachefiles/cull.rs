@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `cull` and `inuse`: the daemon makes room, file by file, in its working directory.
+//! `cull` and `inuse`: the daemon makes room, file by file, in its working directory, which has to
+//! be inside the cache.
 
 use crate::cache::Cache;
 use crate::grave;
@@ -12,10 +13,10 @@ use kext::fs::{Dentry, Inode, LockedDir, Path};
 
 /// Removes the file `name`, or moves the directory of that name to the graveyard.
 ///
-/// Errors: ENOTDIR the working directory can't be searched; EBUSY in use; ENOENT or ESTALE gone;
-/// ENOMEM; EIO for the rest.
+/// Errors: ENOTDIR the working directory can't be searched; EXDEV it is not in the cache; EBUSY in
+/// use; ENOENT or ESTALE gone; ENOMEM; EIO for the rest.
 pub(crate) fn cull(cache: &Cache, name: &[u8]) -> Result {
-    let path = working_directory("cull")?;
+    let path = working_directory(cache, "cull")?;
     let _secure = cache.secure();
     let dir = path.dentry().lock_as_parent()?;
     let victim = look_up_unused(cache, &dir, name)?;
@@ -42,18 +43,26 @@ pub(crate) fn cull(cache: &Cache, name: &[u8]) -> Result {
 
 /// Whether the file `name` is in use: EBUSY if it is. Other errors as for [`cull`].
 pub(crate) fn check_in_use(cache: &Cache, name: &[u8]) -> Result {
-    let path = working_directory("inuse")?;
+    let path = working_directory(cache, "inuse")?;
     let _secure = cache.secure();
     let dir = path.dentry().lock_as_parent()?;
     look_up_unused(cache, &dir, name)?;
     Ok(())
 }
 
-fn working_directory(command: &str) -> Result<Path> {
+fn working_directory(cache: &Cache, command: &str) -> Result<Path> {
     let path = Path::of_cwd()?;
     if !path.dentry().can_lookup() {
         kext::log::error!("The {} command needs a directory to work in", command);
         return Err(ENOTDIR);
+    }
+    // The daemon may be root, but what it removes through us is what we made.
+    if !path.dentry().is_within(&cache.store) {
+        kext::log::error!(
+            "The {} command works in the cache's directories only",
+            command
+        );
+        return Err(EXDEV);
     }
     Ok(path)
 }
@@ -64,7 +73,7 @@ fn look_up_unused(cache: &Cache, dir: &LockedDir<'_>, name: &[u8]) -> Result<ARe
         ENOENT => ESTALE,
         ENOMEM => ENOMEM,
         EIO => {
-            cache.io_error(format_args!("Lookup failed"));
+            cache.file_error(EIO, format_args!("Lookup failed"));
             EIO
         }
         error => {

@@ -95,12 +95,13 @@ impl CharDevice for Device {
     }
 
     /// In on-demand mode one message, in the original mode the state of the cache. Returns 0 when
-    /// there is no message, and before `bind`.
+    /// there is no message, and before `bind`. Error: EIO there will never be a message again.
     fn read(device: ArcBorrow<'_, Self>, out: UserSliceWriter) -> Result<usize> {
         let Some(pin) = device.bound.get() else {
             return Ok(0);
         };
         match pin.cache().ondemand() {
+            Some(_) if pin.cache().is_dead() => Err(EIO),
             Some(engine) => engine.read_message(pin, out),
             None => pin.cache().read_state(out),
         }
@@ -128,8 +129,16 @@ impl CharDevice for Device {
 
     fn poll(device: ArcBorrow<'_, Self>) -> u32 {
         let mut mask = 0;
-        let readable = match device.cache().and_then(|cache| cache.ondemand()) {
-            Some(engine) => engine.has_ready(),
+        let readable = match device.cache() {
+            Some(cache) if cache.is_dead() && cache.ondemand().is_some() => {
+                // Nothing will ever come again. A read says so, too, for those who know only that.
+                mask |= poll::ERR;
+                true
+            }
+            Some(cache) => match cache.ondemand() {
+                Some(engine) => engine.has_ready(),
+                None => device.notifier.is_state_changed(),
+            },
             None => device.notifier.is_state_changed(),
         };
         if readable {
@@ -159,7 +168,10 @@ impl Device {
         match command {
             // Answers to requests take no lock here, so that none waits for another command.
             Command::Copen(args) => return self.copen(args),
-            Command::Restore => return self.ondemand()?.restore(),
+            Command::Restore => {
+                self.ondemand()?.restore();
+                return Ok(());
+            }
             _ => {}
         }
         let mut config = self.config.lock();

@@ -52,14 +52,14 @@ pub(crate) fn unlink(
     };
     trace::unlink(object_id, inode.ino(), why);
     dir.may_unlink(&cache.backing.mount, victim)
-        .inspect_err(|_| {
-            cache.io_error(format_args!("Unlinking is denied"));
+        .inspect_err(|&error| {
+            cache.file_error(error, format_args!("Unlinking is denied"));
         })?;
     injected_remove_error()
         .and_then(|()| {
             dir.unlink(victim).inspect_err(|&error| {
                 if error == EIO {
-                    cache.io_error(format_args!("Unlink failed"));
+                    cache.file_error(error, format_args!("Unlink failed"));
                 }
             })
         })
@@ -123,10 +123,7 @@ fn move_to_graveyard(
             return fail("The directory to be buried is inside its grave");
         }
         if let Err(error) = lock.may_rename(&cache.backing.mount, victim, &grave) {
-            cache.io_error(format_args!(
-                "Renaming is denied: error {}",
-                error.to_errno()
-            ));
+            cache.file_error(error, format_args!("Renaming is denied"));
         } else {
             trace::rename(object_id, inode.ino(), why);
             let renamed = injected_read_error().and_then(|()| lock.rename(victim, &grave));
@@ -135,7 +132,7 @@ fn move_to_graveyard(
                     trace::vfs_error(object_id, dir, error, ErrorSite::Rename);
                 }
                 if error != ENOMEM {
-                    cache.io_error(format_args!("Rename failed: error {}", error.to_errno()));
+                    cache.file_error(error, format_args!("Rename failed"));
                 }
             }
         }

@@ -35,7 +35,7 @@ pub(crate) fn look_up(object: &Arc<Object>) -> Result {
         Err(error) if error == ENOENT => return create(object, &fan),
         Err(error) => {
             if error == EIO {
-                object.io_error(format_args!("Lookup failed"));
+                object.file_error(error, "Lookup failed");
             }
             return Err(error);
         }
@@ -62,6 +62,13 @@ fn create_file(object: &Arc<Object>, fan: &Dentry) -> Result {
     object.cookie().set_flag(CookieFlag::NeedsUpdate);
     object.set_tmpfile(true);
     object.replace_file(Some(file));
+    if object.cache().ondemand().is_some() {
+        // What the daemon fetches is to outlive a power cut, and each block is there or a hole. A
+        // file that netfs writes to gets its name when netfs is done with it.
+        if let Some(file) = object.file() {
+            commit(object, &file);
+        }
+    }
     Ok(())
 }
 
@@ -85,7 +92,7 @@ fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<ARef<File>> {
                 trace::vfs_error(id, inode, error, ErrorSite::Tmpfile);
             }
             if error == EIO {
-                object.io_error(format_args!("Failed to create tmpfile"));
+                object.file_error(error, "Failed to create tmpfile");
             }
         })?;
     trace::tmpfile(object.debug_id(), file.inode());
@@ -235,9 +242,13 @@ fn commit(object: &Object, file: &ARef<File>) {
     let cookie = object.cookie();
     let written = cookie.test_and_clear_flag(CookieFlag::LocalWrite);
     let changed = cookie.test_and_clear_flag(CookieFlag::NeedsUpdate);
-    if written || changed {
-        // Failing is made known by itself, and leaves a file that is found to be stale.
-        let _ = coherency::set_object(object);
+    if (written || changed) && coherency::set_object(object).is_err() {
+        // Another time, if there is one: until then what is there must not be taken for it.
+        cookie.set_flag(CookieFlag::NeedsUpdate);
+        if !object.is_tmpfile() {
+            coherency::remove_object(object, file);
+        }
+        return;
     }
     if object.is_tmpfile() && link(object, file).is_ok() {
         object.set_tmpfile(false);

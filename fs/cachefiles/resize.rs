@@ -47,13 +47,13 @@ pub(crate) fn adjust(object: &Object) -> Result {
             .and_then(|()| injected_write_error())
             .and_then(|()| locked.set_size(file.dentry(), new_size))
     };
-    object.update_known(&file, Known::forget);
+    object.known(&file, Known::forget);
     result.map_err(|error| {
         trace::io_error(None, inode, error, ErrorSite::NotifyChange);
         if error != EIO {
             return error;
         }
-        object.io_error(format_args!("Size set failed"));
+        object.file_error(error, "Size set failed");
         ENOBUFS
     })
 }
@@ -65,7 +65,7 @@ pub(crate) fn resize(object: &Object, file: Option<&File>, new_size: u64) {
         if let Some(file) = file {
             let _secure = object.cache().secure();
             let shortened = shorten(object, file, new_size);
-            object.update_known(file, Known::forget);
+            object.known(file, Known::forget);
             if shortened.is_err() {
                 coherency::remove_object(object, file);
             }
@@ -87,7 +87,7 @@ fn shorten(object: &Object, file: &File, new_size: u64) -> Result {
         .and_then(|()| file.truncate(dio_size))
         .inspect_err(|&error| {
             trace::io_error(Some(id), inode, error, ErrorSite::Trunc);
-            object.io_error(format_args!("Trunc-to-size failed {}", error.to_errno()));
+            object.file_error(error, "Trunc-to-size failed");
         })?;
     if new_size < dio_size {
         trace::trunc(id, inode, dio_size, new_size, Trunc::DioAdjust);
@@ -95,10 +95,7 @@ fn shorten(object: &Object, file: &File, new_size: u64) -> Result {
             .and_then(|()| file.fallocate(FallocMode::ZeroRange, new_size, dio_size - new_size))
             .inspect_err(|&error| {
                 trace::io_error(Some(id), inode, error, ErrorSite::Fallocate);
-                object.io_error(format_args!(
-                    "Trunc-to-dio-size failed {}",
-                    error.to_errno()
-                ));
+                object.file_error(error, "Trunc-to-dio-size failed");
             })?;
     }
     Ok(())

@@ -41,6 +41,7 @@ pub(crate) enum Payload<'a> {
 }
 
 impl Payload<'_> {
+    #[inline]
     fn opcode(&self) -> u32 {
         match self {
             Payload::Open { .. } => OPCODE_OPEN,
@@ -50,6 +51,7 @@ impl Payload<'_> {
     }
 
     /// Length of the whole message, in bytes.
+    #[inline]
     pub(crate) fn message_len(&self) -> usize {
         HEADER_LEN
             + match self {
@@ -64,55 +66,50 @@ impl Payload<'_> {
     }
 }
 
-/// A message in its final form.
-pub(crate) struct Message {
-    buf: [u8; MAX_LEN],
-    len: usize,
+/// A message in its final form, in words of native endianness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Message<'a> {
+    /// Nothing but the header.
+    Bare([u32; HEADER_LEN / 4]),
+    /// The keys, which are empty in all but an OPEN, follow the words.
+    Full([u32; (HEADER_LEN + OPEN_LEN) / 4], [&'a [u8]; 2]),
 }
 
-impl Message {
+impl<'a> Message<'a> {
     /// Lays a message out. `None` where the keys are longer than netfs allows them to be.
-    pub(crate) fn new(msg_id: u32, object_id: u32, payload: Payload<'_>) -> Option<Self> {
-        let mut message = Self {
-            buf: [0; MAX_LEN],
-            len: 0,
-        };
-        let len = u32::try_from(payload.message_len()).ok()?;
-        for word in [msg_id, payload.opcode(), len, object_id] {
-            message.put(&word.to_ne_bytes())?;
+    #[inline]
+    pub(crate) fn new(msg_id: u32, object_id: u32, payload: Payload<'a>) -> Option<Self> {
+        if payload.message_len() > MAX_LEN {
+            return None;
         }
-        match payload {
+        // Not more than `MAX_LEN`, which a `u32` holds; and so are the keys.
+        let len = payload.message_len() as u32;
+        let opcode = payload.opcode();
+        let ([a, b, c, d], keys) = match payload {
             Payload::Open {
                 volume_key,
                 cookie_key,
                 fd,
             } => {
                 let flags = 0;
-                let volume_key_size = u32::try_from(volume_key.len()).ok()?;
-                let cookie_key_size = u32::try_from(cookie_key.len()).ok()?;
-                for word in [volume_key_size, cookie_key_size, fd, flags] {
-                    message.put(&word.to_ne_bytes())?;
-                }
-                message.put(volume_key)?;
-                message.put(cookie_key)?;
+                let (volume, cookie) = (volume_key.len() as u32, cookie_key.len() as u32);
+                ([volume, cookie, fd, flags], [volume_key, cookie_key])
             }
-            Payload::Close => {}
+            Payload::Close => return Some(Self::Bare([msg_id, opcode, len, object_id])),
             Payload::Read { off, len } => {
-                message.put(&off.to_ne_bytes())?;
-                message.put(&len.to_ne_bytes())?;
+                let ([a, b], [c, d]) = (words(off), words(len));
+                ([a, b, c, d], [&[][..]; 2])
             }
-        }
-        Some(message)
+        };
+        let head = [msg_id, opcode, len, object_id, a, b, c, d];
+        Some(Self::Full(head, keys))
     }
+}
 
-    fn put(&mut self, bytes: &[u8]) -> Option<()> {
-        let end = self.len.checked_add(bytes.len())?;
-        self.buf.get_mut(self.len..end)?.copy_from_slice(bytes);
-        self.len = end;
-        Some(())
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.buf.get(..self.len).unwrap_or(&[])
-    }
+/// A number of 64 bits as it lies in memory.
+#[inline]
+fn words(number: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = number.to_ne_bytes();
+    let (first, second) = ([a, b, c, d], [e, f, g, h]);
+    [u32::from_ne_bytes(first), u32::from_ne_bytes(second)]
 }

@@ -22,15 +22,11 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         module_can_be_loaded_and_removed_over_and_over,
-        "loading gives everything back"
+        "CVE-2024-46786: loading gives everything back"
     ),
     test!(
         injected_enospc_fails_the_write_of_a_daemon,
         "a full disk is an error of the write, not of the cache"
-    ),
-    test!(
-        injected_eio_kills_the_cache_and_writes_get_eio,
-        "a broken disk ends the cache, and no more"
     ),
     test!(
         cache_below_its_cull_limit_polls_out,
@@ -122,32 +118,6 @@ fn injected_enospc_fails_the_write_of_a_daemon(ctx: &Context) -> Result<()> {
     session
         .check_files(&mount, &image())
         .context("after the injection")?;
-    session.unmount(mount)?;
-    session.settle()
-}
-
-fn injected_eio_kills_the_cache_and_writes_get_eio(ctx: &Context) -> Result<()> {
-    let mut session = ctx.session(FSID, &image())?;
-    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
-    let page = AlignedBuffer::new(BLOCK);
-    let injection = Injection::start("2")?;
-    let written = session.object_of(b"blob")?.1.fd.write_at(&page, 0);
-    expect_errno(written, Errno::IO, "a write with EIO injected")?;
-    // At unmount the attribute of a new file is written: this is where the cache dies.
-    session.unmount(mount)?;
-    sys::wait_for("the cache to die", crate::task::soon(), || {
-        session.device.command("debug 0") == Err(Errno::IO)
-    })?;
-    drop(injection);
-    for command in ["restore", "nonsense", "tag x", ""] {
-        expect_errno(session.device.command(command), Errno::IO, command)?;
-    }
-    drop(session);
-    let mut session = ctx.session(FSID, &image())?;
-    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
-    session
-        .check_files(&mount, &image())
-        .context("under the next daemon")?;
     session.unmount(mount)?;
     session.settle()
 }

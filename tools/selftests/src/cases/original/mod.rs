@@ -10,7 +10,7 @@ mod idle;
 mod races;
 mod reading;
 mod state;
-mod world;
+pub(super) mod world;
 mod writing;
 
 use crate::registry::Test;
