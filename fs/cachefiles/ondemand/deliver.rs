@@ -4,10 +4,11 @@
 
 use super::anon_fd::{self, NewFd, ObjectFd};
 use super::engine::Engine;
+use super::entry::Kind;
 use super::message::{Message, Payload};
 use super::request::{RequestNode, RequestSlots};
 use super::state::ObjectState;
-use super::table::Kind;
+use super::table::Table;
 use crate::cache::Pin;
 use crate::object::Object;
 use cachefiles_trace::{self as trace, RefWhy};
@@ -59,18 +60,15 @@ impl Engine {
     fn take_next(&self, room: usize) -> Result<Option<Delivery>> {
         let mut guard = self.table.lock();
         let (mut slots, table) = guard.slots();
-        let Some(id) = table.pick(&slots) else {
+        let Some(mut at) = table.pick(&mut slots) else {
             return Ok(None);
         };
-        let Some((node, entry)) = slots.get_with(id) else {
-            return Ok(None);
-        };
-        let kind = entry.kind;
-        if payload(&node.shared().object, kind, 0).message_len() > room {
+        let (id, kind) = (at.id(), at.locked().kind);
+        if payload(&at.shared().object, kind, 0).message_len() > room {
             return Err(EMSGSIZE);
         }
-        let node: Arc<RequestNode> = node.into();
-        table.deliver(&mut slots, id);
+        table.deliver(&mut at);
+        let node: Arc<RequestNode> = at.node().into();
         let object_id = match kind {
             Kind::Open => 0,
             Kind::Close(fd) => fd.get(),
@@ -89,12 +87,14 @@ impl Engine {
     }
 
     fn put_back(&self, delivery: &Delivery) {
-        let ready = self.with(&delivery.node.shared().object, |slots, table, state| {
-            table.undeliver(slots, state, delivery.id)
+        let ready = self.with(&delivery.node.shared().object, |slots, _, state| {
+            slots
+                .at(delivery.id)
+                .is_some_and(|mut at| Table::undeliver(&mut at, state))
         });
         if ready == Ok(true) {
             // Somebody else may have more luck with it.
-            self.notifier.request_ready();
+            self.notifier.requests_ready(1);
         }
     }
 
@@ -103,9 +103,8 @@ impl Engine {
         let len = write_message(delivery, delivery.object_id, Payload::Close, out)?;
         let object = &delivery.node.shared().object;
         // The fd may have been closed, and the CLOSE finished by that, while it was copied.
-        let delivered = |slots: &mut RequestSlots<'_>, _: &ObjectState| {
-            slots.get(delivery.id).map(|_| delivery.id)
-        };
+        let delivered =
+            |slots: &mut RequestSlots<'_>, _: &ObjectState| slots.at(delivery.id).map(|at| at.id());
         self.finish_requests(object, Ok(()), delivered);
         Ok(len)
     }
@@ -174,6 +173,12 @@ fn write_message(
     out: &mut UserSliceWriter,
 ) -> Result<usize> {
     let message = Message::new(delivery.id, object_id, payload).ok_or(EINVAL)?;
-    out.write_slice(message.as_bytes())?;
-    Ok(message.as_bytes().len())
+    let mut len = 0;
+    for piece in message.pieces() {
+        if !piece.is_empty() {
+            out.write_slice(piece)?;
+            len += piece.len();
+        }
+    }
+    Ok(len)
 }

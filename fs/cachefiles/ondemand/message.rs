@@ -64,23 +64,28 @@ impl Payload<'_> {
     }
 }
 
-/// A message in its final form.
-pub(crate) struct Message {
-    buf: [u8; MAX_LEN],
-    len: usize,
+/// A message in its final form: what is of fixed length, and the keys of an OPEN where they are.
+pub(crate) struct Message<'a> {
+    head: [u8; HEADER_LEN + OPEN_LEN],
+    head_len: usize,
+    keys: [&'a [u8]; 2],
 }
 
-impl Message {
+impl<'a> Message<'a> {
     /// Lays a message out. `None` where the keys are longer than netfs allows them to be.
-    pub(crate) fn new(msg_id: u32, object_id: u32, payload: Payload<'_>) -> Option<Self> {
-        let mut message = Self {
-            buf: [0; MAX_LEN],
-            len: 0,
-        };
-        let len = u32::try_from(payload.message_len()).ok()?;
-        for word in [msg_id, payload.opcode(), len, object_id] {
-            message.put(&word.to_ne_bytes())?;
+    pub(crate) fn new(msg_id: u32, object_id: u32, payload: Payload<'a>) -> Option<Self> {
+        let len = payload.message_len();
+        if len > MAX_LEN {
+            return None;
         }
+        let mut message = Self {
+            head: [0; HEADER_LEN + OPEN_LEN],
+            head_len: HEADER_LEN + OPEN_LEN,
+            keys: [&[], &[]],
+        };
+        let (header, rest) = message.head.split_at_mut(HEADER_LEN);
+        // The length is at most `MAX_LEN`.
+        put_words(header, [msg_id, payload.opcode(), len as u32, object_id]);
         match payload {
             Payload::Open {
                 volume_key,
@@ -88,31 +93,32 @@ impl Message {
                 fd,
             } => {
                 let flags = 0;
-                let volume_key_size = u32::try_from(volume_key.len()).ok()?;
-                let cookie_key_size = u32::try_from(cookie_key.len()).ok()?;
-                for word in [volume_key_size, cookie_key_size, fd, flags] {
-                    message.put(&word.to_ne_bytes())?;
-                }
-                message.put(volume_key)?;
-                message.put(cookie_key)?;
+                let sizes = [volume_key.len() as u32, cookie_key.len() as u32];
+                put_words(rest, [sizes[0], sizes[1], fd, flags]);
+                message.keys = [volume_key, cookie_key];
             }
-            Payload::Close => {}
+            Payload::Close => message.head_len = HEADER_LEN,
             Payload::Read { off, len } => {
-                message.put(&off.to_ne_bytes())?;
-                message.put(&len.to_ne_bytes())?;
+                let (to_off, to_len) = rest.split_at_mut(8);
+                to_off.copy_from_slice(&off.to_ne_bytes());
+                to_len.copy_from_slice(&len.to_ne_bytes());
             }
         }
         Some(message)
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Option<()> {
-        let end = self.len.checked_add(bytes.len())?;
-        self.buf.get_mut(self.len..end)?.copy_from_slice(bytes);
-        self.len = end;
-        Some(())
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.buf.get(..self.len).unwrap_or(&[])
+    /// Its pieces, in their order.
+    pub(crate) fn pieces(&self) -> [&[u8]; 3] {
+        let head = self.head.get(..self.head_len).unwrap_or(&[]);
+        [head, self.keys[0], self.keys[1]]
     }
 }
+
+fn put_words(to: &mut [u8], words: [u32; 4]) {
+    for (to, word) in to.chunks_exact_mut(4).zip(words) {
+        to.copy_from_slice(&word.to_ne_bytes());
+    }
+}
+
+// As much of an OPEN is of fixed length as a READ is long.
+const _: () = assert!(READ_LEN == OPEN_LEN);

@@ -7,8 +7,8 @@
 //! on by itself, see `answer`.
 
 use super::engine::Engine;
+use super::entry::Kind;
 use super::state::{ObjectState, State};
-use super::table::Kind;
 use crate::object::Object;
 use kernel::prelude::*;
 use kernel::sync::Arc;

@@ -131,7 +131,7 @@ impl Inner {
     /// `restore`
     pub(super) fn restore(&self) {
         self.restored.store(true, Ordering::SeqCst);
-        self.engine().restore().unwrap();
+        self.engine().restore();
     }
 
     /// A reader: asks for one page. Errors as the engine gives them.

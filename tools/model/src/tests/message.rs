@@ -3,6 +3,10 @@
 use super::message::{MAX_LEN, Message, Payload};
 use proptest::prelude::*;
 
+fn bytes(message: &Message<'_>) -> Vec<u8> {
+    message.pieces().concat()
+}
+
 fn words(bytes: &[u8]) -> Vec<u32> {
     bytes
         .chunks(4)
@@ -18,14 +22,14 @@ fn an_open_has_sizes_fd_flags_and_both_keys() {
         fd: 7,
     };
     let message = Message::new(3, 9, payload).unwrap();
-    assert_eq!(words(&message.as_bytes()[..32]), [3, 0, 44, 9, 8, 4, 7, 0]);
-    assert_eq!(&message.as_bytes()[32..], b"erofs,a\0blob");
+    assert_eq!(words(&bytes(&message)[..32]), [3, 0, 44, 9, 8, 4, 7, 0]);
+    assert_eq!(&bytes(&message)[32..], b"erofs,a\0blob");
 }
 
 #[test]
 fn a_close_is_its_header() {
     let message = Message::new(3, 9, Payload::Close).unwrap();
-    assert_eq!(words(message.as_bytes()), [3, 1, 16, 9]);
+    assert_eq!(words(&bytes(&message)), [3, 1, 16, 9]);
 }
 
 #[test]
@@ -39,9 +43,9 @@ fn a_read_has_offset_and_length_of_64_bits() {
         },
     )
     .unwrap();
-    assert_eq!(words(&message.as_bytes()[..16]), [3, 2, 32, 9]);
-    assert_eq!(message.as_bytes()[16..24], (1u64 << 40).to_ne_bytes());
-    assert_eq!(message.as_bytes()[24..], 4096u64.to_ne_bytes());
+    assert_eq!(words(&bytes(&message)[..16]), [3, 2, 32, 9]);
+    assert_eq!(bytes(&message)[16..24], (1u64 << 40).to_ne_bytes());
+    assert_eq!(bytes(&message)[24..], 4096u64.to_ne_bytes());
 }
 
 #[test]
@@ -51,10 +55,7 @@ fn the_longest_keys_that_netfs_allows_fit() {
         cookie_key: &[b'c'; 255],
         fd: 0,
     };
-    assert_eq!(
-        Message::new(0, 1, payload).unwrap().as_bytes().len(),
-        MAX_LEN
-    );
+    assert_eq!(bytes(&Message::new(0, 1, payload).unwrap()).len(), MAX_LEN);
     let payload = Payload::Open {
         volume_key: &[b'v'; 256],
         cookie_key: &[b'c'; 256],
@@ -72,7 +73,7 @@ proptest! {
     ) {
         let payload = Payload::Open { volume_key: &volume_key, cookie_key: &cookie_key, fd };
         let message = Message::new(id, object, payload).unwrap();
-        prop_assert_eq!(message.as_bytes().len(), payload.message_len());
-        prop_assert_eq!(words(&message.as_bytes()[8..12])[0] as usize, payload.message_len());
+        prop_assert_eq!(bytes(&message).len(), payload.message_len());
+        prop_assert_eq!(words(&bytes(&message)[8..12])[0] as usize, payload.message_len());
     }
 }
