@@ -94,6 +94,7 @@ impl Backend for Cachefiles {
         lookup::invalidate(&object.into())
     }
 
+    #[inline]
     fn begin_operation(resources: &mut Resources<'_, Self>, want: WantState) -> bool {
         let _span = span!("begin_operation", "{want:?}");
         io::begin(resources, want)
@@ -119,6 +120,7 @@ impl Backend for Cachefiles {
         }
     }
 
+    #[inline]
     fn read(
         resources: &mut Resources<'_, Self>,
         start: i64,
@@ -130,6 +132,7 @@ impl Backend for Cachefiles {
         io::read(resources, start, iter, hole, done)
     }
 
+    #[inline]
     fn write(
         resources: &mut Resources<'_, Self>,
         start: i64,
@@ -140,6 +143,7 @@ impl Backend for Cachefiles {
         io::write(resources, start, iter, done)
     }
 
+    #[inline]
     fn prepare_read(
         resources: &mut Resources<'_, Self>,
         start: i64,
@@ -173,6 +177,7 @@ impl Backend for Cachefiles {
         io::issue_write(write);
     }
 
+    #[inline]
     fn prepare_ondemand_read(
         resources: &mut Resources<'_, Self>,
         start: i64,

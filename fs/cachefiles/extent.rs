@@ -6,7 +6,12 @@
 //! remembered: the last that was met, as long as what touches it makes it. A complete file is one
 //! stretch.
 //!
+//! So is the hole that was met last. Whoever writes to the file past us fills it without our
+//! knowing, so it is only good for what does no harm then: to have the daemon write once more.
+//!
 //! Free of kernel calls: compiled into the module and into the host-side tests.
+
+use core::ops::Deref;
 
 /// A stretch of a file, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,61 +24,193 @@ pub(crate) enum Extent {
     LastHole,
 }
 
+impl Extent {
+    /// Without what is behind `end`.
+    #[inline]
+    pub(crate) fn up_to(self, end: i64) -> Self {
+        match self {
+            Self::Data(data_end) => Self::Data(data_end.min(end)),
+            Self::Hole(data) => Self::Hole(data.min(end)),
+            Self::LastHole => Self::LastHole,
+        }
+    }
+}
+
+/// The file of an object, if there is one, and what is remembered of it.
+pub(crate) struct Backing<P> {
+    file: Option<P>,
+    known: Known,
+}
+
+impl<P: Deref> Backing<P> {
+    pub(crate) const NONE: Self = Self {
+        file: None,
+        known: Known::NOTHING,
+    };
+
+    #[inline]
+    pub(crate) fn file(&self) -> Option<&P> {
+        self.file.as_ref()
+    }
+
+    /// Puts another file in place, or none, and returns the one that was. Nothing is known of the
+    /// new one, nor learnt from what is still done to the old one.
+    pub(crate) fn replace(&mut self, file: Option<P>) -> Option<P> {
+        self.known.forget();
+        core::mem::replace(&mut self.file, file)
+    }
+
+    /// What is known of `file`; `None` if that is not, or no longer, the file: what is in it is
+    /// not in the new one.
+    #[inline]
+    pub(crate) fn known(&mut self, file: &P::Target) -> Option<&mut Known> {
+        match &self.file {
+            Some(current) if core::ptr::eq(&**current, file) => Some(&mut self.known),
+            _ => None,
+        }
+    }
+}
+
 /// What is remembered of one file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
-    start: i64,
-    end: i64,
-    /// What was asked before this changed is not to be remembered any more.
+    data: Stretch,
+    /// Ends at `i64::MAX` where there is no data behind it.
+    hole: Stretch,
     age: Age,
+    /// How often data came in.
+    additions: u32,
     /// Which question is likely to be the only one.
     expect_data: bool,
 }
 
-/// When something was asked.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    start: i64,
+    end: i64,
+}
+
+impl Stretch {
+    const EMPTY: Self = Self { start: 0, end: 0 };
+
+    #[inline]
+    fn holds(&self, pos: i64) -> bool {
+        self.start <= pos && pos < self.end
+    }
+
+    /// Takes a stretch away. Of two that are left, keeps the one behind: reads go forward.
+    #[inline]
+    fn cut(&mut self, start: i64, end: i64) {
+        if start < self.end && self.start < end {
+            if end < self.end {
+                self.start = end;
+            } else {
+                self.end = start;
+            }
+        }
+    }
+}
+
+/// How often a file had lost data when something was asked. What was asked before it lost more is
+/// not to be remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Age(u32);
 
+/// When the file system was asked, and what it is likely to say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question {
+    age: Age,
+    additions: u32,
+    pub(crate) expect_data: bool,
+}
+
+impl Question {
+    /// On a file of which nothing is remembered.
+    pub(crate) const ANY: Self = Self {
+        age: Age(0),
+        additions: 0,
+        expect_data: false,
+    };
+}
+
 impl Known {
     pub(crate) const NOTHING: Self = Self {
-        start: 0,
-        end: 0,
+        data: Stretch::EMPTY,
+        hole: Stretch::EMPTY,
         age: Age(0),
+        additions: 0,
         expect_data: false,
     };
 
     /// The end of the data that is known to be at `pos`.
+    #[inline]
     pub(crate) fn data_end(&self, pos: i64) -> Option<i64> {
-        (self.start <= pos && pos < self.end).then_some(self.end)
+        self.data.holds(pos).then_some(self.data.end)
     }
 
-    /// To be taken before the file system is asked, or written to.
+    /// The hole at `pos`, as it was when it was last looked at.
+    #[inline]
+    pub(crate) fn hole(&self, pos: i64) -> Option<Extent> {
+        self.hole.holds(pos).then(|| match self.hole.end {
+            i64::MAX => Extent::LastHole,
+            data => Extent::Hole(data),
+        })
+    }
+
+    /// To be taken before the file is written to.
+    #[inline]
     pub(crate) fn age(&self) -> Age {
         self.age
     }
 
-    /// Whether data is more likely to be found than a hole.
-    pub(crate) fn expects_data(&self) -> bool {
-        self.expect_data
+    /// To be taken before the file system is asked.
+    #[inline]
+    pub(crate) fn question(&self) -> Question {
+        Question {
+            age: self.age,
+            additions: self.additions,
+            expect_data: self.expect_data,
+        }
     }
 
-    /// There is data from `start` to `end`, or was when the file was as old as `age`.
+    /// The file system found data from `start` to `end`.
+    pub(crate) fn answer_data(&mut self, question: Question, start: i64, end: i64) {
+        self.learn_data(question.age, start, end);
+    }
+
+    /// The file system found a hole at `start`.
+    pub(crate) fn answer_hole(&mut self, question: Question, start: i64, hole: Extent) {
+        self.expect_data = false;
+        // What was written since may lie in it.
+        if (question.age, question.additions) == (self.age, self.additions) {
+            let end = match hole {
+                Extent::Hole(data) => data,
+                Extent::LastHole => i64::MAX,
+                Extent::Data(_) => start,
+            };
+            self.hole = Stretch { start, end };
+        }
+    }
+
+    /// Data was written from `start` to `end`, to a file that was as old as `age` before.
+    #[inline]
     pub(crate) fn learn_data(&mut self, age: Age, start: i64, end: i64) {
         self.expect_data = true;
+        self.additions = self.additions.wrapping_add(1);
+        self.hole.cut(start, end);
         if age != self.age || start >= end {
             return;
         }
-        let touches = start <= self.end && self.start <= end && self.start < self.end;
-        (self.start, self.end) = if touches {
-            (self.start.min(start), self.end.max(end))
+        let data = &mut self.data;
+        let touches = start <= data.end && data.start <= end && data.start < data.end;
+        *data = if touches {
+            Stretch {
+                start: data.start.min(start),
+                end: data.end.max(end),
+            }
         } else {
-            (start, end)
+            Stretch { start, end }
         };
-    }
-
-    /// A hole was found where somebody wanted to read.
-    pub(crate) fn learn_hole(&mut self) {
-        self.expect_data = false;
     }
 
     /// The file has lost data, or is another one. To be called after that.

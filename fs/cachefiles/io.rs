@@ -13,12 +13,11 @@ pub(crate) use self::write::{
 };
 
 use crate::backend::Cachefiles;
-use crate::extent::Extent;
+use crate::extent::{Extent, Question};
 use crate::object::Object;
 use fscache::{Resources, WantState};
 use kernel::prelude::*;
-use kernel::sync::Arc;
-use kernel::types::ARef;
+use kernel::sync::ArcBorrow;
 use kext::fs::{File, Whence};
 use kext::params::injected_read_error;
 
@@ -38,28 +37,28 @@ pub(crate) fn begin(resources: &mut Resources<'_, Cachefiles>, want: WantState) 
     true
 }
 
+/// An object and its file, for the time of a callback.
+type Opened<'a> = (ArcBorrow<'a, Object>, &'a File);
+
 /// The object and its file, once netfs has them in the wanted state.
-fn wait_for(
-    resources: &mut Resources<'_, Cachefiles>,
-    want: WantState,
-) -> Option<(Arc<Object>, ARef<File>)> {
+#[inline]
+fn wait_for<'a>(resources: &mut Resources<'a, Cachefiles>, want: WantState) -> Option<Opened<'a>> {
     if !resources.wait_for_operation(want) {
         return None;
     }
-    let object: Arc<Object> = resources.object()?.into();
-    Some((object, resources.file()?.into()))
+    Some((resources.object()?, resources.file()?))
 }
 
 /// The same, but only waits where the operation has no file yet.
-fn wait_for_file(
-    resources: &mut Resources<'_, Cachefiles>,
+#[inline]
+fn wait_for_file<'a>(
+    resources: &mut Resources<'a, Cachefiles>,
     want: WantState,
-) -> Option<(Arc<Object>, ARef<File>)> {
-    if resources.file().is_none() {
-        return wait_for(resources, want);
+) -> Option<Opened<'a>> {
+    match resources.file() {
+        Some(file) => Some((resources.object()?, file)),
+        None => wait_for(resources, want),
     }
-    let object: Arc<Object> = resources.object()?.into();
-    Some((object, resources.file()?.into()))
 }
 
 /// `lseek()` for data or holes on a cache file, with the error that tests inject.
@@ -70,16 +69,35 @@ fn seek(file: &File, pos: i64, whence: Whence) -> Result<i64> {
 
 /// What is at `pos`, and up to where, at most `end`. Errors: those of `lseek()`.
 ///
-/// Asks the file system only for what is not known, and once where the answer is the expected one.
-/// Blocks that are data in part count as data, as they did when they were written: the daemon
+/// Asks the file system only for data that is not known, and once where the answer is the expected
+/// one. Blocks that are data in part count as data, as they did when they were written: the daemon
 /// writes whole pages.
 pub(crate) fn next_extent(object: &Object, file: &File, pos: i64, end: i64) -> Result<Extent> {
-    let known = object.known(file);
-    if let Some(data_end) = known.data_end(pos) {
-        return Ok(Extent::Data(data_end.min(end)));
+    let look = object.known(file, |known| known.data_end(pos).ok_or(known.question()));
+    match look.unwrap_or(Err(Question::ANY)) {
+        Ok(data_end) => Ok(Extent::Data(data_end.min(end))),
+        Err(question) => ask(object, file, pos, question).map(|extent| extent.up_to(end)),
     }
-    if !known.expects_data() {
-        if let Some(hole) = hole_at(object, file, pos, end)? {
+}
+
+/// The same, but takes a hole that was there before for one that is still there: where it is not,
+/// the daemon is asked for what somebody else put there.
+fn likely_extent(object: &Object, file: &File, pos: i64, end: i64) -> Result<Extent> {
+    let look = object.known(file, |known| {
+        let data = known.data_end(pos).map(Extent::Data);
+        data.or_else(|| known.hole(pos)).ok_or(known.question())
+    });
+    let extent = match look.unwrap_or(Err(Question::ANY)) {
+        Ok(extent) => extent,
+        Err(question) => ask(object, file, pos, question)?,
+    };
+    Ok(extent.up_to(end))
+}
+
+/// Asks the file system.
+fn ask(object: &Object, file: &File, pos: i64, question: Question) -> Result<Extent> {
+    if !question.expect_data {
+        if let Some(hole) = hole_at(object, file, pos, question)? {
             return Ok(hole);
         }
     }
@@ -88,21 +106,21 @@ pub(crate) fn next_extent(object: &Object, file: &File, pos: i64, end: i64) -> R
         found => found?,
     };
     if data_end > pos {
-        object.update_known(file, |now| now.learn_data(known.age(), pos, data_end));
-        return Ok(Extent::Data(data_end.min(end)));
+        object.known(file, |known| known.answer_data(question, pos, data_end));
+        return Ok(Extent::Data(data_end));
     }
     // None if data came in between the questions: to have it written again does no harm.
-    Ok(hole_at(object, file, pos, end)?.unwrap_or(Extent::Hole(end)))
+    Ok(hole_at(object, file, pos, question)?.unwrap_or(Extent::Hole(i64::MAX)))
 }
 
 /// The hole at `pos`, if there is one.
-fn hole_at(object: &Object, file: &File, pos: i64, end: i64) -> Result<Option<Extent>> {
+fn hole_at(object: &Object, file: &File, pos: i64, question: Question) -> Result<Option<Extent>> {
     let hole = match seek(file, pos, Whence::Data) {
         Ok(data) if data == pos => return Ok(None),
-        Ok(data) => Extent::Hole(data.min(end)),
+        Ok(data) => Extent::Hole(data),
         Err(error) if error == ENXIO => Extent::LastHole,
         Err(error) => return Err(error),
     };
-    object.update_known(file, |now| now.learn_hole());
+    object.known(file, |known| known.answer_hole(question, pos, hole));
     Ok(Some(hole))
 }

@@ -3,7 +3,7 @@
 //! An object: what netfs caches under one cookie, and the file that holds it.
 
 use crate::cache::Cache;
-use crate::extent::Known;
+use crate::extent::{Age, Backing, Known};
 use crate::key::{self, Encoding};
 use crate::ondemand::{Engine, ObjectState};
 use crate::volume::Volume;
@@ -11,7 +11,7 @@ use cachefiles_trace::{self as trace, RefWhy};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use fscache::{Cookie, CookieRef, ObjectCount};
 use kernel::prelude::*;
-use kernel::sync::{new_spinlock, Arc, SpinLock};
+use kernel::sync::{new_spinlock, Arc, ArcBorrow, SpinLock};
 use kernel::types::ARef;
 use kernel::workqueue::{impl_has_work, new_work, Work};
 use kext::fs::File;
@@ -19,21 +19,6 @@ use kext::xarray::Guarded;
 
 /// Numbers objects for those who watch.
 static LAST_DEBUG_ID: AtomicU32 = AtomicU32::new(0);
-
-/// The file, from look-up to withdrawal, and where it has data. What is taken out is dropped after
-/// the lock.
-struct Backing {
-    file: Option<ARef<File>>,
-    known: Known,
-}
-
-impl Backing {
-    fn is(&self, file: &File) -> bool {
-        self.file
-            .as_deref()
-            .is_some_and(|current| core::ptr::eq(current, file))
-    }
-}
 
 /// The name of an object's file, in as little memory as it takes.
 enum FileName {
@@ -80,8 +65,9 @@ pub(crate) struct Object {
     /// must not find our directory in use any more.
     volume: Arc<Volume>,
     cookie: CookieRef,
+    /// From look-up to withdrawal. What is taken out is dropped after the lock.
     #[pin]
-    file: SpinLock<Backing>,
+    file: SpinLock<Backing<ARef<File>>>,
     /// The file has no name yet.
     tmpfile: AtomicBool,
     /// What the daemon has of it, in on-demand mode; protected by the lock of the request table.
@@ -111,7 +97,7 @@ impl Object {
                 name,
                 volume: volume.clone(),
                 cookie: cookie.get(),
-                file <- new_spinlock!(Backing { file: None, known: Known::NOTHING }, "cachefiles_object"),
+                file <- new_spinlock!(Backing::NONE, "cachefiles_object"),
                 tmpfile: AtomicBool::new(false),
                 ondemand: cache.ondemand().map(Engine::new_object_state),
                 reopen <- new_work!("cachefiles_reopen"),
@@ -146,33 +132,26 @@ impl Object {
 
     /// The file, if there is one at the moment.
     pub(crate) fn file(&self) -> Option<ARef<File>> {
-        self.file.lock().file.clone()
+        self.file.lock().file().cloned()
+    }
+
+    /// The same, to be written to.
+    pub(crate) fn file_to_write(&self) -> Option<(ARef<File>, Age)> {
+        let mut backing = self.file.lock();
+        let file = backing.file().cloned()?;
+        let age = backing.known(&file)?.age();
+        Some((file, age))
     }
 
     /// Puts another file in place, or none, and returns the one that was.
     pub(crate) fn replace_file(&self, file: Option<ARef<File>>) -> Option<ARef<File>> {
-        let mut backing = self.file.lock();
-        backing.known.forget();
-        core::mem::replace(&mut backing.file, file)
+        self.file.lock().replace(file)
     }
 
-    /// Where `file` is known to have data: nowhere if it is not the object's any more.
-    pub(crate) fn known(&self, file: &File) -> Known {
-        let backing = self.file.lock();
-        if backing.is(file) {
-            backing.known
-        } else {
-            Known::NOTHING
-        }
-    }
-
-    /// Notes what was found out of `file`. Nothing if it is not the object's any more: an operation
-    /// keeps the file that it began with, and what is in that one is not in the new one.
-    pub(crate) fn update_known(&self, file: &File, update: impl FnOnce(&mut Known)) {
-        let mut backing = self.file.lock();
-        if backing.is(file) {
-            update(&mut backing.known);
-        }
+    /// Looks at what is remembered of `file`, or adds to it. `None` if it is not the object's any
+    /// more: an operation keeps the file that it began with. Takes the lock: `f` does not sleep.
+    pub(crate) fn known<R>(&self, file: &File, f: impl FnOnce(&mut Known) -> R) -> Option<R> {
+        self.file.lock().known(file).map(f)
     }
 
     /// What the daemon has of it. Error: EINVAL in a cache without on-demand mode.
@@ -195,11 +174,11 @@ impl Object {
     }
 
     /// Another reference, with the reasons for which it is taken and will be given up.
-    pub(crate) fn grab(self: &Arc<Self>, get: RefWhy, put: RefWhy) -> ObjectRef {
-        let usage = self.usage.fetch_add(1, Ordering::Relaxed);
-        trace::ref_(self.debug_id, self.cookie.debug_id(), usage, get);
+    pub(crate) fn grab(object: ArcBorrow<'_, Self>, get: RefWhy, put: RefWhy) -> ObjectRef {
+        let usage = object.usage.fetch_add(1, Ordering::Relaxed);
+        trace::ref_(object.debug_id, object.cookie.debug_id(), usage, get);
         ObjectRef {
-            object: self.clone(),
+            object: object.into(),
             put,
         }
     }

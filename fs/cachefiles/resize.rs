@@ -47,7 +47,7 @@ pub(crate) fn adjust(object: &Object) -> Result {
             .and_then(|()| injected_write_error())
             .and_then(|()| locked.set_size(file.dentry(), new_size))
     };
-    object.update_known(&file, Known::forget);
+    object.known(&file, Known::forget);
     result.map_err(|error| {
         trace::io_error(None, inode, error, ErrorSite::NotifyChange);
         if error != EIO {
@@ -65,7 +65,7 @@ pub(crate) fn resize(object: &Object, file: Option<&File>, new_size: u64) {
         if let Some(file) = file {
             let _secure = object.cache().secure();
             let shortened = shorten(object, file, new_size);
-            object.update_known(file, Known::forget);
+            object.known(file, Known::forget);
             if shortened.is_err() {
                 coherency::remove_object(object, file);
             }

@@ -109,13 +109,17 @@ impl Space {
         self.block_size
     }
 
+    /// Whether so many blocks, fetched by the daemon, fit into what was granted in this tick. If not,
+    /// ask [`Space::reserve`].
+    #[inline]
+    pub(crate) fn take_allowance(&self, blocks: u64) -> bool {
+        self.allowance.take(blocks)
+    }
+
     /// Whether there is room for so many files and blocks more. Starts and ends culling.
     ///
     /// Errors: ENOBUFS when below a stop limit; those of `statfs()`.
     pub(crate) fn reserve(&self, files: u64, blocks: u64, purpose: Purpose) -> Result {
-        if purpose == Purpose::Fetched && self.allowance.take(blocks) {
-            return Ok(());
-        }
         let stats = self.mount.statfs()?;
         let Statfs { ffree, bavail, .. } = stats;
         let writing = self.writing.load(Ordering::Relaxed);

@@ -69,9 +69,11 @@ impl<'a, B: Backend> Resources<'a, B> {
 
     /// The file, if the operation has got one.
     #[inline]
-    pub fn file(&self) -> Option<&File> {
+    pub fn file(&self) -> Option<&'a File> {
         let file = self.file_slot().load(Ordering::Acquire);
-        // SAFETY: The type invariant: a file with a reference, that stays.
+        // SAFETY: The type invariant: a file with a reference, that stays up to the end of
+        // `end_operation`. By then the callback that `'a` is the time of has returned, and in
+        // `end_operation` itself nothing that has this lifetime outlives the backend's part.
         (!file.is_null()).then(|| unsafe { File::from_raw(file.cast()) })
     }
 

@@ -8,6 +8,7 @@
 #include <linux/mount.h>
 #include <linux/namei.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/security.h>
 #include <linux/uio.h>
 
@@ -136,9 +137,30 @@ int cfh_security_inode_create(struct inode *dir, struct dentry *dentry)
 
 /* Direct I/O */
 
-u16 cfh_get_current_ioprio(void)
+/*
+ * At the priority of the running task, and with no allocation calling into a
+ * file system. One helper for the lot, as each call on this path counts.
+ */
+ssize_t cfh_iocb_read_nofs(struct kiocb *iocb, struct iov_iter *iter)
 {
-	return get_current_ioprio();
+	unsigned int flags = memalloc_nofs_save();
+	ssize_t ret;
+
+	iocb->ki_ioprio = get_current_ioprio();
+	ret = vfs_iocb_iter_read(iocb->ki_filp, iocb, iter);
+	memalloc_nofs_restore(flags);
+	return ret;
+}
+
+ssize_t cfh_iocb_write_nofs(struct kiocb *iocb, struct iov_iter *iter)
+{
+	unsigned int flags = memalloc_nofs_save();
+	ssize_t ret;
+
+	iocb->ki_ioprio = get_current_ioprio();
+	ret = vfs_iocb_iter_write(iocb->ki_filp, iocb, iter);
+	memalloc_nofs_restore(flags);
+	return ret;
 }
 
 void cfh_kiocb_end_write(struct kiocb *iocb)

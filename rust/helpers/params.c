@@ -4,36 +4,26 @@
  * sysctl cachefiles/error_injection. Both are tables of macros in C.
  */
 
-#include <linux/compiler.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/sysctl.h>
 
 #include "params.h"
 
-static unsigned int debug;
-module_param(debug, uint, 0644);
+unsigned int cfh_debug;
+module_param_named(debug, cfh_debug, uint, 0644);
 MODULE_PARM_DESC(debug, "CacheFiles debugging mask");
 
-unsigned int cfh_debug_mask(void)
-{
-	return READ_ONCE(debug);
-}
-
-void cfh_set_debug_mask(unsigned int mask)
-{
-	WRITE_ONCE(debug, mask);
-}
+unsigned int cfh_error_injection;
 
 #ifdef CONFIG_CACHEFILES_ERROR_INJECTION
 
-static unsigned int error_injection_state;
 static struct ctl_table_header *error_injection_header;
 static struct ctl_table error_injection_table[] = {
 	{
 		.procname	= "error_injection",
-		.data		= &error_injection_state,
-		.maxlen		= sizeof(unsigned int),
+		.data		= &cfh_error_injection,
+		.maxlen		= sizeof(cfh_error_injection),
 		.mode		= 0644,
 		.proc_handler	= proc_douintvec,
 	},
@@ -54,11 +44,6 @@ void cfh_unregister_error_injection(void)
 	error_injection_header = NULL;
 }
 
-unsigned int cfh_error_injection_state(void)
-{
-	return READ_ONCE(error_injection_state);
-}
-
 #else
 
 int cfh_register_error_injection(void)
@@ -68,11 +53,6 @@ int cfh_register_error_injection(void)
 
 void cfh_unregister_error_injection(void)
 {
-}
-
-unsigned int cfh_error_injection_state(void)
-{
-	return 0;
 }
 
 #endif

@@ -3,11 +3,12 @@
 #ifndef CFH_PARAMS_H
 #define CFH_PARAMS_H
 
-unsigned int cfh_debug_mask(void);
-void cfh_set_debug_mask(unsigned int mask);
+/* Read by Rust, and written by the command "debug"; each in one access. */
+extern unsigned int cfh_debug;
+/* Stays 0 where the kernel is configured without it. */
+extern unsigned int cfh_error_injection;
 
 int cfh_register_error_injection(void);
 void cfh_unregister_error_injection(void);
-unsigned int cfh_error_injection_state(void);
 
 #endif

@@ -8,18 +8,20 @@
 //!
 //! # How long a request lives
 //!
-//! A request has two users, and the last one frees it: the completion, and the submission, since
-//! file systems look at the `kiocb` after they have queued it (ext4 takes the file out of it to
-//! touch its atime). The file is held for as long.
+//! A request that is queued has two users, and the last one frees it: the completion, and the
+//! submission, since file systems look at the `kiocb` after they have queued it (ext4 takes the
+//! file out of it to touch its atime). The file is held for as long. One that is not queued is the
+//! submission's alone.
 
-use crate::{errno::error, fs::File, task::nofs_scope};
+use crate::{errno::error, fs::File};
 use cachefiles_bindings as bindings;
 use core::{
     cell::UnsafeCell,
+    mem::{size_of, ManuallyDrop},
+    ptr::NonNull,
     sync::atomic::{AtomicU8, Ordering},
 };
 use kernel::{
-    alloc::{flags::GFP_KERNEL, KBox},
     error::{code::ENOMEM, Error, Result},
     ffi,
     types::{ARef, Opaque},
@@ -96,11 +98,11 @@ impl IovIter {
 /// Who waits for an I/O.
 pub trait IoCompletion: Send + 'static {
     /// Takes the result, exactly once: bytes transferred, or a negative error number. `EINTR` is
-    /// what a signal leads to.
+    /// what a signal leads to. `file` is the one that was submitted to.
     ///
     /// If `was_async`, the context may be a hard interrupt: nothing may sleep, neither here nor in
     /// what is dropped here. Otherwise it is that of the submission.
-    fn complete(self, result: isize, was_async: bool);
+    fn complete(self, file: &File, result: isize, was_async: bool);
 }
 
 /// A request on its way.
@@ -109,43 +111,85 @@ pub trait IoCompletion: Send + 'static {
 #[repr(C)]
 struct Request<T> {
     kiocb: UnsafeCell<bindings::kiocb>,
-    /// Taken by the completion.
-    owner: UnsafeCell<Option<T>>,
-    /// 2 at first: the submission and the completion.
-    users: AtomicU8,
+    /// Moved out by the completion.
+    owner: ManuallyDrop<T>,
     file: ARef<File>,
+    /// Of a queued request: 2 at first, the submission and the completion.
+    users: AtomicU8,
 }
 
 impl<T: IoCompletion> Request<T> {
-    /// Completes the request, and gives up the completion's part in it.
+    /// Makes one, with `kiocb` set up for `file`. `None` for lack of memory. May sleep.
+    ///
+    /// Not a `KBox`: the `kernel` crate allocates by `krealloc()`, which takes as long again.
+    #[inline]
+    fn new(
+        file: &File,
+        owner: T,
+        kiocb: bindings::kiocb,
+    ) -> core::result::Result<NonNull<Self>, T> {
+        const {
+            // What `kmalloc()` aligns to at least.
+            assert!(core::mem::align_of::<Self>() <= 8);
+        }
+        // SAFETY: There is nothing to rely on.
+        let place = unsafe { bindings::__kmalloc_noprof(size_of::<Self>(), bindings::GFP_KERNEL) };
+        let Some(place) = NonNull::new(place.cast::<Self>()) else {
+            return Err(owner);
+        };
+        // SAFETY: New memory of that size, aligned as checked above.
+        unsafe {
+            place.write(Self {
+                kiocb: UnsafeCell::new(kiocb),
+                owner: ManuallyDrop::new(owner),
+                file: file.into(),
+                users: AtomicU8::new(2),
+            });
+        }
+        Ok(place)
+    }
+
+    /// Tells the owner.
     ///
     /// # Safety
     ///
     /// `this` is a request that was not completed before, and the caller does it in the place of
     /// the completion.
-    unsafe fn complete(this: *const Self, result: isize, was_async: bool) {
-        // SAFETY: The request is alive, as the completion has not given up its part. Only the
-        // completion, which there is one of, ever comes to the cell after the start.
-        let owner = unsafe { (*(*this).owner.get()).take() };
-        if let Some(owner) = owner {
-            owner.complete(result, was_async);
-        }
-        // SAFETY: The completion has its part until now, and does not use the request any more.
-        unsafe { Self::put(this) };
+    #[inline]
+    unsafe fn complete(this: NonNull<Self>, result: isize, was_async: bool) {
+        // SAFETY: The request is alive, as the completion has not given up its part. Nobody but the
+        // completion, which there is one of, ever comes to the owner after the start.
+        let (owner, file) = unsafe {
+            let this = this.as_ref();
+            (core::ptr::read(&this.owner), &*this.file)
+        };
+        ManuallyDrop::into_inner(owner).complete(file, result, was_async);
     }
 
-    /// Gives up one of the two parts in the request.
+    /// Gives up one of the two parts in a queued request.
     ///
     /// # Safety
     ///
-    /// The caller has one, and does not use the request any more.
-    unsafe fn put(this: *const Self) {
+    /// The caller has one, and does not use the request any more. The completion does this last.
+    #[inline]
+    unsafe fn put(this: NonNull<Self>) {
         // SAFETY: The request is alive until both parts are given up. Release and acquire, so that
         // what the other one did to it comes before it is freed.
-        if unsafe { (*this).users.fetch_sub(1, Ordering::AcqRel) } == 1 {
-            // SAFETY: It came out of a `KBox`, and nobody else has a part in it any more.
-            drop(unsafe { KBox::from_raw(this.cast_mut()) });
+        if unsafe { this.as_ref().users.fetch_sub(1, Ordering::AcqRel) } == 1 {
+            // SAFETY: Nobody else has a part in it any more; the completion was one of the two.
+            unsafe { Self::free(this) };
         }
+    }
+
+    /// # Safety
+    ///
+    /// The request is completed, and nobody uses it any more.
+    #[inline]
+    unsafe fn free(this: NonNull<Self>) {
+        // SAFETY: It is the caller's alone. The owner was moved out, and is not dropped here.
+        unsafe { core::ptr::drop_in_place(this.as_ptr()) };
+        // SAFETY: It came out of `__kmalloc_noprof()`.
+        unsafe { bindings::kfree(this.as_ptr().cast()) };
     }
 }
 
@@ -163,49 +207,52 @@ unsafe extern "C" fn ki_complete<T: IoCompletion, const WRITE: bool>(
         // request that is queued.
         unsafe { bindings::cfh_kiocb_end_write(kiocb) };
     }
-    // SAFETY: The `kiocb` is the first field of its request, and this is its completion.
-    unsafe { Request::<T>::complete(kiocb.cast(), ret, true) };
+    // SAFETY: The `kiocb` is the first field of its request.
+    let request = unsafe { NonNull::new_unchecked(kiocb.cast::<Request<T>>()) };
+    // SAFETY: This is its completion.
+    unsafe { Request::complete(request, ret, true) };
+    // SAFETY: The completion's part, after its end.
+    unsafe { Request::put(request) };
 }
 
 /// A `kiocb` for direct I/O at `pos`.
-fn new_kiocb(file: &File, pos: i64, is_write: bool) -> bindings::kiocb {
-    let write = if is_write { bindings::IOCB_WRITE } else { 0 };
+#[inline]
+fn new_kiocb<const WRITE: bool>(file: &File, pos: i64) -> bindings::kiocb {
+    let write = if WRITE { bindings::IOCB_WRITE } else { 0 };
     bindings::kiocb {
         ki_filp: file.as_ptr(),
         ki_pos: pos,
         // Both are low bits.
         ki_flags: (bindings::IOCB_DIRECT | write) as i32,
-        // SAFETY: There is nothing to rely on.
-        ki_ioprio: unsafe { bindings::cfh_get_current_ioprio() },
         ..Default::default()
     }
 }
 
-/// Hands the request to the file system.
+/// Hands the request to the file system. The file system of the cache must not be made to wait for
+/// the one that is being cached, so no allocation calls into one.
 ///
 /// # Safety
 ///
-/// `kiocb` is set up for `file` and `is_write`, and stays where it is until it is completed, if it
-/// has a completion, and until this returns in any case.
-unsafe fn start(
-    file: &File,
-    kiocb: *mut bindings::kiocb,
-    iter: &mut IovIter,
-    is_write: bool,
-) -> isize {
-    // The file system of the cache must not be made to wait for the one that is being cached.
-    let _nofs = nofs_scope();
-    let ret = if is_write {
-        // SAFETY: A file that is open, a `kiocb` for it (the caller's promise), a valid iterator.
-        unsafe { bindings::vfs_iocb_iter_write(file.as_ptr(), kiocb, iter.as_ptr()) }
+/// `kiocb` is set up by [`new_kiocb`], and stays where it is until it is completed, if it has a
+/// completion, and until this returns in any case. Its file is open until then.
+#[inline]
+unsafe fn start<const WRITE: bool>(kiocb: *mut bindings::kiocb, iter: &mut IovIter) -> isize {
+    let ret = if WRITE {
+        // SAFETY: A `kiocb` for a file that is open (the caller's promise), a valid iterator.
+        unsafe { bindings::cfh_iocb_write_nofs(kiocb, iter.as_ptr()) }
     } else {
         // SAFETY: As above.
-        unsafe { bindings::vfs_iocb_iter_read(file.as_ptr(), kiocb, iter.as_ptr()) }
+        unsafe { bindings::cfh_iocb_read_nofs(kiocb, iter.as_ptr()) }
     };
-    without_restart(ret)
+    if ret >= 0 || ret == -(bindings::EIOCBQUEUED as isize) {
+        ret
+    } else {
+        without_restart(ret)
+    }
 }
 
 /// There is no restarting an I/O that others are part of: it was interrupted, and that is that.
+#[cold]
 fn without_restart(ret: isize) -> isize {
     const RESTARTS: [u32; 4] = [
         bindings::ERESTARTSYS,
@@ -221,37 +268,30 @@ fn without_restart(ret: isize) -> isize {
     }
 }
 
+#[inline]
 fn submit<T: IoCompletion, const WRITE: bool>(
     file: &File,
     pos: i64,
     iter: &mut IovIter,
     owner: T,
 ) -> core::result::Result<isize, (Error, T)> {
-    let Ok(place) = KBox::<Request<T>>::new_uninit(GFP_KERNEL) else {
-        return Err((ENOMEM, owner));
-    };
-    let mut kiocb = new_kiocb(file, pos, WRITE);
+    let mut kiocb = new_kiocb::<WRITE>(file, pos);
     kiocb.ki_complete = Some(ki_complete::<T, WRITE>);
-    let request = KBox::into_raw(KBox::write(
-        place,
-        Request {
-            kiocb: UnsafeCell::new(kiocb),
-            owner: UnsafeCell::new(Some(owner)),
-            users: AtomicU8::new(2),
-            file: file.into(),
-        },
-    ));
-    // SAFETY: The request is alive: we have our part in it. The file in it never changes.
-    let file = unsafe { &(*request).file };
+    let request = Request::new(file, owner, kiocb).map_err(|owner| (ENOMEM, owner))?;
+    // SAFETY: The request is alive: we have our part in it.
+    let kiocb = unsafe { request.as_ref().kiocb.get() };
     // SAFETY: The `kiocb` was set up for this above. It has a place of its own, until the
-    // completion and we have given up our parts.
-    let ret = unsafe { start(file, (*request).kiocb.get(), iter, WRITE) };
-    if ret != -(bindings::EIOCBQUEUED as isize) {
+    // completion and we have given up our parts, and so long the request holds the file.
+    let ret = unsafe { start::<WRITE>(kiocb, iter) };
+    if ret == -(bindings::EIOCBQUEUED as isize) {
+        // SAFETY: Our own part; the request is not used any more.
+        unsafe { Request::put(request) };
+    } else {
         // SAFETY: What is not queued has no completion, so this stands in for it.
         unsafe { Request::complete(request, ret, false) };
+        // SAFETY: Completed, and nobody but us ever had a part in it.
+        unsafe { Request::free(request) };
     }
-    // SAFETY: Our own part; the request is not used any more.
-    unsafe { Request::put(request) };
     Ok(ret.min(0))
 }
 
@@ -283,11 +323,12 @@ pub fn submit_write<T: IoCompletion>(
     submit::<T, true>(file, pos, iter, owner)
 }
 
-fn run_sync(file: &File, pos: i64, iter: &mut IovIter, is_write: bool) -> Result<usize> {
-    let mut kiocb = new_kiocb(file, pos, is_write);
+#[inline]
+fn run_sync<const WRITE: bool>(file: &File, pos: i64, iter: &mut IovIter) -> Result<usize> {
+    let mut kiocb = new_kiocb::<WRITE>(file, pos);
     // SAFETY: The `kiocb` was set up for this just now. Without a completion the I/O is over when
-    // the call returns, and the `kiocb` stays in its place until then.
-    let ret = unsafe { start(file, &mut kiocb, iter, is_write) };
+    // the call returns, and the `kiocb` stays in its place until then, as the file stays open.
+    let ret = unsafe { start::<WRITE>(&mut kiocb, iter) };
     // A negative answer is an error number, which an `i32` holds.
     usize::try_from(ret).map_err(|_| error(ret as i32))
 }
@@ -297,13 +338,14 @@ fn run_sync(file: &File, pos: i64, iter: &mut IovIter, is_write: bool) -> Result
 /// Process context; may sleep. Errors: `EINTR`, `EINVAL` for what direct I/O cannot do, `EIO`, and
 /// others of the file system.
 pub fn read_sync(file: &File, pos: i64, iter: &mut IovIter) -> Result<usize> {
-    run_sync(file, pos, iter, false)
+    run_sync::<false>(file, pos, iter)
 }
 
 /// Writes directly to the file at `pos` (bytes) and waits for it. Returns the bytes written.
 ///
 /// Process context; may sleep. Errors: `EINTR`, `EINVAL` for what direct I/O cannot do, `ENOSPC`,
 /// `EFBIG`, `EIO`, and others of the file system.
+#[inline]
 pub fn write_sync(file: &File, pos: i64, iter: &mut IovIter) -> Result<usize> {
-    run_sync(file, pos, iter, true)
+    run_sync::<true>(file, pos, iter)
 }

@@ -99,31 +99,51 @@ pub fn print_debug(prefix: &[u8], args: fmt::Arguments<'_>) {
     );
 }
 
+/// What [`span`] says of an operation.
+#[doc(hidden)]
+pub struct Operation {
+    /// Of the function.
+    pub name: &'static str,
+    /// As for [`print`].
+    pub prefix: &'static [u8],
+}
+
 /// An operation under way, for the debugging streams. See [`span`].
 #[must_use = "the operation ends when this is dropped"]
 pub struct Span {
-    name: &'static str,
     /// None where the end is not to be told.
-    prefix: Option<&'static [u8]>,
+    ends: Option<&'static Operation>,
 }
 
 impl Span {
-    /// Use [`span`].
+    /// Of an operation that nobody wants to hear of.
     #[doc(hidden)]
-    #[inline]
-    pub fn new(name: &'static str, prefix: &'static [u8]) -> Self {
-        Self {
-            name,
-            prefix: is_on(ENDS).then_some(prefix),
+    pub const SILENT: Self = Self { ends: None };
+
+    /// Use [`span`]: one of [`BEGINNINGS`] and [`ENDS`] is on.
+    #[doc(hidden)]
+    #[cold]
+    pub fn begin(operation: &'static Operation, args: fmt::Arguments<'_>) -> Self {
+        let Operation { name, prefix } = *operation;
+        if is_on(BEGINNINGS) {
+            print_debug(prefix, format_args!("==> {name}({args})"));
         }
+        Self {
+            ends: is_on(ENDS).then_some(operation),
+        }
+    }
+
+    #[cold]
+    fn end(operation: &Operation) {
+        print_debug(operation.prefix, format_args!("<== {}()", operation.name));
     }
 }
 
 impl Drop for Span {
     #[inline]
     fn drop(&mut self) {
-        if let Some(prefix) = self.prefix {
-            print_debug(prefix, format_args!("<== {}()", self.name));
+        if let Some(operation) = self.ends {
+            Self::end(operation);
         }
     }
 }
@@ -250,13 +270,15 @@ macro_rules! __log_debug {
 macro_rules! __log_span {
     ($name:literal) => { $crate::log::span!($name, "") };
     ($name:literal, $($arg:tt)+) => {{
-        if $crate::log::is_on($crate::log::BEGINNINGS) {
-            $crate::log::print_debug(
-                $crate::__log_prefix!(),
-                ::core::format_args!("==> {}({})", $name, ::core::format_args!($($arg)+)),
-            )
+        static OPERATION: $crate::log::Operation = $crate::log::Operation {
+            name: $name,
+            prefix: $crate::__log_prefix!(),
+        };
+        if $crate::log::is_on($crate::log::BEGINNINGS | $crate::log::ENDS) {
+            $crate::log::Span::begin(&OPERATION, ::core::format_args!($($arg)+))
+        } else {
+            $crate::log::Span::SILENT
         }
-        $crate::log::Span::new($name, $crate::__log_prefix!())
     }};
 }
 

@@ -7,6 +7,7 @@
 
 use crate::errno;
 use cachefiles_bindings as bindings;
+use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::error::{
     code::{EIO, ENOSPC},
     Result,
@@ -17,18 +18,24 @@ const INJECT_EIO: u32 = 2;
 /// Writes fail with ENOSPC.
 const INJECT_ENOSPC: u32 = 1;
 
+/// The variable behind `debug`, read in the middle of everything: not by a call.
+#[inline]
+fn debug() -> &'static AtomicU32 {
+    // SAFETY: An aligned variable that lives as long as the module. C stores a new value in one
+    // access, and has no other business with it.
+    unsafe { AtomicU32::from_ptr(&raw mut bindings::cfh_debug) }
+}
+
 /// What `debug` is set to, by the parameter or by [`set_debug_mask`].
 #[inline]
 pub fn debug_mask() -> u32 {
-    // SAFETY: Reads a variable, atomically.
-    unsafe { bindings::cfh_debug_mask() }
+    debug().load(Ordering::Relaxed)
 }
 
 /// Sets `debug`, as the command `debug` of the device does.
 #[inline]
 pub fn set_debug_mask(mask: u32) {
-    // SAFETY: Writes a variable, atomically.
-    unsafe { bindings::cfh_set_debug_mask(mask) };
+    debug().store(mask, Ordering::Relaxed);
 }
 
 /// The sysctl `cachefiles/error_injection`, as long as this lives.
@@ -59,8 +66,9 @@ impl Drop for ErrorInjection {
 
 #[inline]
 fn injected(bit: u32) -> bool {
-    // SAFETY: Reads a variable, atomically.
-    unsafe { bindings::cfh_error_injection_state() & bit != 0 }
+    // SAFETY: As for `debug`.
+    let state = unsafe { AtomicU32::from_ptr(&raw mut bindings::cfh_error_injection) };
+    state.load(Ordering::Relaxed) & bit != 0
 }
 
 /// The error that a read is to fail with: EIO, where that is injected.

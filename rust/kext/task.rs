@@ -2,44 +2,10 @@
 
 //! The running task, and time.
 //!
-//! C headers: `include/linux/sched.h`, `include/linux/sched/mm.h`, `include/linux/rcupdate.h`,
+//! C headers: `include/linux/sched.h`, `include/linux/jiffies.h`, `include/linux/rcupdate.h`,
 //! `include/linux/timekeeping.h`
 
 use cachefiles_bindings as bindings;
-use core::marker::PhantomData;
-
-/// Until this is dropped, no allocation of this task calls into a file system.
-///
-/// Scopes nest if the inner one is dropped first, as guards on a stack are.
-///
-/// # Invariants
-///
-/// `saved` is what `memalloc_nofs_save()` returned in this task.
-#[must_use = "the scope ends when the guard is dropped"]
-pub struct NofsScope {
-    saved: u32,
-    // A flag of this task: the guard must not go to another.
-    _not_send: PhantomData<*mut ()>,
-}
-
-/// Enters a [`NofsScope`]. Any context but hard interrupts.
-#[inline]
-pub fn nofs_scope() -> NofsScope {
-    NofsScope {
-        // SAFETY: Only sets a flag of the running task.
-        // INVARIANT: It is the value just returned.
-        saved: unsafe { bindings::cfh_memalloc_nofs_save() },
-        _not_send: PhantomData,
-    }
-}
-
-impl Drop for NofsScope {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant, and the guard is still in the task it was made in.
-        unsafe { bindings::cfh_memalloc_nofs_restore(self.saved) };
-    }
-}
 
 /// The name of the running task, filled up with NULs. Any context.
 #[inline]
@@ -70,8 +36,8 @@ pub fn synchronize_rcu() {
 /// Ticks since boot, of which there are `CONFIG_HZ` in a second; wraps around. Any context.
 #[inline]
 pub fn jiffies() -> usize {
-    // SAFETY: Reads a counter.
-    unsafe { bindings::cfh_jiffies() as usize }
+    // SAFETY: A counter that is always there. It changes in one access, hence the volatile read.
+    unsafe { (&raw const bindings::jiffies).read_volatile() as usize }
 }
 
 /// The wall clock, in seconds since 1970. Any context.

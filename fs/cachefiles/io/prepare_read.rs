@@ -2,7 +2,7 @@
 
 //! Where the data of a read is: in the cache, with the daemon, or with the server.
 
-use super::{next_extent, seek, wait_for, wait_for_file};
+use super::{likely_extent, next_extent, seek, wait_for, wait_for_file};
 use crate::backend::Cachefiles;
 use crate::extent::Extent;
 use crate::object::Object;
@@ -10,7 +10,7 @@ use cachefiles_trace::{self as trace, ErrorSite, PrepRead};
 use fscache::{CookieFlag, IoSource, Resources, SubreqFlags, WantState};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
-use kernel::sync::Arc;
+use kernel::sync::ArcBorrow;
 use kext::errno::{ENOBUFS, ENODATA};
 use kext::fs::{File, Whence};
 
@@ -27,41 +27,63 @@ pub(crate) fn prepare_read(
     flags: &mut SubreqFlags<'_>,
     netfs_ino: u64,
 ) -> IoSource {
-    let mut object_id = None;
-    let mut cache_ino = resources.file().map_or(0, |file| file.inode().ino());
     let nothing_cached = resources.cookie().test_flag(CookieFlag::NoDataToRead);
-    let (source, why) = if start >= i_size {
-        (IoSource::FillWithZeroes, PrepRead::AfterEof)
+    let (opened, (source, why)) = if start >= i_size {
+        (None, (IoSource::FillWithZeroes, PrepRead::AfterEof))
     } else if nothing_cached && !flags.ondemand() {
         flags.set_copy_to_cache();
-        (IoSource::DownloadFromServer, PrepRead::NoData)
+        (None, (IoSource::DownloadFromServer, PrepRead::NoData))
     } else if let Some((object, file)) = wait_for_file(resources, WantState::Read) {
-        object_id = Some(object.debug_id());
-        cache_ino = file.inode().ino();
-        let _secure = object.cache().secure();
         let found = if flags.ondemand() {
-            fill(&object, &file, start, *len, flags)
+            source_of_ondemand_read(object, file, start, *len, flags)
         } else {
-            first_source(&object, &file, start, len, i_size, flags)
+            let _secure = object.cache().secure();
+            first_source(&object, file, start, len, i_size, flags)
         };
-        found.unwrap_or_else(|error| {
-            trace::io_error(object_id, file.inode(), error, ErrorSite::Seek);
-            (IoSource::DownloadFromServer, PrepRead::SeekError)
-        })
+        let found = found.unwrap_or_else(|error| seek_failed(&object, file, error));
+        (Some(object), found)
     } else {
-        (IoSource::DownloadFromServer, PrepRead::NoFile)
+        (None, (IoSource::DownloadFromServer, PrepRead::NoFile))
     };
     trace::prep_read(
-        object_id,
+        opened.map(|object| object.debug_id()),
         start,
         *len,
         flags.raw() as u16,
         source as i32,
         why,
-        cache_ino,
+        resources.file().map_or(0, |file| file.inode().ino()),
         netfs_ino,
     );
     source
+}
+
+#[cold]
+fn seek_failed(object: &Object, file: &File, error: Error) -> (IoSource, PrepRead) {
+    trace::io_error(
+        Some(object.debug_id()),
+        file.inode(),
+        error,
+        ErrorSite::Seek,
+    );
+    (IoSource::DownloadFromServer, PrepRead::SeekError)
+}
+
+/// The cache, once every hole of the range is filled. Errors: those of `lseek()`.
+#[inline]
+fn source_of_ondemand_read(
+    object: ArcBorrow<'_, Object>,
+    file: &File,
+    start: i64,
+    len: usize,
+    flags: &mut SubreqFlags<'_>,
+) -> Result<(IoSource, PrepRead)> {
+    let end = start.saturating_add_unsigned(len as u64);
+    let known_end = object.known(file, |known| known.data_end(start)).flatten();
+    if known_end.is_some_and(|known_end| known_end >= end) {
+        return Ok((IoSource::ReadFromCache, PrepRead::HaveData));
+    }
+    fill(object, file, start, end, flags)
 }
 
 /// Where the first part of the range is. Shortens `len` to that part, in whole blocks.
@@ -123,17 +145,17 @@ fn distance(from: i64, to: i64) -> usize {
 /// Fills every hole of the range, one request for each.
 ///
 /// Errors: those of `lseek()`.
+#[inline(never)]
 fn fill(
-    object: &Arc<Object>,
+    object: ArcBorrow<'_, Object>,
     file: &File,
     start: i64,
-    len: usize,
+    end: i64,
     flags: &mut SubreqFlags<'_>,
 ) -> Result<(IoSource, PrepRead)> {
-    let end = start.saturating_add_unsigned(len as u64);
     let mut pos = start;
     while pos < end {
-        let (hole_end, why) = match next_extent(object, file, pos, end)? {
+        let (hole_end, why) = match likely_extent(&object, file, pos, end)? {
             Extent::Data(data_end) => {
                 pos = data_end;
                 continue;
@@ -144,14 +166,17 @@ fn fill(
         };
         flags.set_copy_to_cache();
         let fetched = match object.cache().ondemand() {
-            Some(engine) => engine.fetch(object, file, pos, hole_end),
+            Some(engine) => engine.fetch(&object.into(), file, pos, hole_end),
             // EROFS on a cache that is bound without a daemon to ask.
-            None => Ok(false),
+            None => Ok(None),
         };
         match fetched {
-            Ok(true) => flags.clear_ondemand(),
+            Ok(Some(data_end)) => {
+                flags.clear_ondemand();
+                pos = data_end;
+            }
             // The daemon said that it is done, and the data is not there.
-            Ok(false) => return Ok((IoSource::DownloadFromServer, why)),
+            Ok(None) => return Ok((IoSource::DownloadFromServer, why)),
             Err(_) => return Ok((IoSource::InvalidRead, why)),
         }
     }
@@ -172,13 +197,13 @@ pub(crate) fn query_occupancy(
     let granularity = i64::try_from(granularity.max(block)).map_err(|_| ENOBUFS)?;
     let none_or_unknown = |error| if error == ENXIO { ENODATA } else { ENOBUFS };
 
-    let data = seek(&file, start, Whence::Data).map_err(none_or_unknown)?;
+    let data = seek(file, start, Whence::Data).map_err(none_or_unknown)?;
     let end = start.saturating_add_unsigned(len as u64);
     let data_start = round_up(data, granularity).ok_or(ENODATA)?;
     if data_start >= end {
         return Err(ENODATA);
     }
-    let hole = seek(&file, data, Whence::Hole).map_err(none_or_unknown)?;
+    let hole = seek(file, data, Whence::Hole).map_err(none_or_unknown)?;
     let data_end = round_down(hole, granularity);
     if data_end <= data_start {
         return Err(ENODATA);

@@ -8,8 +8,6 @@ use crate::object::{Object, ObjectRef};
 use cachefiles_trace::{self as trace, ErrorSite, RefWhy};
 use fscache::{ReadHole, Resources, Termination, WantState};
 use kernel::prelude::*;
-use kernel::sync::Arc;
-use kernel::types::ARef;
 use kext::errno::{ENOBUFS, ENODATA, ESTALE};
 use kext::fs::{File, Whence};
 use kext::io::{read_sync, submit_read, IoCompletion, IovIter};
@@ -18,7 +16,6 @@ use kext::params::injected_read_error;
 /// What a read leaves to be done when it ends.
 struct ReadDone {
     object: ObjectRef,
-    file: ARef<File>,
     /// Bytes of hole in front that were filled with zeros.
     skipped: usize,
     /// What the cookie's counter said at the start: another value means that the data is old.
@@ -55,24 +52,16 @@ impl Failure {
 }
 
 impl IoCompletion for ReadDone {
-    fn complete(self, result: isize, was_async: bool) {
+    fn complete(self, file: &File, result: isize, was_async: bool) {
         let Self {
             object,
-            file,
             skipped,
             inval_counter,
             failure,
             done,
         } = self;
         let outcome = if result < 0 {
-            let error = kext::errno::error(result as i32);
-            trace::io_error(
-                Some(object.debug_id()),
-                file.inode(),
-                error,
-                ErrorSite::Read,
-            );
-            failure.outcome(error)
+            failure.outcome(note_error(&object, file, result))
         } else if object.cookie().inval_counter() == inval_counter {
             result.saturating_add_unsigned(skipped)
         } else {
@@ -80,12 +69,26 @@ impl IoCompletion for ReadDone {
         };
         // First ours: once the caller knows, it may end its access to the cookie, and then ours
         // would be the last reference to the object, in a context where it can't be put away.
-        drop((object, file));
+        drop(object);
         done.finish(outcome, was_async);
     }
 }
 
+#[cold]
+fn note_error(object: &Object, file: &File, result: isize) -> Error {
+    // An error number, which an `i32` holds.
+    let error = kext::errno::error(result as i32);
+    trace::io_error(
+        Some(object.debug_id()),
+        file.inode(),
+        error,
+        ErrorSite::Read,
+    );
+    error
+}
+
 /// Reads from the cache. Returns 0 or a negative errno, EIOCBQUEUED where `done` comes later.
+#[inline]
 pub(crate) fn read(
     resources: &mut Resources<'_, Cachefiles>,
     start: i64,
@@ -94,95 +97,78 @@ pub(crate) fn read(
     done: Termination,
 ) -> isize {
     let failure = Failure::of(hole);
-    match prepare_read(resources, start, iter, hole) {
-        Ok(Prepared::Zeroed(len)) => {
-            done.finish(len as isize, false);
-            0
+    let Some((object, file)) = wait_for(resources, WantState::Read) else {
+        return finish(done, failure, ENOBUFS);
+    };
+    fscache::stats::count_read();
+    let is_data = hole == ReadHole::Ignore
+        || object.known(file, |known| known.data_end(start).is_some()) == Some(true);
+    let skipped = if is_data {
+        0
+    } else {
+        match skip_hole(file, start, iter, hole) {
+            Ok(skipped) => skipped,
+            Err(error) => return finish(done, failure, error),
         }
-        Ok(Prepared::Read {
-            object,
-            file,
-            skipped,
-        }) => {
-            let pos = start.saturating_add_unsigned(skipped as u64);
-            trace::read(object.debug_id(), file.inode(), pos, iter.count());
-            if !done.is_wanted() {
-                // Nobody would learn of the end: it has to come before we return.
-                let result = injected_read_error().and_then(|()| read_sync(&file, pos, iter));
-                return result.err().map_or(0, |error| error.to_errno() as isize);
-            }
-            let owner = ReadDone {
-                object: object.grab(RefWhy::GetIoreq, RefWhy::PutIoreq),
-                file: file.clone(),
-                skipped,
-                inval_counter: resources.inval_counter(),
-                failure,
-                done,
-            };
-            match injected_read_error() {
-                Ok(()) => match submit_read(&file, pos, iter, owner) {
-                    Ok(result) => result,
-                    Err((error, owner)) => finish(owner.done, failure, error),
-                },
-                Err(error) => {
-                    owner.complete(error.to_errno() as isize, false);
-                    error.to_errno() as isize
-                }
-            }
+    };
+    let len = iter.count();
+    if !is_data && len == 0 {
+        done.finish(skipped as isize, false);
+        return 0;
+    }
+    let pos = start.saturating_add_unsigned(skipped as u64);
+    trace::read(object.debug_id(), file.inode(), pos, len);
+    if !done.is_wanted() {
+        return read_now(file, pos, iter);
+    }
+    let owner = ReadDone {
+        object: Object::grab(object, RefWhy::GetIoreq, RefWhy::PutIoreq),
+        skipped,
+        inval_counter: resources.inval_counter(),
+        failure,
+        done,
+    };
+    match injected_read_error() {
+        Ok(()) => match submit_read(file, pos, iter, owner) {
+            Ok(result) => result,
+            Err((error, owner)) => finish(owner.done, failure, error),
+        },
+        Err(error) => {
+            let result = error.to_errno() as isize;
+            owner.complete(file, result, false);
+            result
         }
-        Err(error) => finish(done, failure, error),
     }
 }
 
+/// Nobody would learn of the end: it has to come before we return.
+#[cold]
+fn read_now(file: &File, pos: i64, iter: &mut IovIter) -> isize {
+    let result = injected_read_error().and_then(|()| read_sync(file, pos, iter));
+    result.err().map_or(0, |error| error.to_errno() as isize)
+}
+
+#[cold]
 fn finish(done: Termination, failure: Failure, error: Error) -> isize {
     done.finish(failure.outcome(error), false);
     error.to_errno() as isize
 }
 
-enum Prepared {
-    /// All of it is a hole, and filled with zeros.
-    Zeroed(usize),
-    Read {
-        object: Arc<Object>,
-        file: ARef<File>,
-        skipped: usize,
-    },
-}
-
-fn prepare_read(
-    resources: &mut Resources<'_, Cachefiles>,
-    start: i64,
-    iter: &mut IovIter,
-    hole: ReadHole,
-) -> Result<Prepared> {
-    let (object, file) = wait_for(resources, WantState::Read).ok_or(ENOBUFS)?;
-    fscache::stats::count_read();
-    if hole == ReadHole::Ignore {
-        return Ok(Prepared::Read {
-            object,
-            file,
-            skipped: 0,
-        });
-    }
+/// Clears what is a hole at `start`, and returns its length in bytes; at most what there is to read.
+///
+/// Errors: ENODATA all of it is a hole, and that is not wanted; those of `lseek()`.
+fn skip_hole(file: &File, start: i64, iter: &mut IovIter, hole: ReadHole) -> Result<usize> {
     let len = iter.count();
     let end = start.saturating_add_unsigned(len as u64);
-    let data = match seek(&file, start, Whence::Data) {
-        Ok(data) => data,
+    let data = match seek(file, start, Whence::Data) {
+        Ok(data) => data.min(end),
         Err(error) if error == ENXIO => end,
         Err(error) => return Err(error),
     };
-    if data >= end {
-        if hole == ReadHole::Fail {
-            return Err(ENODATA);
-        }
-        iter.zero(len);
-        return Ok(Prepared::Zeroed(len));
+    if data == end && hole == ReadHole::Fail {
+        return Err(ENODATA);
     }
     let skipped = usize::try_from(data - start).unwrap_or(0);
     iter.zero(skipped);
-    Ok(Prepared::Read {
-        object,
-        file,
-        skipped,
-    })
+    Ok(skipped)
 }

@@ -13,8 +13,7 @@ use cachefiles_trace::{self as trace, ErrorSite, RefWhy};
 use fscache::{CookieFlag, Resources, Termination, WantState, WriteLimits, WriteSubrequest};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
-use kernel::sync::Arc;
-use kernel::types::ARef;
+use kernel::sync::ArcBorrow;
 use kext::errno::ENOBUFS;
 use kext::fs::{FallocMode, File, Whence};
 use kext::io::{submit_write, write_sync, IoCompletion, IovIter};
@@ -29,7 +28,6 @@ const BIO_MAX_VECS: u32 = 256;
 /// What a write leaves to be done when it ends.
 struct WriteDone {
     object: ObjectRef,
-    file: ARef<File>,
     /// What [`Space::begin_write`](crate::space::Space::begin_write) returned.
     blocks: u64,
     /// Bytes that were asked for.
@@ -41,39 +39,45 @@ struct WriteDone {
 }
 
 impl IoCompletion for WriteDone {
-    fn complete(self, result: isize, was_async: bool) {
+    fn complete(self, file: &File, result: isize, was_async: bool) {
         let Self {
             object,
-            file,
             blocks,
             len,
             tail,
             done,
         } = self;
-        note_end(&object, &file, blocks, result);
+        note_end(&object, file, blocks, result);
         let outcome = if usize::try_from(result) == Ok(len) {
             result.saturating_add_unsigned(tail)
         } else {
             result
         };
         // First ours, as for a read.
-        drop((object, file));
+        drop(object);
         done.finish(outcome, was_async);
     }
 }
 
+#[inline]
 fn note_end(object: &Object, file: &File, blocks: u64, result: isize) {
     if result < 0 {
-        let error = kext::errno::error(result as i32);
-        trace::io_error(
-            Some(object.debug_id()),
-            file.inode(),
-            error,
-            ErrorSite::Write,
-        );
+        note_error(object, file, result);
     }
     object.cache().backing.space.end_write(blocks);
     object.cookie().set_flag(CookieFlag::HaveData);
+}
+
+#[cold]
+fn note_error(object: &Object, file: &File, result: isize) {
+    // An error number, which an `i32` holds.
+    let error = kext::errno::error(result as i32);
+    trace::io_error(
+        Some(object.debug_id()),
+        file.inode(),
+        error,
+        ErrorSite::Write,
+    );
 }
 
 /// Writes to the cache. Returns 0 or a negative errno, EIOCBQUEUED where `done` comes later.
@@ -84,7 +88,7 @@ pub(crate) fn write(
     done: Termination,
 ) -> isize {
     match wait_for(resources, WantState::Write) {
-        Some((object, file)) => submit(&object, &file, start, iter, 0, done),
+        Some((object, file)) => submit(object, file, start, iter, 0, done),
         None => refuse(done, ENOBUFS),
     }
 }
@@ -97,24 +101,23 @@ fn refuse(done: Termination, error: Error) -> isize {
 
 /// Starts the write of all that `iter` has.
 fn submit(
-    object: &Arc<Object>,
-    file: &ARef<File>,
+    object: ArcBorrow<'_, Object>,
+    file: &File,
     start: i64,
     iter: &mut IovIter,
     tail: usize,
     done: Termination,
 ) -> isize {
     let len = iter.count();
-    let blocks = note_start(object, file, start, len);
+    let blocks = note_start(&object, file, start, len);
     if !done.is_wanted() {
         // Nobody would learn of the end: it has to come before we return.
         let result = write_now(file, start, iter);
-        note_end(object, file, blocks, result);
+        note_end(&object, file, blocks, result);
         return result.min(0);
     }
     let owner = WriteDone {
-        object: object.grab(RefWhy::GetIoreq, RefWhy::PutIoreq),
-        file: file.clone(),
+        object: Object::grab(object, RefWhy::GetIoreq, RefWhy::PutIoreq),
         blocks,
         len,
         tail,
@@ -126,11 +129,12 @@ fn submit(
     };
     submitted.unwrap_or_else(|(error, owner)| {
         let result = error.to_errno() as isize;
-        owner.complete(result, false);
+        owner.complete(file, result, false);
         result
     })
 }
 
+#[inline]
 fn note_start(object: &Object, file: &File, start: i64, len: usize) -> u64 {
     fscache::stats::count_write();
     trace::write(object.debug_id(), file.inode(), start, len);
@@ -138,6 +142,7 @@ fn note_start(object: &Object, file: &File, start: i64, len: usize) -> u64 {
 }
 
 /// Bytes written, or a negative error number.
+#[inline]
 fn write_now(file: &File, start: i64, iter: &mut IovIter) -> isize {
     let written = injected_write_error().and_then(|()| write_sync(file, start, iter));
     written.map_or_else(
@@ -202,7 +207,7 @@ pub(crate) fn issue_write(mut write: WriteSubrequest<'_, Cachefiles>) {
         });
     // Either way netfs is told by `done`.
     match ready {
-        Ok((object, file, start)) => submit(&object, &file, start, iter, tail, done),
+        Ok((object, file, start)) => submit(object, file, start, iter, tail, done),
         Err(error) => refuse(done, error),
     };
 }
@@ -236,7 +241,7 @@ pub(crate) fn prepare_write(
         let pages = (*len / PAGE_SIZE) as u64;
         return object.cache().has_space(0, pages, Purpose::Write);
     }
-    make_room(&object, &file, start, *len).inspect_err(|&error| {
+    make_room(&object, file, start, *len).inspect_err(|&error| {
         if error != ENOBUFS && error != EIO {
             trace::io_error(
                 Some(object.debug_id()),
@@ -271,7 +276,7 @@ fn make_room(object: &Object, file: &File, start: i64, len: usize) -> Result {
     fscache::stats::count_no_write_space();
     let punched = injected_remove_error()
         .and_then(|()| file.fallocate(FallocMode::PunchHoleKeepSize, start, end - start));
-    object.update_known(file, Known::forget);
+    object.known(file, Known::forget);
     punched.map_err(|error| {
         trace::io_error(
             Some(object.debug_id()),
@@ -285,6 +290,7 @@ fn make_room(object: &Object, file: &File, start: i64, len: usize) -> Result {
 }
 
 /// Error: ENOBUFS where a write does not begin at a page.
+#[inline]
 fn check_start(start: i64) -> Result {
     if start.rem_euclid(PAGE_SIZE as i64) != 0 {
         fscache::stats::count_dio_misfit();
@@ -296,24 +302,31 @@ fn check_start(start: i64) -> Result {
 /// The daemon's write through the anonymous fd, at a page boundary. Returns the bytes written.
 ///
 /// Errors: ENOBUFS no file any more, not aligned, or no room; what the file system says.
+#[inline]
 pub(crate) fn write_from_daemon(object: &Object, start: i64, iter: &mut IovIter) -> Result<usize> {
-    let file = object.file().ok_or(ENOBUFS)?;
-    let cache = object.cache();
+    let (file, age) = object.file_to_write().ok_or(ENOBUFS)?;
     let len = iter.count();
-    {
-        let _secure = cache.secure();
-        check_start(start)?;
-        cache.has_space(0, len.div_ceil(PAGE_SIZE) as u64, Purpose::Fetched)?;
-    }
+    check_start(start)?;
+    make_room_for_daemon(object, len.div_ceil(PAGE_SIZE) as u64)?;
     trace::ondemand_fd_write(object.debug_id(), file.inode(), start, len);
-    let age = object.known(&file).age();
     let blocks = note_start(object, &file, start, len);
     let result = write_now(&file, start, iter);
     note_end(object, &file, blocks, result);
     if result > 0 {
         let end = start.saturating_add(result as i64);
-        object.update_known(&file, |known| known.learn_data(age, start, end));
+        object.known(&file, |known| known.learn_data(age, start, end));
     }
     // A negative answer is an error number, which an `i32` holds.
     usize::try_from(result).map_err(|_| kext::errno::error(result as i32))
+}
+
+/// Error: ENOBUFS, and those of `statfs()`.
+#[inline]
+fn make_room_for_daemon(object: &Object, pages: u64) -> Result {
+    let cache = object.cache();
+    if cache.backing.space.take_allowance(pages) {
+        return Ok(());
+    }
+    let _secure = cache.secure();
+    cache.has_space(0, pages, Purpose::Fetched)
 }

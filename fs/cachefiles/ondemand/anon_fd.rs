@@ -83,6 +83,7 @@ impl AnonFileOps for Operations {
         drop(fd);
     }
 
+    #[inline]
     fn write(fd: &ObjectFd, kiocb: &mut KiocbRef<'_>, iter: &mut IovIter) -> Result<usize> {
         let written = io::write_from_daemon(&fd.object, kiocb.pos(), iter)?;
         kiocb.set_pos(kiocb.pos().saturating_add_unsigned(written as u64));
@@ -96,6 +97,7 @@ impl AnonFileOps for Operations {
     }
 
     /// Errors: EINVAL another command, or not a READ of this object.
+    #[inline]
     fn ioctl(fd: &ObjectFd, command: u32, argument: usize) -> Result<isize> {
         if command != READ_COMPLETE {
             return Err(EINVAL);

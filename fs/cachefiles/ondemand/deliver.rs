@@ -146,7 +146,11 @@ impl Engine {
     fn new_fd(&self, pin: &Arc<Pin>, object: &Arc<Object>) -> Result<(FdReservation, NewFd)> {
         let fd = FdReservation::new(oflags::O_WRONLY | oflags::O_CLOEXEC)?;
         let file = anon_fd::create(ObjectFd::new(
-            object.grab(RefWhy::GetOndemandFd, RefWhy::PutOndemandFd),
+            Object::grab(
+                object.as_arc_borrow(),
+                RefWhy::GetOndemandFd,
+                RefWhy::PutOndemandFd,
+            ),
             NonZeroU32::new(self.fd_ids.alloc(GFP_KERNEL)?).ok_or(EINVAL)?,
             pin.clone(),
         ))?;
@@ -166,19 +170,21 @@ fn payload(object: &Object, kind: Kind, fd: u32) -> Payload<'_> {
     }
 }
 
+#[inline]
 fn write_message(
     delivery: &Delivery,
     object_id: u32,
     payload: Payload<'_>,
     out: &mut UserSliceWriter,
 ) -> Result<usize> {
-    let message = Message::new(delivery.id, object_id, payload).ok_or(EINVAL)?;
-    let mut len = 0;
-    for piece in message.pieces() {
-        if !piece.is_empty() {
-            out.write_slice(piece)?;
-            len += piece.len();
+    match Message::new(delivery.id, object_id, payload).ok_or(EINVAL)? {
+        Message::Bare(words) => out.write(&words)?,
+        Message::Full(words, keys) => {
+            out.write(&words)?;
+            for key in keys.into_iter().filter(|key| !key.is_empty()) {
+                out.write_slice(key)?;
+            }
         }
     }
-    Ok(len)
+    Ok(payload.message_len())
 }

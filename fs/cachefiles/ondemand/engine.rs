@@ -98,8 +98,8 @@ impl Engine {
         self.wait(waiting)
     }
 
-    /// Has the daemon fill the hole from `pos` to `end`. True when there is data at `pos` after
-    /// that.
+    /// Has the daemon fill the hole from `pos` to `end`. Returns up to where there is data at `pos`
+    /// after that, `None` where there is none.
     ///
     /// A read that lies inside another one in flight waits for that one. If it turns out not to
     /// have brought what was needed, the daemon is asked once more, by a READ of our own.
@@ -110,15 +110,16 @@ impl Engine {
         file: &File,
         pos: i64,
         end: i64,
-    ) -> Result<bool> {
+    ) -> Result<Option<i64>> {
         let off = u64::try_from(pos).map_err(|_| EINVAL)?;
         let len = u64::try_from(end - pos).map_err(|_| EINVAL)?;
         loop {
             let (waiting, is_own) = self.submit_read(object, off, len)?;
             self.wait(waiting)?;
-            let there = matches!(next_extent(object, file, pos, end)?, Extent::Data(_));
-            if there || is_own {
-                return Ok(there);
+            match next_extent(object, file, pos, end)? {
+                Extent::Data(data_end) => return Ok(Some(data_end)),
+                _ if is_own => return Ok(None),
+                _ => {}
             }
         }
     }

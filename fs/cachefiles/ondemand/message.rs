@@ -41,6 +41,7 @@ pub(crate) enum Payload<'a> {
 }
 
 impl Payload<'_> {
+    #[inline]
     fn opcode(&self) -> u32 {
         match self {
             Payload::Open { .. } => OPCODE_OPEN,
@@ -50,6 +51,7 @@ impl Payload<'_> {
     }
 
     /// Length of the whole message, in bytes.
+    #[inline]
     pub(crate) fn message_len(&self) -> usize {
         HEADER_LEN
             + match self {
@@ -64,61 +66,50 @@ impl Payload<'_> {
     }
 }
 
-/// A message in its final form: what is of fixed length, and the keys of an OPEN where they are.
-pub(crate) struct Message<'a> {
-    head: [u8; HEADER_LEN + OPEN_LEN],
-    head_len: usize,
-    keys: [&'a [u8]; 2],
+/// A message in its final form, in words of native endianness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Message<'a> {
+    /// Nothing but the header.
+    Bare([u32; HEADER_LEN / 4]),
+    /// The keys, which are empty in all but an OPEN, follow the words.
+    Full([u32; (HEADER_LEN + OPEN_LEN) / 4], [&'a [u8]; 2]),
 }
 
 impl<'a> Message<'a> {
     /// Lays a message out. `None` where the keys are longer than netfs allows them to be.
+    #[inline]
     pub(crate) fn new(msg_id: u32, object_id: u32, payload: Payload<'a>) -> Option<Self> {
-        let len = payload.message_len();
-        if len > MAX_LEN {
+        if payload.message_len() > MAX_LEN {
             return None;
         }
-        let mut message = Self {
-            head: [0; HEADER_LEN + OPEN_LEN],
-            head_len: HEADER_LEN + OPEN_LEN,
-            keys: [&[], &[]],
-        };
-        let (header, rest) = message.head.split_at_mut(HEADER_LEN);
-        // The length is at most `MAX_LEN`.
-        put_words(header, [msg_id, payload.opcode(), len as u32, object_id]);
-        match payload {
+        // Not more than `MAX_LEN`, which a `u32` holds; and so are the keys.
+        let len = payload.message_len() as u32;
+        let opcode = payload.opcode();
+        let ([a, b, c, d], keys) = match payload {
             Payload::Open {
                 volume_key,
                 cookie_key,
                 fd,
             } => {
                 let flags = 0;
-                let sizes = [volume_key.len() as u32, cookie_key.len() as u32];
-                put_words(rest, [sizes[0], sizes[1], fd, flags]);
-                message.keys = [volume_key, cookie_key];
+                let (volume, cookie) = (volume_key.len() as u32, cookie_key.len() as u32);
+                ([volume, cookie, fd, flags], [volume_key, cookie_key])
             }
-            Payload::Close => message.head_len = HEADER_LEN,
+            Payload::Close => return Some(Self::Bare([msg_id, opcode, len, object_id])),
             Payload::Read { off, len } => {
-                let (to_off, to_len) = rest.split_at_mut(8);
-                to_off.copy_from_slice(&off.to_ne_bytes());
-                to_len.copy_from_slice(&len.to_ne_bytes());
+                let ([a, b], [c, d]) = (words(off), words(len));
+                ([a, b, c, d], [&[][..]; 2])
             }
-        }
-        Some(message)
-    }
-
-    /// Its pieces, in their order.
-    pub(crate) fn pieces(&self) -> [&[u8]; 3] {
-        let head = self.head.get(..self.head_len).unwrap_or(&[]);
-        [head, self.keys[0], self.keys[1]]
+        };
+        let head = [msg_id, opcode, len, object_id, a, b, c, d];
+        Some(Self::Full(head, keys))
     }
 }
 
-fn put_words(to: &mut [u8], words: [u32; 4]) {
-    for (to, word) in to.chunks_exact_mut(4).zip(words) {
-        to.copy_from_slice(&word.to_ne_bytes());
-    }
+/// A number of 64 bits as it lies in memory.
+#[inline]
+fn words(number: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = number.to_ne_bytes();
+    let (first, second) = ([a, b, c, d], [e, f, g, h]);
+    [u32::from_ne_bytes(first), u32::from_ne_bytes(second)]
 }
-
-// As much of an OPEN is of fixed length as a READ is long.
-const _: () = assert!(READ_LEN == OPEN_LEN);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use super::extent::Known;
+use std::rc::Rc;
+
+use super::extent::{Backing, Extent, Known};
 use proptest::prelude::*;
 
 /// Blocks of the file in the random histories.
@@ -30,13 +32,67 @@ fn an_answer_to_a_question_from_before_a_change_is_not_remembered() {
 #[test]
 fn the_next_question_is_the_one_that_the_last_answer_suggests() {
     let mut known = Known::NOTHING;
-    assert!(!known.expects_data());
+    assert!(!known.question().expect_data);
     known.learn_data(known.age(), 0, 4096);
-    assert!(known.expects_data());
-    known.learn_hole();
-    assert!(!known.expects_data());
+    assert!(known.question().expect_data);
+    known.answer_hole(known.question(), 8192, Extent::LastHole);
+    assert!(!known.question().expect_data);
     // What is known of data stays.
     assert_eq!(known.data_end(0), Some(4096));
+}
+
+#[test]
+fn a_hole_is_remembered_up_to_the_data_behind_it() {
+    let mut known = Known::NOTHING;
+    known.answer_hole(known.question(), 4096, Extent::Hole(12288));
+    assert_eq!(known.hole(0), None);
+    assert_eq!(known.hole(8192), Some(Extent::Hole(12288)));
+    assert_eq!(known.hole(12288), None);
+    known.answer_hole(known.question(), 4096, Extent::LastHole);
+    assert_eq!(known.hole(1 << 40), Some(Extent::LastHole));
+}
+
+#[test]
+fn what_is_written_into_a_hole_is_none_any_more() {
+    let mut known = Known::NOTHING;
+    known.answer_hole(known.question(), 0, Extent::LastHole);
+    // In order, as a sequential reader has it written: what is behind is kept.
+    known.learn_data(known.age(), 0, 4096);
+    assert_eq!(known.hole(0), None);
+    assert_eq!(known.hole(4096), Some(Extent::LastHole));
+    known.learn_data(known.age(), 8192, 12288);
+    assert_eq!(known.hole(8192), None);
+    assert_eq!(known.hole(12288), Some(Extent::LastHole));
+}
+
+#[test]
+fn a_hole_that_was_asked_for_before_a_write_is_not_remembered() {
+    let mut known = Known::NOTHING;
+    let question = known.question();
+    known.learn_data(known.age(), 0, 4096);
+    known.learn_data(known.age(), 1 << 20, (1 << 20) + 4096);
+    known.answer_hole(question, 0, Extent::LastHole);
+    assert_eq!(known.hole(0), None);
+}
+
+#[test]
+fn nothing_is_learnt_of_a_file_that_was_replaced() {
+    let (old, new) = (Rc::new(1), Rc::new(2));
+    let mut backing = Backing::NONE;
+    assert_eq!(backing.replace(Some(old.clone())), None);
+    let age = backing.known(&old).unwrap().age();
+    backing.known(&old).unwrap().learn_data(age, 0, 4096);
+
+    // An operation that began with the old file goes on while the object gets a new one.
+    assert_eq!(backing.replace(Some(new.clone())), Some(old.clone()));
+    assert_eq!(backing.known(&new).unwrap().data_end(0), None);
+    if let Some(known) = backing.known(&old) {
+        known.learn_data(known.age(), 0, 4096);
+    }
+    assert_eq!(backing.known(&new).unwrap().data_end(0), None);
+    // And so does one that asked when there was no file in place.
+    backing.replace(None);
+    assert!(backing.known(&new).is_none());
 }
 
 #[derive(Clone, Debug)]
@@ -61,7 +117,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn what_is_known_to_be_data_is_data(events in prop::collection::vec(event(), 0..60)) {
+    fn what_is_known_is_so(events in prop::collection::vec(event(), 0..60)) {
         let mut file = [false; BLOCKS];
         let mut known = Known::NOTHING;
         let mut asked = None;
@@ -73,12 +129,18 @@ proptest! {
                     known.learn_data(age, from as i64, to as i64);
                 }
                 Event::Ask(at) => {
-                    let end = (at..BLOCKS).find(|&block| !file[block]).unwrap_or(BLOCKS);
-                    asked = Some((known.age(), at as i64, end as i64));
+                    let is_data = file[at];
+                    let end = (at..BLOCKS).find(|&block| file[block] != is_data);
+                    asked = Some((known.question(), at as i64, is_data, end));
                 }
                 Event::Answer => {
-                    if let Some((age, from, to)) = asked.take() {
-                        known.learn_data(age, from, to);
+                    if let Some((question, from, is_data, end)) = asked.take() {
+                        let to = end.map_or(BLOCKS as i64, |end| end as i64);
+                        match (is_data, end) {
+                            (true, _) => known.answer_data(question, from, to),
+                            (false, Some(_)) => known.answer_hole(question, from, Extent::Hole(to)),
+                            (false, None) => known.answer_hole(question, from, Extent::LastHole),
+                        }
                     }
                 }
                 Event::Truncate(from) => {
@@ -90,6 +152,12 @@ proptest! {
                 if let Some(end) = known.data_end(at as i64) {
                     prop_assert!(file[at..end as usize].iter().all(|&data| data));
                 }
+                let hole_end = match known.hole(at as i64) {
+                    None => continue,
+                    Some(Extent::Hole(end)) => end as usize,
+                    _ => BLOCKS,
+                };
+                prop_assert!(file[at..hole_end].iter().all(|&data| !data));
             }
         }
     }
