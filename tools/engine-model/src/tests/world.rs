@@ -143,7 +143,7 @@ impl Inner {
         let object = &self.objects[object];
         let file = object.file().unwrap();
         let (pos, end) = (page * PAGE, (page + pages) * PAGE);
-        self.engine().fetch(object, &file, pos, end)
+        Ok(self.engine().fetch(object, &file, pos, end)?.is_some())
     }
 
     /// netfs puts an object away.
