@@ -27,6 +27,7 @@ mod ondemand {
     mod answer;
     mod deliver;
     mod engine;
+    mod entry;
     mod message;
     mod reopen;
     mod request;
@@ -40,10 +41,10 @@ mod ondemand {
     impl Engine {
         pub(crate) fn ids_in_table(&self) -> Vec<u32> {
             let mut guard = self.table.lock();
-            let (slots, _) = guard.slots();
+            let (mut slots, _) = guard.slots();
             let mut ids = Vec::new();
             let mut from = 0;
-            while let Some(id) = slots.find(from) {
+            while let Some(id) = slots.at_or_behind(from).map(|at| at.id()) {
                 ids.push(id);
                 from = id + 1;
             }

@@ -7,7 +7,7 @@ use crate::ondemand::ObjectState;
 use cachefiles_trace::RefWhy;
 use fscache::{Cookie, Volume as Netfs};
 use kernel::prelude::*;
-use kernel::sync::{Arc, Weak};
+use kernel::sync::{Arc, ArcBorrow};
 use kext::fs::File;
 use kext::xarray::Guarded;
 
@@ -22,7 +22,6 @@ impl Volume {
 
 /// An object.
 pub(crate) struct Object {
-    this: Weak<Object>,
     number: u32,
     name: Vec<u8>,
     cookie: Cookie,
@@ -36,8 +35,7 @@ impl Object {
     /// An object with a file of `pages` pages, all of them holes.
     pub(crate) fn new(cache: &Arc<Cache>, number: u32, pages: i64) -> Arc<Self> {
         let name = format!("blob{number}").into_bytes();
-        Arc::new_cyclic(|this| Self {
-            this,
+        let object = Self {
             number,
             cookie: Cookie::new(&name),
             name,
@@ -45,7 +43,8 @@ impl Object {
             cache: cache.clone(),
             file: std::sync::Arc::new(File::new(pages)),
             ondemand: cache.engine.new_object_state(),
-        })
+        };
+        Arc::new(object, GFP_KERNEL).unwrap()
     }
 
     pub(crate) fn debug_id(&self) -> u32 {
@@ -76,8 +75,8 @@ impl Object {
         Ok(&self.ondemand)
     }
 
-    pub(crate) fn grab(&self, _get: RefWhy, _put: RefWhy) -> ObjectRef {
-        ObjectRef(self.this.upgrade().expect("somebody called this"))
+    pub(crate) fn grab(object: ArcBorrow<'_, Self>, _get: RefWhy, _put: RefWhy) -> ObjectRef {
+        ObjectRef(object.into())
     }
 }
 

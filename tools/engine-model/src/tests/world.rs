@@ -131,7 +131,7 @@ impl Inner {
     /// `restore`
     pub(super) fn restore(&self) {
         self.restored.store(true, Ordering::SeqCst);
-        self.engine().restore().unwrap();
+        self.engine().restore();
     }
 
     /// A reader: asks for one page. Errors as the engine gives them.
@@ -143,7 +143,7 @@ impl Inner {
         let object = &self.objects[object];
         let file = object.file().unwrap();
         let (pos, end) = (page * PAGE, (page + pages) * PAGE);
-        self.engine().fetch(object, &file, pos, end)
+        Ok(self.engine().fetch(object, &file, pos, end)?.is_some())
     }
 
     /// netfs puts an object away.

@@ -127,6 +127,12 @@ pub mod uaccess {
             self.room == 0
         }
 
+        /// Copies a value, or EFAULT. May sleep.
+        pub fn write<const N: usize>(&mut self, value: &[u32; N]) -> Result {
+            let bytes: Vec<u8> = value.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            self.write_slice(&bytes)
+        }
+
         /// Copies all of it, or EFAULT. May sleep.
         pub fn write_slice(&mut self, data: &[u8]) -> Result {
             cachefiles_bindings::sched::point();

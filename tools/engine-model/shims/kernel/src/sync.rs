@@ -39,11 +39,6 @@ impl<T> Arc<T> {
         Ok(Self(std::sync::Arc::new(value)))
     }
 
-    /// A value that can find the references to itself: on the host `self: &Arc<Self>` cannot be.
-    pub fn new_cyclic(value: impl FnOnce(Weak<T>) -> T) -> Self {
-        Self(std::sync::Arc::new_cyclic(|weak| value(Weak(weak.clone()))))
-    }
-
     /// Whether both are references to the same.
     pub fn ptr_eq(this: &Self, other: &Self) -> bool {
         std::sync::Arc::ptr_eq(&this.0, &other.0)
@@ -97,16 +92,6 @@ impl<T> InPlaceInit<T> for Arc<T> {
         Error: From<E>,
     {
         Self::new(init.make()?, flags)
-    }
-}
-
-/// Finds a reference again.
-pub struct Weak<T>(std::sync::Weak<T>);
-
-impl<T> Weak<T> {
-    /// A reference, if there is one.
-    pub fn upgrade(&self) -> Option<Arc<T>> {
-        self.0.upgrade().map(Arc)
     }
 }
 

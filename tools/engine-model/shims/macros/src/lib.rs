@@ -32,7 +32,11 @@ fn rewrite(item: TokenStream, after_drop: &mut bool) -> TokenStream {
             TokenTree::Group(group)
                 if group.delimiter() == Delimiter::Parenthesis
                     && std::mem::take(after_drop)
-                    && group.stream().to_string().starts_with("self") =>
+                    && group
+                        .stream()
+                        .to_string()
+                        .replace(' ', "")
+                        .starts_with("self:") =>
             {
                 let receiver = "&mut self".parse().expect("it is Rust");
                 TokenTree::Group(Group::new(Delimiter::Parenthesis, receiver))
