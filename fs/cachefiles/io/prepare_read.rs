@@ -79,7 +79,7 @@ fn source_of_ondemand_read(
     flags: &mut SubreqFlags<'_>,
 ) -> Result<(IoSource, PrepRead)> {
     let end = start.saturating_add_unsigned(len as u64);
-    let known_end = object.known(file, |known| known.data_end(start)).flatten();
+    let known_end = object.known_data_end(file, start);
     if known_end.is_some_and(|known_end| known_end >= end) {
         return Ok((IoSource::ReadFromCache, PrepRead::HaveData));
     }

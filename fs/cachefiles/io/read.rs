@@ -101,8 +101,7 @@ pub(crate) fn read(
         return finish(done, failure, ENOBUFS);
     };
     fscache::stats::count_read();
-    let is_data = hole == ReadHole::Ignore
-        || object.known(file, |known| known.data_end(start).is_some()) == Some(true);
+    let is_data = hole == ReadHole::Ignore || object.known_data_end(file, start).is_some();
     let skipped = if is_data {
         0
     } else {

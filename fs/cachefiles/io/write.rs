@@ -65,7 +65,10 @@ fn note_end(object: &Object, file: &File, blocks: u64, result: isize) {
         note_error(object, file, result);
     }
     object.cache().backing.space.end_write(blocks);
-    object.cookie().set_flag(CookieFlag::HaveData);
+    let cookie = object.cookie();
+    if !cookie.test_flag(CookieFlag::HaveData) {
+        cookie.set_flag(CookieFlag::HaveData);
+    }
 }
 
 #[cold]
