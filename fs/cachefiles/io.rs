@@ -22,6 +22,7 @@ use kext::fs::{File, Whence};
 use kext::params::injected_read_error;
 
 /// Attaches the object's file to the operation. False where there has to be one and is none.
+#[inline]
 pub(crate) fn begin(resources: &mut Resources<'_, Cachefiles>, want: WantState) -> bool {
     if resources.file().is_none() {
         resources.set_ops();
