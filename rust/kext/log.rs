@@ -123,14 +123,15 @@ impl Span {
     /// Use [`span`].
     #[doc(hidden)]
     #[cold]
-    pub fn print_beginning(&self, args: fmt::Arguments<'_>) {
-        let Operation { name, prefix } = *self.0;
+    pub fn print_beginning(operation: &'static Operation, args: fmt::Arguments<'_>) {
+        let Operation { name, prefix } = *operation;
         print_debug(prefix, format_args!("==> {name}({args})"));
     }
 
     #[cold]
-    fn print_end(&self) {
-        print_debug(self.0.prefix, format_args!("<== {}()", self.0.name));
+    fn print_end(operation: &'static Operation) {
+        let Operation { name, prefix } = *operation;
+        print_debug(prefix, format_args!("<== {name}()"));
     }
 }
 
@@ -140,7 +141,7 @@ impl Drop for Span {
     #[inline]
     fn drop(&mut self) {
         if is_on(ENDS) {
-            self.print_end();
+            Self::print_end(self.0);
         }
     }
 }
@@ -271,11 +272,10 @@ macro_rules! __log_span {
             name: $name,
             prefix: $crate::__log_prefix!(),
         };
-        let span = $crate::log::Span::new(&OPERATION);
         if $crate::log::is_on($crate::log::BEGINNINGS) {
-            span.print_beginning(::core::format_args!($($arg)+));
+            $crate::log::Span::print_beginning(&OPERATION, ::core::format_args!($($arg)+));
         }
-        span
+        $crate::log::Span::new(&OPERATION)
     }};
 }
 
