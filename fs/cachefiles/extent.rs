@@ -53,6 +53,15 @@ impl<P: Deref> Backing<P> {
         self.file.as_ref()
     }
 
+    /// The file to be written to, and how old it is.
+    #[inline]
+    pub(crate) fn to_write(&self) -> Option<(P, Age)>
+    where
+        P: Clone,
+    {
+        self.file.clone().map(|file| (file, self.known.age()))
+    }
+
     /// Puts another file in place, or none, and returns the one that was. Nothing is known of the
     /// new one, nor learnt from what is still done to the old one.
     pub(crate) fn replace(&mut self, file: Option<P>) -> Option<P> {
@@ -141,6 +150,12 @@ impl Known {
         additions: 0,
         expect_data: false,
     };
+
+    /// The data that is known, from where to where; empty if none is.
+    #[inline]
+    pub(crate) fn data(&self) -> (i64, i64) {
+        (self.data.start, self.data.end)
+    }
 
     /// The end of the data that is known to be at `pos`.
     #[inline]

@@ -22,6 +22,7 @@ use kext::fs::{File, Whence};
 use kext::params::injected_read_error;
 
 /// Attaches the object's file to the operation. False where there has to be one and is none.
+#[inline]
 pub(crate) fn begin(resources: &mut Resources<'_, Cachefiles>, want: WantState) -> bool {
     if resources.file().is_none() {
         resources.set_ops();
@@ -73,7 +74,10 @@ fn seek(file: &File, pos: i64, whence: Whence) -> Result<i64> {
 /// one. Blocks that are data in part count as data, as they did when they were written: the daemon
 /// writes whole pages.
 pub(crate) fn next_extent(object: &Object, file: &File, pos: i64, end: i64) -> Result<Extent> {
-    let look = object.known(file, |known| known.data_end(pos).ok_or(known.question()));
+    if let Some(data_end) = object.known_data_end(file, pos) {
+        return Ok(Extent::Data(data_end.min(end)));
+    }
+    let look = object.look(file, |known| known.data_end(pos).ok_or(known.question()));
     match look.unwrap_or(Err(Question::ANY)) {
         Ok(data_end) => Ok(Extent::Data(data_end.min(end))),
         Err(question) => ask(object, file, pos, question).map(|extent| extent.up_to(end)),
@@ -83,7 +87,7 @@ pub(crate) fn next_extent(object: &Object, file: &File, pos: i64, end: i64) -> R
 /// The same, but takes a hole that was there before for one that is still there: where it is not,
 /// the daemon is asked for what somebody else put there.
 fn likely_extent(object: &Object, file: &File, pos: i64, end: i64) -> Result<Extent> {
-    let look = object.known(file, |known| {
+    let look = object.look(file, |known| {
         let data = known.data_end(pos).map(Extent::Data);
         data.or_else(|| known.hole(pos)).ok_or(known.question())
     });

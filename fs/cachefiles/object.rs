@@ -4,6 +4,7 @@
 
 use crate::cache::Cache;
 use crate::extent::{Age, Backing, Known};
+use crate::glance::Glance;
 use crate::key::{self, Encoding};
 use crate::ondemand::{Engine, ObjectState};
 use crate::volume::Volume;
@@ -68,6 +69,8 @@ pub(crate) struct Object {
     /// From look-up to withdrawal. What is taken out is dropped after the lock.
     #[pin]
     file: SpinLock<Backing<ARef<File>>>,
+    /// Of what is known of the file, the data. Changed with the lock held.
+    glance: Glance,
     /// The file has no name yet.
     tmpfile: AtomicBool,
     /// What the daemon has of it, in on-demand mode; protected by the lock of the request table.
@@ -98,6 +101,7 @@ impl Object {
                 volume: volume.clone(),
                 cookie: cookie.get(),
                 file <- new_spinlock!(Backing::NONE, "cachefiles_object"),
+                glance: Glance::NOTHING,
                 tmpfile: AtomicBool::new(false),
                 ondemand: cache.ondemand().map(Engine::new_object_state),
                 reopen <- new_work!("cachefiles_reopen"),
@@ -137,21 +141,38 @@ impl Object {
 
     /// The same, to be written to.
     pub(crate) fn file_to_write(&self) -> Option<(ARef<File>, Age)> {
-        let mut backing = self.file.lock();
-        let file = backing.file().cloned()?;
-        let age = backing.known(&file)?.age();
-        Some((file, age))
+        self.file.lock().to_write()
     }
 
     /// Puts another file in place, or none, and returns the one that was.
     pub(crate) fn replace_file(&self, file: Option<ARef<File>>) -> Option<ARef<File>> {
-        self.file.lock().replace(file)
+        let mut backing = self.file.lock();
+        self.glance.show(0, 0, 0);
+        backing.replace(file)
     }
 
-    /// Looks at what is remembered of `file`, or adds to it. `None` if it is not the object's any
-    /// more: an operation keeps the file that it began with. Takes the lock: `f` does not sleep.
+    /// Looks at what is remembered of `file`. `None` if it is not the object's any more. Takes the
+    /// lock: `f` does not sleep.
+    pub(crate) fn look<R>(&self, file: &File, f: impl FnOnce(&Known) -> R) -> Option<R> {
+        self.file.lock().known(file).map(|known| f(known))
+    }
+
+    /// Changes what is remembered of `file`. `None` if it is not the object's any more: an
+    /// operation keeps the file that it began with. Takes the lock: `f` does not sleep.
     pub(crate) fn known<R>(&self, file: &File, f: impl FnOnce(&mut Known) -> R) -> Option<R> {
-        self.file.lock().known(file).map(f)
+        let mut backing = self.file.lock();
+        let known = backing.known(file)?;
+        let result = f(known);
+        let (start, end) = known.data();
+        self.glance.show(address(file), start, end);
+        Some(result)
+    }
+
+    /// The end of the data that `file` is known to have at `pos`. Takes no lock: `None` also if
+    /// that is just being changed.
+    #[inline]
+    pub(crate) fn known_data_end(&self, file: &File, pos: i64) -> Option<i64> {
+        self.glance.data_end(address(file), pos)
     }
 
     /// What the daemon has of it. Error: EINVAL in a cache without on-demand mode.
@@ -194,6 +215,12 @@ impl Object {
         self.cache()
             .file_error(error, format_args!("{what} [o={:08x}]", self.debug_id));
     }
+}
+
+/// Tells files apart that are open at the same time.
+#[inline]
+fn address(file: &File) -> usize {
+    core::ptr::from_ref(file) as usize
 }
 
 /// A traced reference to an object.

@@ -193,13 +193,17 @@ impl Space {
     }
 
     /// Accounts for a write of `len` bytes until [`Space::end_write`]. Returns the blocks it takes.
+    #[inline]
     pub(crate) fn begin_write(&self, len: usize) -> u64 {
-        let blocks = (len as u64).div_ceil(u64::from(self.block_size.max(1)));
+        // A division takes as long as the rest of this: the size is a power of two.
+        let (size, shift) = (self.block_size, self.block_size.trailing_zeros());
+        let blocks = (len as u64).saturating_add(u64::from(size.wrapping_sub(1))) >> shift;
         self.writing.fetch_add(blocks, Ordering::Relaxed);
         blocks
     }
 
     /// Ends what [`Space::begin_write`] began; `blocks` is what it returned.
+    #[inline]
     pub(crate) fn end_write(&self, blocks: u64) {
         self.writing.fetch_sub(blocks, Ordering::Relaxed);
     }

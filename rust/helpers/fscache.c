@@ -87,12 +87,6 @@ void cfh_fscache_copy_aux(struct fscache_cookie *cookie, u8 *to)
 	memcpy(to, fscache_get_aux(cookie), cookie->aux_len);
 }
 
-bool cfh_fscache_test_cookie_flag(const struct fscache_cookie *cookie,
-				  unsigned int nr)
-{
-	return test_bit(nr, &cookie->flags);
-}
-
 void cfh_fscache_set_cookie_flag(struct fscache_cookie *cookie, unsigned int nr)
 {
 	set_bit(nr, &cookie->flags);

@@ -22,7 +22,7 @@ use core::{
     sync::atomic::{AtomicU8, Ordering},
 };
 use kernel::{
-    error::{code::ENOMEM, Error, Result},
+    error::{code::ENOMEM, Result},
     ffi,
     types::{ARef, Opaque},
 };
@@ -118,37 +118,100 @@ struct Request<T> {
     users: AtomicU8,
 }
 
-impl<T: IoCompletion> Request<T> {
-    /// Makes one, with `kiocb` set up for `file`. `None` for lack of memory. May sleep.
+/// The memory for a request of an owner of type `T`, to have before there is no way back.
+///
+/// # Invariants
+///
+/// `place` is memory for a `Request<T>` out of `__kmalloc_noprof()`, which is ours.
+pub struct RequestSlot<T> {
+    place: NonNull<Request<T>>,
+}
+
+impl<T: IoCompletion> RequestSlot<T> {
+    /// Allocates it. May sleep. Error: `ENOMEM`.
     ///
     /// Not a `KBox`: the `kernel` crate allocates by `krealloc()`, which takes as long again.
     #[inline]
-    fn new(
-        file: &File,
-        owner: T,
-        kiocb: bindings::kiocb,
-    ) -> core::result::Result<NonNull<Self>, T> {
+    pub fn new() -> Result<Self> {
         const {
             // What `kmalloc()` aligns to at least.
-            assert!(core::mem::align_of::<Self>() <= 8);
+            assert!(core::mem::align_of::<Request<T>>() <= 8);
         }
+        let size = size_of::<Request<T>>();
         // SAFETY: There is nothing to rely on.
-        let place = unsafe { bindings::__kmalloc_noprof(size_of::<Self>(), bindings::GFP_KERNEL) };
-        let Some(place) = NonNull::new(place.cast::<Self>()) else {
-            return Err(owner);
-        };
-        // SAFETY: New memory of that size, aligned as checked above.
+        let place = unsafe { bindings::__kmalloc_noprof(size, bindings::GFP_KERNEL) };
+        // INVARIANT: Allocated just now, with the size and alignment of a request.
+        let place = NonNull::new(place.cast()).ok_or(ENOMEM)?;
+        Ok(Self { place })
+    }
+
+    /// Starts a direct read of the file at `pos` (bytes) into `iter`.
+    ///
+    /// `owner` is told the result, exactly once, possibly before this returns. Returns what a netfs
+    /// operation returns: 0 if it is done, `-EIOCBQUEUED` if it is on its way, or the negative error
+    /// number that the owner was told as well.
+    ///
+    /// Process context; may sleep.
+    #[inline]
+    pub fn submit_read(self, file: &File, pos: i64, iter: &mut IovIter, owner: T) -> isize {
+        self.submit::<false>(file, pos, iter, owner)
+    }
+
+    /// Starts a direct write to the file at `pos` (bytes) out of `iter`. As
+    /// [`RequestSlot::submit_read`].
+    ///
+    /// When the owner is told, the file system may be frozen again.
+    #[inline]
+    pub fn submit_write(self, file: &File, pos: i64, iter: &mut IovIter, owner: T) -> isize {
+        self.submit::<true>(file, pos, iter, owner)
+    }
+
+    #[inline]
+    fn submit<const WRITE: bool>(
+        self,
+        file: &File,
+        pos: i64,
+        iter: &mut IovIter,
+        owner: T,
+    ) -> isize {
+        let mut kiocb = new_kiocb::<WRITE>(file, pos);
+        kiocb.ki_complete = Some(ki_complete::<T, WRITE>);
+        let request = ManuallyDrop::new(self).place;
+        // SAFETY: Memory for a request, which is ours (type invariant).
         unsafe {
-            place.write(Self {
+            request.write(Request {
                 kiocb: UnsafeCell::new(kiocb),
                 owner: ManuallyDrop::new(owner),
                 file: file.into(),
                 users: AtomicU8::new(2),
             });
         }
-        Ok(place)
+        // SAFETY: The request is alive: we have our part in it.
+        let kiocb = unsafe { request.as_ref().kiocb.get() };
+        // SAFETY: The `kiocb` was set up for this above. It has a place of its own, until the
+        // completion and we have given up our parts, and so long the request holds the file.
+        let ret = unsafe { start::<WRITE>(kiocb, iter) };
+        if ret == -(bindings::EIOCBQUEUED as isize) {
+            // SAFETY: Our own part; the request is not used any more.
+            unsafe { Request::put(request) };
+        } else {
+            // SAFETY: What is not queued has no completion, so this stands in for it.
+            unsafe { Request::complete(request, ret, false) };
+            // SAFETY: Completed, and nobody but us ever had a part in it.
+            unsafe { Request::free(request) };
+        }
+        ret.min(0)
     }
+}
 
+impl<T> Drop for RequestSlot<T> {
+    fn drop(&mut self) {
+        // SAFETY: The type invariant: the memory is ours, and there is nothing in it.
+        unsafe { bindings::kfree(self.place.as_ptr().cast()) };
+    }
+}
+
+impl<T: IoCompletion> Request<T> {
     /// Tells the owner.
     ///
     /// # Safety
@@ -266,61 +329,6 @@ fn without_restart(ret: isize) -> isize {
     } else {
         ret
     }
-}
-
-#[inline]
-fn submit<T: IoCompletion, const WRITE: bool>(
-    file: &File,
-    pos: i64,
-    iter: &mut IovIter,
-    owner: T,
-) -> core::result::Result<isize, (Error, T)> {
-    let mut kiocb = new_kiocb::<WRITE>(file, pos);
-    kiocb.ki_complete = Some(ki_complete::<T, WRITE>);
-    let request = Request::new(file, owner, kiocb).map_err(|owner| (ENOMEM, owner))?;
-    // SAFETY: The request is alive: we have our part in it.
-    let kiocb = unsafe { request.as_ref().kiocb.get() };
-    // SAFETY: The `kiocb` was set up for this above. It has a place of its own, until the
-    // completion and we have given up our parts, and so long the request holds the file.
-    let ret = unsafe { start::<WRITE>(kiocb, iter) };
-    if ret == -(bindings::EIOCBQUEUED as isize) {
-        // SAFETY: Our own part; the request is not used any more.
-        unsafe { Request::put(request) };
-    } else {
-        // SAFETY: What is not queued has no completion, so this stands in for it.
-        unsafe { Request::complete(request, ret, false) };
-        // SAFETY: Completed, and nobody but us ever had a part in it.
-        unsafe { Request::free(request) };
-    }
-    Ok(ret.min(0))
-}
-
-/// Starts a direct read of the file at `pos` (bytes) into `iter`.
-///
-/// `owner` is told the result, exactly once, possibly before this returns. Returns what a netfs
-/// operation returns: 0 if it is done, `-EIOCBQUEUED` if it is on its way, or the negative error
-/// number that the owner was told as well.
-///
-/// Process context; may sleep. Errors: `ENOMEM`, with `owner` given back and not told.
-pub fn submit_read<T: IoCompletion>(
-    file: &File,
-    pos: i64,
-    iter: &mut IovIter,
-    owner: T,
-) -> core::result::Result<isize, (Error, T)> {
-    submit::<T, false>(file, pos, iter, owner)
-}
-
-/// Starts a direct write to the file at `pos` (bytes) out of `iter`. As [`submit_read`].
-///
-/// When the owner is told, the file system may be frozen again.
-pub fn submit_write<T: IoCompletion>(
-    file: &File,
-    pos: i64,
-    iter: &mut IovIter,
-    owner: T,
-) -> core::result::Result<isize, (Error, T)> {
-    submit::<T, true>(file, pos, iter, owner)
 }
 
 #[inline]

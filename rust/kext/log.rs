@@ -110,40 +110,38 @@ pub struct Operation {
 
 /// An operation under way, for the debugging streams. See [`span`].
 #[must_use = "the operation ends when this is dropped"]
-pub struct Span {
-    /// None where the end is not to be told.
-    ends: Option<&'static Operation>,
-}
+pub struct Span(&'static Operation);
 
 impl Span {
-    /// Of an operation that nobody wants to hear of.
+    /// Use [`span`].
     #[doc(hidden)]
-    pub const SILENT: Self = Self { ends: None };
+    #[inline]
+    pub fn new(operation: &'static Operation) -> Self {
+        Self(operation)
+    }
 
-    /// Use [`span`]: one of [`BEGINNINGS`] and [`ENDS`] is on.
+    /// Use [`span`].
     #[doc(hidden)]
     #[cold]
-    pub fn begin(operation: &'static Operation, args: fmt::Arguments<'_>) -> Self {
+    pub fn print_beginning(operation: &'static Operation, args: fmt::Arguments<'_>) {
         let Operation { name, prefix } = *operation;
-        if is_on(BEGINNINGS) {
-            print_debug(prefix, format_args!("==> {name}({args})"));
-        }
-        Self {
-            ends: is_on(ENDS).then_some(operation),
-        }
+        print_debug(prefix, format_args!("==> {name}({args})"));
     }
 
     #[cold]
-    fn end(operation: &Operation) {
-        print_debug(operation.prefix, format_args!("<== {}()", operation.name));
+    fn print_end(operation: &'static Operation) {
+        let Operation { name, prefix } = *operation;
+        print_debug(prefix, format_args!("<== {name}()"));
     }
 }
 
 impl Drop for Span {
+    /// Looks again whether it is wanted: to carry the answer from the beginning to here would make
+    /// the compiler lay out the whole operation twice.
     #[inline]
     fn drop(&mut self) {
-        if let Some(operation) = self.ends {
-            Self::end(operation);
+        if is_on(ENDS) {
+            Self::print_end(self.0);
         }
     }
 }
@@ -264,7 +262,7 @@ macro_rules! __log_debug {
 }
 
 /// Prints that an operation begins, while `debug` has the bit 1, and when the value is dropped that
-/// it is over, if `debug` had the bit 2 when it began.
+/// it is over, while `debug` has the bit 2.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log_span {
@@ -274,11 +272,10 @@ macro_rules! __log_span {
             name: $name,
             prefix: $crate::__log_prefix!(),
         };
-        if $crate::log::is_on($crate::log::BEGINNINGS | $crate::log::ENDS) {
-            $crate::log::Span::begin(&OPERATION, ::core::format_args!($($arg)+))
-        } else {
-            $crate::log::Span::SILENT
+        if $crate::log::is_on($crate::log::BEGINNINGS) {
+            $crate::log::Span::print_beginning(&OPERATION, ::core::format_args!($($arg)+));
         }
+        $crate::log::Span::new(&OPERATION)
     }};
 }
 

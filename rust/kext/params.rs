@@ -64,17 +64,18 @@ impl Drop for ErrorInjection {
     }
 }
 
+/// What is injected: bits.
 #[inline]
-fn injected(bit: u32) -> bool {
+fn injected() -> u32 {
     // SAFETY: As for `debug`.
     let state = unsafe { AtomicU32::from_ptr(&raw mut bindings::cfh_error_injection) };
-    state.load(Ordering::Relaxed) & bit != 0
+    state.load(Ordering::Relaxed)
 }
 
 /// The error that a read is to fail with: EIO, where that is injected.
 #[inline]
 pub fn injected_read_error() -> Result {
-    if injected(INJECT_EIO) {
+    if injected() & INJECT_EIO != 0 {
         Err(EIO)
     } else {
         Ok(())
@@ -84,12 +85,13 @@ pub fn injected_read_error() -> Result {
 /// The error that a write is to fail with: EIO or ENOSPC, where one is injected.
 #[inline]
 pub fn injected_write_error() -> Result {
-    if injected(INJECT_EIO) {
-        Err(EIO)
-    } else if injected(INJECT_ENOSPC) {
-        Err(ENOSPC)
-    } else {
+    let bits = injected();
+    if bits & (INJECT_EIO | INJECT_ENOSPC) == 0 {
         Ok(())
+    } else if bits & INJECT_EIO != 0 {
+        Err(EIO)
+    } else {
+        Err(ENOSPC)
     }
 }
 

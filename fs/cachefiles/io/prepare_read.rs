@@ -19,6 +19,7 @@ use kext::fs::{File, Whence};
 /// A network file system's read is shortened to what comes from one source. An on-demand read
 /// never is, as EROFS can't cope with an answer for a part of a compressed extent: every hole of it
 /// is filled by the daemon.
+#[inline]
 pub(crate) fn prepare_read(
     resources: &mut Resources<'_, Cachefiles>,
     start: i64,
@@ -79,7 +80,7 @@ fn source_of_ondemand_read(
     flags: &mut SubreqFlags<'_>,
 ) -> Result<(IoSource, PrepRead)> {
     let end = start.saturating_add_unsigned(len as u64);
-    let known_end = object.known(file, |known| known.data_end(start)).flatten();
+    let known_end = object.known_data_end(file, start);
     if known_end.is_some_and(|known_end| known_end >= end) {
         return Ok((IoSource::ReadFromCache, PrepRead::HaveData));
     }

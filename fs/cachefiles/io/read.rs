@@ -10,7 +10,7 @@ use fscache::{ReadHole, Resources, Termination, WantState};
 use kernel::prelude::*;
 use kext::errno::{ENOBUFS, ENODATA, ESTALE};
 use kext::fs::{File, Whence};
-use kext::io::{read_sync, submit_read, IoCompletion, IovIter};
+use kext::io::{read_sync, IoCompletion, IovIter, RequestSlot};
 use kext::params::injected_read_error;
 
 /// What a read leaves to be done when it ends.
@@ -101,8 +101,7 @@ pub(crate) fn read(
         return finish(done, failure, ENOBUFS);
     };
     fscache::stats::count_read();
-    let is_data = hole == ReadHole::Ignore
-        || object.known(file, |known| known.data_end(start).is_some()) == Some(true);
+    let is_data = hole == ReadHole::Ignore || object.known_data_end(file, start).is_some();
     let skipped = if is_data {
         0
     } else {
@@ -121,6 +120,9 @@ pub(crate) fn read(
     if !done.is_wanted() {
         return read_now(file, pos, iter);
     }
+    let Ok(slot) = RequestSlot::new() else {
+        return finish(done, failure, ENOMEM);
+    };
     let owner = ReadDone {
         object: Object::grab(object, RefWhy::GetIoreq, RefWhy::PutIoreq),
         skipped,
@@ -129,10 +131,7 @@ pub(crate) fn read(
         done,
     };
     match injected_read_error() {
-        Ok(()) => match submit_read(file, pos, iter, owner) {
-            Ok(result) => result,
-            Err((error, owner)) => finish(owner.done, failure, error),
-        },
+        Ok(()) => slot.submit_read(file, pos, iter, owner),
         Err(error) => {
             let result = error.to_errno() as isize;
             owner.complete(file, result, false);

@@ -16,7 +16,7 @@ use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
 use kext::errno::ENOBUFS;
 use kext::fs::{FallocMode, File, Whence};
-use kext::io::{submit_write, write_sync, IoCompletion, IovIter};
+use kext::io::{write_sync, IoCompletion, IovIter, RequestSlot};
 use kext::params::{injected_remove_error, injected_write_error};
 
 /// What `read()` and `write()` take at most, in bytes (`MAX_RW_COUNT`): the largest number of pages
@@ -65,7 +65,10 @@ fn note_end(object: &Object, file: &File, blocks: u64, result: isize) {
         note_error(object, file, result);
     }
     object.cache().backing.space.end_write(blocks);
-    object.cookie().set_flag(CookieFlag::HaveData);
+    let cookie = object.cookie();
+    if !cookie.test_flag(CookieFlag::HaveData) {
+        cookie.set_flag(CookieFlag::HaveData);
+    }
 }
 
 #[cold]
@@ -109,29 +112,31 @@ fn submit(
     done: Termination,
 ) -> isize {
     let len = iter.count();
-    let blocks = note_start(&object, file, start, len);
     if !done.is_wanted() {
         // Nobody would learn of the end: it has to come before we return.
+        let blocks = note_start(&object, file, start, len);
         let result = write_now(file, start, iter);
         note_end(&object, file, blocks, result);
         return result.min(0);
     }
+    let Ok(slot) = RequestSlot::new() else {
+        return refuse(done, ENOMEM);
+    };
     let owner = WriteDone {
+        blocks: note_start(&object, file, start, len),
         object: Object::grab(object, RefWhy::GetIoreq, RefWhy::PutIoreq),
-        blocks,
         len,
         tail,
         done,
     };
-    let submitted = match injected_write_error() {
-        Ok(()) => submit_write(file, start, iter, owner),
-        Err(error) => Err((error, owner)),
-    };
-    submitted.unwrap_or_else(|(error, owner)| {
-        let result = error.to_errno() as isize;
-        owner.complete(file, result, false);
-        result
-    })
+    match injected_write_error() {
+        Ok(()) => slot.submit_write(file, start, iter, owner),
+        Err(error) => {
+            let result = error.to_errno() as isize;
+            owner.complete(file, result, false);
+            result
+        }
+    }
 }
 
 #[inline]

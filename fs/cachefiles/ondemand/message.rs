@@ -77,7 +77,7 @@ pub(crate) enum Message<'a> {
 
 impl<'a> Message<'a> {
     /// Lays a message out. `None` where the keys are longer than netfs allows them to be.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(msg_id: u32, object_id: u32, payload: Payload<'a>) -> Option<Self> {
         if payload.message_len() > MAX_LEN {
             return None;

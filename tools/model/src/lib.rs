@@ -11,6 +11,7 @@
 mod driver {
     mod command;
     mod extent;
+    mod glance;
     mod key;
     mod layout;
     mod limits;
@@ -37,6 +38,9 @@ mod driver {
     #[cfg(test)]
     #[path = "../../tools/model/src/tests/extent.rs"]
     mod extent_tests;
+    #[cfg(test)]
+    #[path = "../../tools/model/src/tests/glance.rs"]
+    mod glance_tests;
     #[cfg(test)]
     #[path = "../../tools/model/src/tests/key.rs"]
     mod key_tests;

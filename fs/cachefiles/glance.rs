@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One stretch of data that can be looked at without the lock that it is changed under.
+//!
+//! Every hit in the cache looks at it, twice, so that a lock would cost as much as the rest of the
+//! look-up. A look that meets a change says that nothing is known, which is always safe.
+//!
+//! Free of kernel calls: compiled into the module and into the host-side tests.
+
+use core::sync::atomic::{fence, AtomicI64, AtomicU32, AtomicUsize, Ordering};
+
+/// The stretch. What is read while `version` is odd, or changed in between, does not count.
+pub(crate) struct Glance {
+    version: AtomicU32,
+    /// The address of the file that it is in.
+    file: AtomicUsize,
+    start: AtomicI64,
+    end: AtomicI64,
+}
+
+impl Glance {
+    /// Nothing is known.
+    pub(crate) const NOTHING: Self = Self {
+        version: AtomicU32::new(0),
+        file: AtomicUsize::new(0),
+        start: AtomicI64::new(0),
+        end: AtomicI64::new(0),
+    };
+
+    /// Shows another stretch, in bytes. The caller holds the lock that keeps others from doing so.
+    #[inline]
+    pub(crate) fn show(&self, file: usize, start: i64, end: i64) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version
+            .store(version.wrapping_add(1), Ordering::Relaxed);
+        // Whoever sees one of the stores below sees the version odd after that.
+        fence(Ordering::Release);
+        self.file.store(file, Ordering::Relaxed);
+        self.start.store(start, Ordering::Relaxed);
+        self.end.store(end, Ordering::Relaxed);
+        self.version
+            .store(version.wrapping_add(2), Ordering::Release);
+    }
+
+    /// The end of the data at `pos` in `file`, if there is known to be some.
+    #[inline]
+    pub(crate) fn data_end(&self, file: usize, pos: i64) -> Option<i64> {
+        let version = self.version.load(Ordering::Acquire);
+        let is_there =
+            self.file.load(Ordering::Relaxed) == file && self.start.load(Ordering::Relaxed) <= pos;
+        let end = self.end.load(Ordering::Relaxed);
+        // What was read above belongs to the version, if that is still the same below.
+        fence(Ordering::Acquire);
+        let is_whole = version % 2 == 0 && self.version.load(Ordering::Relaxed) == version;
+        (is_there && pos < end && is_whole).then_some(end)
+    }
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+
+use super::glance::Glance;
+
+#[test]
+fn what_is_shown_last_is_seen() {
+    let glance = Glance::NOTHING;
+    assert_eq!(glance.data_end(0, 0), None);
+    glance.show(1, 4096, 8192);
+    assert_eq!(glance.data_end(1, 4096), Some(8192));
+    assert_eq!(glance.data_end(1, 4095), None);
+    assert_eq!(glance.data_end(1, 8192), None);
+    // Another file at the same place.
+    assert_eq!(glance.data_end(2, 4096), None);
+    glance.show(2, 0, 4096);
+    assert_eq!(glance.data_end(1, 4096), None);
+    assert_eq!(glance.data_end(2, 0), Some(4096));
+}
+
+#[test]
+fn no_look_sees_a_part_of_a_change() {
+    // Each file has a stretch of its own, and no two of them touch.
+    const STEP: i64 = 100;
+    let glance = Glance::NOTHING;
+    let is_over = AtomicBool::new(false);
+    let seen = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    for file in 0..8 {
+                        let start = STEP * file as i64;
+                        // The start of one and the end of another would be taken for a hit here.
+                        if let Some(end) = glance.data_end(file, start) {
+                            assert_eq!(end, start + 10, "file {file}");
+                            seen.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+        for file in (0..8).cycle() {
+            let start = STEP * file as i64;
+            glance.show(file, start, start + 10);
+            if seen.load(Ordering::Relaxed) > 100_000 {
+                break;
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
