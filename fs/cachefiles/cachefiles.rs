@@ -60,15 +60,19 @@ module! {
 struct Module {
     _device: Pin<KBox<MiscDevice<device::Device>>>,
     _error_injection: ErrorInjection,
+    /// Go last.
+    _object_fds: kext::slab::Created<ondemand::ObjectFd>,
 }
 
 impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let loaded = ErrorInjection::register().and_then(|error_injection| {
+            let object_fds = ondemand::OBJECT_FDS.create()?;
             let device = MiscDevice::register(kernel::c_str!("cachefiles"), module);
             Ok(Self {
                 _device: KBox::pin_init(device, GFP_KERNEL)?,
                 _error_injection: error_injection,
+                _object_fds: object_fds,
             })
         });
         match &loaded {

@@ -35,18 +35,24 @@ pub(crate) enum NotACommand {
 
 /// Splits a write into command and argument. What follows the first newline does not count.
 pub(crate) fn parse(written: &[u8]) -> Result<Command<'_>, NotACommand> {
-    if written.contains(&0) {
+    // One look at each byte: `copen` comes once for each object.
+    let (mut line_end, mut name_end) = (None, None);
+    for (at, &byte) in written.iter().enumerate() {
+        if byte == 0 {
+            return Err(NotACommand::Malformed);
+        }
+        if is_space(byte) && line_end.is_none() {
+            name_end = name_end.or(Some(at));
+            line_end = (byte == b'\n').then_some(at);
+        }
+    }
+    if line_end == Some(0) {
         return Err(NotACommand::Malformed);
     }
-    let line = match written.iter().position(|&byte| byte == b'\n') {
-        Some(0) => return Err(NotACommand::Malformed),
-        Some(end) => written.get(..end).unwrap_or(written),
-        None => written,
-    };
-    let name_end = line
-        .iter()
-        .position(|&byte| is_space(byte))
-        .unwrap_or(line.len());
+    let line = line_end
+        .and_then(|end| written.get(..end))
+        .unwrap_or(written);
+    let name_end = name_end.unwrap_or(line.len());
     let name = line.get(..name_end).unwrap_or(line);
     let args = skip_spaces(line.get(name_end..).unwrap_or(&[]));
 
@@ -95,10 +101,7 @@ pub(crate) fn parse_debug_mask(args: &[u8]) -> Result<u32, BadNumber> {
     let (base, digits) = split_base(args);
     let mut mask = 0u32;
     for &byte in digits {
-        let digit = char::from(byte)
-            .to_digit(base)
-            .ok_or(BadNumber::Malformed)?;
-        mask = mask.wrapping_mul(base).wrapping_add(digit);
+        mask = mask.wrapping_mul(base).wrapping_add(digit(byte, base)?);
     }
     Ok(mask)
 }
@@ -132,17 +135,40 @@ fn parse_magnitude(text: &[u8]) -> Result<u64, BadNumber> {
     if digits.is_empty() {
         return Err(BadNumber::Malformed);
     }
+    if digits.len() <= SAFE_DIGITS {
+        let mut value = 0;
+        for &byte in digits {
+            value = value * u64::from(base) + u64::from(digit(byte, base)?);
+        }
+        return Ok(value);
+    }
     // Text that is no number is malformed, however long the digits in front.
     let mut value = Some(0u64);
     for &byte in digits {
-        let digit = char::from(byte)
-            .to_digit(base)
-            .ok_or(BadNumber::Malformed)?;
+        let digit = digit(byte, base)?;
         value = value
             .and_then(|value| value.checked_mul(u64::from(base)))
             .and_then(|value| value.checked_add(u64::from(digit)));
     }
     value.ok_or(BadNumber::TooLarge)
+}
+
+/// So many digits of any base fit 64 bits.
+const SAFE_DIGITS: usize = 15;
+
+fn digit(byte: u8, base: u32) -> Result<u32, BadNumber> {
+    let digit = match byte {
+        b'0'..=b'9' => byte - b'0',
+        b'a'..=b'f' => byte - b'a' + 10,
+        b'A'..=b'F' => byte - b'A' + 10,
+        _ => return Err(BadNumber::Malformed),
+    };
+    let digit = u32::from(digit);
+    if digit < base {
+        Ok(digit)
+    } else {
+        Err(BadNumber::Malformed)
+    }
 }
 
 /// Chooses the base by the number's prefix: `0x` is 16 (given a digit after it), `0` is 8.

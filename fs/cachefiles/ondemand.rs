@@ -24,5 +24,6 @@ mod request;
 mod state;
 mod table;
 
+pub(crate) use anon_fd::{ObjectFd, SLAB as OBJECT_FDS};
 pub(crate) use engine::Engine;
 pub(crate) use state::ObjectState;

@@ -11,6 +11,7 @@
 use crate::errno::{error, to_ssize};
 use crate::io::IovIter;
 use crate::module::{check_owner, THIS_MODULE};
+use crate::slab::SlabBox;
 use cachefiles_bindings as bindings;
 use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
@@ -89,7 +90,7 @@ pub trait AnonFileOps: Sized + 'static {
     type Data: Send + Sync + 'static;
 
     /// The last reference to the file is gone.
-    fn release(data: KBox<Self::Data>);
+    fn release(data: SlabBox<Self::Data>);
 
     /// `pwrite()` and its kin: takes from `iter`, returns how many bytes.
     fn write(data: &Self::Data, kiocb: &mut KiocbRef<'_>, iter: &mut IovIter) -> Result<usize>;
@@ -108,7 +109,7 @@ pub trait AnonFileOps: Sized + 'static {
 /// `file` is a file of `Operations::<T>::TABLE`, and one reference to it is ours.
 pub struct AnonFile<T: AnonFileOps> {
     file: NonNull<bindings::file>,
-    _data: PhantomData<KBox<T::Data>>,
+    _data: PhantomData<SlabBox<T::Data>>,
 }
 
 // SAFETY: A reference to a file belongs to no thread; the data may be released in any, being `Send`.
@@ -123,13 +124,13 @@ impl<T: AnonFileOps> AnonFile<T> {
     /// module is being removed. The data comes back.
     pub fn create(
         module: &'static ThisModule,
-        data: KBox<T::Data>,
+        data: SlabBox<T::Data>,
         flags: u32,
-    ) -> core::result::Result<Self, (Error, KBox<T::Data>)> {
+    ) -> core::result::Result<Self, (Error, SlabBox<T::Data>)> {
         if let Err(error) = check_owner(module) {
             return Err((error, data));
         }
-        let data = KBox::into_raw(data);
+        let data = data.into_raw();
         // SAFETY: Name and table are static. The data is that which the table's functions expect.
         let ret = unsafe {
             bindings::cfh_anon_inode_getfile(
@@ -146,7 +147,7 @@ impl<T: AnonFileOps> AnonFile<T> {
                 _data: PhantomData,
             }),
             // SAFETY: There is no file that could have it.
-            Err(error) => Err((error, unsafe { KBox::from_raw(data) })),
+            Err(error) => Err((error, unsafe { SlabBox::from_raw(data) })),
         }
     }
 
@@ -230,7 +231,7 @@ impl<T: AnonFileOps> Operations<T> {
     /// As for `release` of `struct file_operations`.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: `create` put a box there, and nothing uses it after the release.
-        T::release(unsafe { KBox::from_raw((*file).private_data.cast::<T::Data>()) });
+        T::release(unsafe { SlabBox::from_raw((*file).private_data.cast::<T::Data>()) });
         0
     }
 

@@ -249,13 +249,14 @@ impl<S, L, D> Guard<'_, S, L, D> {
         // value of `Guarded::get` is alive but those that this is asked for.
         let mut access = unsafe { GuardedAccess::new(self.table.identity()) };
         let (mut slots, _) = self.slots();
-        let mut next = slots.at_or_behind(from);
+        let mut position = slots.at_or_behind(from)?;
         for _ in 0..limit {
-            let mut position = next?;
             f(&mut position, &mut access);
-            next = position.next();
+            if !position.advance() {
+                return None;
+            }
         }
-        next.map(|position| position.id())
+        Some(position.id())
     }
 }
 

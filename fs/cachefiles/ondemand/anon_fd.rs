@@ -14,17 +14,21 @@ use kext::anon_file::{oflags, AnonFile, AnonFileOps, FdReservation, KiocbRef};
 use kext::errno::{ENOBUFS, EOPNOTSUPP};
 use kext::fs::Whence;
 use kext::io::IovIter;
+use kext::slab::{Slab, SlabBox};
 
 /// `_IOW(0x98, 1, int)`: the READ whose id is the argument is done.
 const READ_COMPLETE: u32 = kernel::ioctl::_IOW::<i32>(0x98, 1);
 
 /// What an anonymous fd stands for. Dropped when its last duplicate is closed.
-pub(super) struct ObjectFd {
+pub(crate) struct ObjectFd {
     object: ObjectRef,
     id: NonZeroU32,
     /// Goes last: with it the cache may be withdrawn.
     _pin: Arc<Pin>,
 }
+
+/// Where they are kept: one for each object in use.
+pub(crate) static SLAB: Slab<ObjectFd> = Slab::new(kernel::c_str!("cachefiles_object_fd"));
 
 impl ObjectFd {
     pub(super) fn new(object: ObjectRef, id: NonZeroU32, pin: Arc<Pin>) -> Self {
@@ -66,7 +70,7 @@ impl NewFd {
 /// Makes the file. Errors: ENOMEM, ENFILE.
 pub(super) fn create(fd: ObjectFd) -> Result<NewFd> {
     let id = fd.id;
-    let data = KBox::new(fd, GFP_KERNEL)?;
+    let data = SLAB.alloc(GFP_KERNEL)?.write(fd);
     let file = AnonFile::create(&crate::THIS_MODULE, data, oflags::O_WRONLY)
         .map_err(|(error, _)| error)?;
     Ok(NewFd { file, id })
@@ -79,7 +83,7 @@ impl AnonFileOps for Operations {
     const NAME: &'static CStr = kernel::c_str!("[cachefiles]");
     type Data = ObjectFd;
 
-    fn release(fd: KBox<ObjectFd>) {
+    fn release(fd: SlabBox<ObjectFd>) {
         drop(fd);
     }
 

@@ -4,9 +4,9 @@
 
 use super::engine::Engine;
 use super::entry::Kind;
-use super::request::RequestSlots;
+use super::request::RequestGuard;
 use super::state::{AfterRefusal, State};
-use super::table::{Consequence, Table};
+use super::table::Table;
 use crate::object::Object;
 use cachefiles_trace as trace;
 use core::num::NonZeroU32;
@@ -21,12 +21,6 @@ const MAX_ERRNO: i64 = 4095;
 /// Requests that `restore` looks at before it lets others have the lock.
 const RESTORE_BATCH: usize = 64;
 
-fn may_answer(slots: &mut RequestSlots<'_>, id: u32) -> bool {
-    slots
-        .at(id)
-        .is_some_and(|mut at| Table::may_answer_open(at.locked()))
-}
-
 impl Engine {
     /// `copen ID,SIZE`: the daemon accepts an object, or refuses with a negative errno for a size.
     ///
@@ -34,42 +28,42 @@ impl Engine {
     /// those of `size` itself. The OPEN fails, too, when the size is at fault.
     pub(crate) fn copen(&self, id: u64, size: Result<i64>) -> Result {
         let id = u32::try_from(id).map_err(|_| EINVAL)?;
-        let object = self.object_of_open(id).ok_or(EINVAL)?;
+        let mut guard = self.table.lock();
+        let object = {
+            let (mut slots, _) = guard.slots();
+            let mut at = slots.at(id).ok_or(EINVAL)?;
+            if !Table::may_answer_open(at.locked()) {
+                return Err(EINVAL);
+            }
+            at.shared().object.clone()
+        };
         match size {
-            Ok(size @ 0..) => self.accept(&object, id, size),
-            Ok(size) => {
-                let (outcome, returned) = if size >= -MAX_ERRNO {
-                    (kext::errno::error(size as i32), Ok(()))
-                } else {
-                    (EINVAL, Err(EINVAL))
-                };
-                self.refuse(&object, id, outcome)?;
-                returned
+            Ok(size @ 0..) => self.accept(guard, &object, id, size),
+            Ok(size) if size >= -MAX_ERRNO => {
+                self.refuse(guard, &object, id, kext::errno::error(size as i32))
+            }
+            Ok(_) => {
+                self.refuse(guard, &object, id, EINVAL)?;
+                Err(EINVAL)
             }
             Err(error) => {
-                self.refuse(&object, id, error)?;
+                self.refuse(guard, &object, id, error)?;
                 Err(error)
             }
         }
     }
 
-    fn object_of_open(&self, id: u32) -> Option<Arc<Object>> {
-        let mut guard = self.table.lock();
-        let (mut slots, _) = guard.slots();
-        let mut at = slots.at(id)?;
-        Table::may_answer_open(at.locked()).then(|| at.shared().object.clone())
-    }
-
     /// The size is set before any read can be handed out. Where the fd was closed already, the
     /// OPEN fails with EBADFD, and the daemon is not told: it knows.
-    fn accept(&self, object: &Arc<Object>, id: u32, size: i64) -> Result {
-        let accepted = self.with(object, |slots, table, state| {
-            if !may_answer(slots, id) {
-                return Err(EINVAL);
-            }
-            let Some(consequence) = table.accept_open(slots, state, id) else {
-                return Ok(None);
-            };
+    fn accept(
+        &self,
+        mut guard: RequestGuard<'_>,
+        object: &Arc<Object>,
+        id: u32,
+        size: i64,
+    ) -> Result {
+        let accepted = Self::with_guard(&mut guard, object, |slots, table, state| {
+            let consequence = table.accept_open(slots, state, id)?;
             let cookie = object.cookie();
             cookie.set_object_size(size.unsigned_abs());
             if size == 0 {
@@ -77,11 +71,12 @@ impl Engine {
             } else {
                 cookie.clear_flag(CookieFlag::NoDataToRead);
             }
-            Ok(Some((consequence, slots.remove(id))))
-        })??;
+            Some((consequence, slots.remove(id)))
+        })?;
         let Some((consequence, node)) = accepted else {
-            return self.refuse(object, id, EBADFD);
+            return self.refuse(guard, object, id, EBADFD);
         };
+        drop(guard);
         trace::ondemand_copen(object.debug_id(), id, size);
         self.follow_up(object, consequence);
         if let Some(node) = node {
@@ -92,17 +87,24 @@ impl Engine {
 
     /// The OPEN failed: whoever waits for it is told, and so are, at the end of our patience, the
     /// reads that wait for a reopen.
-    fn refuse(&self, object: &Arc<Object>, id: u32, error: Error) -> Result {
-        let (after, node) = self.with(object, |slots, table, state| {
-            if !may_answer(slots, id) {
-                return Err(EINVAL);
-            }
-            Ok((table.refuse_open(slots, state, Some(id)), slots.remove(id)))
-        })??;
+    fn refuse(
+        &self,
+        mut guard: RequestGuard<'_>,
+        object: &Arc<Object>,
+        id: u32,
+        error: Error,
+    ) -> Result {
+        let (after, node, closes) = Self::with_guard(&mut guard, object, |slots, table, state| {
+            let after = table.refuse_open(slots, state, Some(id));
+            (after, slots.remove(id), state.has_closes())
+        })?;
+        drop(guard);
         if let Some(node) = node {
             node.shared().complete(Err(error));
         }
-        self.finish_stale_closes(object);
+        if closes {
+            self.finish_stale_closes(object);
+        }
         self.after_refusal(object, after);
         Ok(())
     }
@@ -142,7 +144,6 @@ impl Engine {
                 return None;
             }
             let gap = Table::take_out_at(&mut at, state);
-            drop(at);
             if let Some(gap) = gap {
                 gap.close(slots);
             }
@@ -171,10 +172,15 @@ impl Engine {
 
     /// The last duplicate of an anonymous fd was closed: by the daemon, or by its death.
     pub(super) fn fd_closed(&self, object: &Arc<Object>, fd: NonZeroU32) {
-        let consequence = self.with(object, |slots, table, state| {
-            table.close_fd(slots, state, fd)
+        let closed = self.with(object, |slots, table, state| {
+            (table.close_fd(slots, state, fd), state.has_closes())
         });
-        self.finish_stale_closes(object);
-        self.follow_up(object, consequence.unwrap_or(Consequence::default()));
+        let Ok((consequence, closes)) = closed else {
+            return;
+        };
+        if closes {
+            self.finish_stale_closes(object);
+        }
+        self.follow_up(object, consequence);
     }
 }

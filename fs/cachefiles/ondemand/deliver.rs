@@ -122,13 +122,16 @@ impl Engine {
             .new_fd(pin, object)
             .inspect_err(|_| self.put_back(delivery))?;
         let object_id = file.object_id();
-        let wanted = self.with(object, |slots, table, state| {
-            table.attach_fd(slots, state, delivery.id, object_id)
+        let (wanted, closes) = self.with(object, |slots, table, state| {
+            let wanted = table.attach_fd(slots, state, delivery.id, object_id);
+            (wanted, state.has_closes())
         })?;
         if !wanted {
             return Ok(None);
         }
-        self.finish_stale_closes(object);
+        if closes {
+            self.finish_stale_closes(object);
+        }
         trace::ondemand_open(object.debug_id(), delivery.id, object_id.get(), fd.fd(), 0);
         // If copying fails the file is closed, by which the OPEN comes back: see `fd_closed`. It may
         // be another thread's by the time we are told, and is not ours to put back.

@@ -16,6 +16,7 @@ use crate::object::Object;
 use cachefiles_trace as trace;
 use kernel::prelude::*;
 use kernel::sync::{Arc, UniqueArc};
+use kext::errno::EALREADY;
 use kext::fs::File;
 use kext::ids::CyclicIds;
 use kext::xarray::{new_locked_xarray, Guarded};
@@ -84,8 +85,8 @@ impl Engine {
 
     /// Tells the daemon of an object and waits until it accepts. Does nothing if it did before.
     ///
-    /// Errors: EIO the cache is dead or the object goes away; EINTR killed; ENOMEM; EINVAL for
-    /// an object whose size netfs does not leave to the daemon; the daemon's refusal.
+    /// Errors: EIO the cache is dead or the object goes away; EINTR killed; ENOMEM; EBUSY it is
+    /// being opened again at this moment; EINVAL for an object whose size netfs does not leave to the daemon; the daemon's refusal.
     pub(crate) fn open(&self, object: &Arc<Object>) -> Result {
         if self.with(object, |_, _, state| state.state() == State::Open)? {
             return Ok(());
@@ -94,7 +95,13 @@ impl Engine {
             kext::log::error!("On-demand mode needs objects whose size the daemon may set");
             return Err(EINVAL);
         }
-        let waiting = self.submit(object, Kind::Open)?;
+        let waiting = self.submit(object, Kind::Open).map_err(|error| {
+            if error == EALREADY {
+                EBUSY
+            } else {
+                error
+            }
+        })?;
         self.wait(waiting)
     }
 
@@ -134,8 +141,13 @@ impl Engine {
                 let _ = self.wait(waiting);
             }
         }
-        let _ = self.with(object, |_, table, state| table.drop_object(state));
-        self.fail_requests(object, EIO, |_, state| state.first.id());
+        let left = self.with(object, |_, table, state| {
+            table.drop_object(state);
+            state.first.id()
+        });
+        if let Ok(Some(_)) = left {
+            self.fail_requests(object, EIO, |_, state| state.first.id());
+        }
         kext::workqueue::cancel_work_sync(object);
     }
 
@@ -224,7 +236,7 @@ impl Engine {
     }
 
     /// Puts a request into the table. Errors: EIO the cache is dead, the object goes away or is
-    /// not open; ENOMEM; EBUSY the table is full.
+    /// not open; EALREADY an OPEN that is not wanted; ENOMEM; EBUSY the table is full.
     pub(super) fn submit(&self, object: &Arc<Object>, kind: Kind) -> Result<Waiting> {
         let node = new_node(object, kind)?;
         self.enter(self.table.lock(), object, node, kind)
@@ -269,7 +281,7 @@ impl Engine {
                 drop((removed, node));
                 return Err(match refused {
                     Refused::Gone | Refused::NotOpen => EIO,
-                    Refused::NotNeeded => EBUSY,
+                    Refused::NotNeeded => EALREADY,
                 });
             }
         };

@@ -86,6 +86,11 @@ impl ObjectState {
         self.fd
     }
 
+    /// Whether a CLOSE is in the table.
+    pub(crate) fn has_closes(&self) -> bool {
+        self.closes != 0
+    }
+
     pub(crate) fn is_opening(&self) -> bool {
         self.opening
     }

@@ -10,7 +10,7 @@
 //!
 //! Free of kernel calls, as `state.rs` and `entry.rs`.
 
-use super::entry::{find, for_each, set_phase, unlink, At, Entry, Gap, Kind, Phase, Slots};
+use super::entry::{self, At, Entry, Gap, Kind, Phase, Slots};
 use super::state::{AfterRefusal, Link, ObjectState, State};
 use core::num::NonZeroU32;
 
@@ -141,7 +141,7 @@ impl Table {
     pub(crate) fn deliver(&mut self, at: &mut impl At) {
         self.cursor = at.id().wrapping_add(1);
         at.entry().seen = true;
-        set_phase(at, Phase::Delivered);
+        entry::set_phase(at, Phase::Delivered);
     }
 
     /// The daemon's read failed before it had the request: it is as if it was never taken.
@@ -156,7 +156,7 @@ impl Table {
             Kind::Read { .. } if object.state() != State::Open => Phase::Parked,
             Kind::Read { .. } | Kind::Open | Kind::Close(_) => Phase::Ready,
         };
-        set_phase(at, phase);
+        entry::set_phase(at, phase);
         phase == Phase::Ready
     }
 
@@ -197,12 +197,12 @@ impl Table {
         if !object.accept() {
             return None;
         }
-        unlink(slots, object, id);
+        entry::unlink(slots, object, id);
         let mut ready = 0;
-        for_each(slots, object, |at| {
+        entry::for_each(slots, object, |at| {
             let entry = at.entry();
             if entry.phase == Phase::Parked && matches!(entry.kind, Kind::Read { .. }) {
-                set_phase(at, Phase::Ready);
+                entry::set_phase(at, Phase::Ready);
                 ready += 1;
             }
         });
@@ -222,7 +222,7 @@ impl Table {
         id: Option<u32>,
     ) -> AfterRefusal {
         if let Some(id) = id {
-            unlink(slots, object, id);
+            entry::unlink(slots, object, id);
         }
         match object.refuse() {
             AfterRefusal::TryAgain if object.first == Link::NONE => {
@@ -250,15 +250,15 @@ impl Table {
         }
         let mut ready = 0;
         let mut reads = false;
-        for_each(slots, object, |at| {
+        entry::for_each(slots, object, |at| {
             let entry = at.entry();
             match entry.kind {
                 Kind::Read { .. } => {
                     reads = true;
-                    set_phase(at, Phase::Parked);
+                    entry::set_phase(at, Phase::Parked);
                 }
                 Kind::Open if entry.phase == Phase::Delivered => {
-                    set_phase(at, Phase::Ready);
+                    entry::set_phase(at, Phase::Ready);
                     ready += 1;
                 }
                 Kind::Open | Kind::Close(_) => {}
@@ -309,15 +309,15 @@ impl Table {
 
     /// First read of the object that waits for a reopen.
     pub(crate) fn next_parked<S: Slots>(slots: &mut S, object: &ObjectState) -> Option<u32> {
-        find(slots, object, |entry| entry.phase == Phase::Parked)
+        entry::find(slots, object, |entry| entry.phase == Phase::Parked)
     }
 
     /// First CLOSE of the object that is for an fd which no longer counts: it is answered.
     pub(crate) fn next_stale_close<S: Slots>(slots: &mut S, object: &ObjectState) -> Option<u32> {
-        if object.closes == 0 {
+        if !object.has_closes() {
             return None;
         }
-        find(slots, object, |entry| match entry.kind {
+        entry::find(slots, object, |entry| match entry.kind {
             Kind::Close(fd) => object.fd() != Some(fd),
             Kind::Open | Kind::Read { .. } => false,
         })

@@ -107,12 +107,18 @@ impl<'s, S, L> Position<'s, S, L> {
         }
     }
 
-    /// Goes on to the next node. `None` behind the last one.
+    /// Goes on to the next node, in its place. False behind the last one: it stays at that then,
+    /// and is of no use any more.
     #[inline]
-    pub(super) fn next(mut self) -> Option<Self> {
-        let node = self.walk.next()?;
-        // INVARIANT: The walk stands there now.
-        Some(Self { node, ..self })
+    pub(super) fn advance(&mut self) -> bool {
+        match self.walk.next() {
+            Some(node) => {
+                // INVARIANT: The walk stands there now.
+                self.node = node;
+                true
+            }
+            None => false,
+        }
     }
 
     /// The number of the slot.
