@@ -2,4 +2,4 @@
 # what: READs stay parked when their object is open again
 # file: fs/cachefiles/ondemand/table.rs
 # test: two_readers_get_their_pages
-s/set_phase\(at, Phase::Ready\);\n                ready \+= 1;\n            \}\n        \}\);\n        Some/}\n        });\n        Some/
+s/(entry::)?set_phase\(at, Phase::Ready\);\n                ready \+= 1;\n            \}\n        \}\);\n        Some/}\n        });\n        Some/
