@@ -31,8 +31,10 @@ pub(super) struct Manner {
     pub(super) leaves: bool,
     /// Completes so many READs without data.
     pub(super) lies: u32,
-    /// Forgets so many READs, and writes `restore` each time.
+    /// Forgets a READ, writes `restore`, and the thread ends.
     pub(super) forgets: u32,
+    /// The thread is to end.
+    pub(super) gone: bool,
 }
 
 /// A process: what its threads share.
@@ -131,7 +133,7 @@ impl Thread<'_> {
         let poller = self.world.poller(self.manner.exclusive);
         self.process.pollers.lock().unwrap().push(poller.clone());
         // Once the device is closed nobody reads from it.
-        while !self.process.is_killed() && !self.world.is_dead() {
+        while !self.process.is_killed() && !self.world.is_dead() && !self.manner.gone {
             match self.read() {
                 None if self.manner.leaves && self.manner.faults == 0 => return,
                 Some(_) if self.manner.dies_at == Some(self.handled) => self.process.kill(),
@@ -215,7 +217,7 @@ impl Thread<'_> {
                 let fd = fds.get(&read.object_id).map(|(fd, _)| *fd);
                 drop(fds);
                 if self.manner.forgets > 0 {
-                    self.manner.forgets -= 1;
+                    self.manner.gone = true;
                     return self.world.restore();
                 }
                 // Not ours: the one who has it died, and closing its fd gives the READ back.
