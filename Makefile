@@ -12,7 +12,7 @@ export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JO
 # Given only on the command line or in the environment: an empty one counts as not given.
 $(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT,$(if $($v),,$(eval unexport $v)))
 
-.PHONY: help setup kernel modules tools run test clients parity bench shell lint install clean distclean
+.PHONY: help setup kernel modules tools run test clients parity bench bench-publish shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
@@ -23,6 +23,7 @@ help:
 	@echo '  clients    of these, only 9p and NFS with cachefilesd on ext4 and XFS, on both modules'
 	@echo '  parity     what user space sees of our module beside the C module, row by row'
 	@echo '  bench      what our module and the C module cost, in instructions: table and curves'
+	@echo '  bench-publish  copy its results to the README and Documentation/benchmarks'
 	@echo '  shell      an interactive QEMU machine: module, daemon, image mounted at /mnt/image'
 	@echo '  modules    build cachefiles.ko'
 	@echo '  install    install it for the kernel KDIR, into updates/, so that modprobe takes it'
@@ -42,7 +43,7 @@ help:
 	@echo '  COMPRESS=lz4hc    run, shell: a compressed image'
 	@echo '  MODULE=c          run, shell: the C module of the same kernel, to compare'
 	@echo '  FILTER="<words>"  test: only the selftests whose name has one of the words'
-	@echo '  QUICK=1           bench: a few minutes instead of an hour'
+	@echo '  QUICK=1           bench: under 5 minutes instead of half an hour'
 	@echo '  VERBOSE=1         show everything: compilers, and all that the guest prints'
 	@echo '  ACCEL=kvm|tcg     how QEMU runs (default: KVM where it works)'
 
@@ -69,6 +70,9 @@ test:
 
 bench:
 	@scripts/bench $(if $(QUICK),--quick)
+
+bench-publish:
+	@scripts/bench --publish
 
 clients:
 	@scripts/test clients

@@ -15,13 +15,15 @@ use crate::space::{Purpose, Space};
 use crate::volume::Volume;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use fscache::AcquiredCache;
+use kernel::c_str;
 use kernel::prelude::*;
-use kernel::rbtree::{RBTree, RBTreeNode};
-use kernel::sync::{new_spinlock, Arc, SpinLock};
+use kernel::static_lock_class;
+use kernel::sync::Arc;
 use kernel::types::ARef;
 use kernel::uaccess::UserSliceWriter;
 use kext::cred::{Cred, Override};
 use kext::fs::Mount;
+use kext::xarray::Registry;
 
 /// Where a cache is kept.
 pub(crate) struct Backing {
@@ -30,9 +32,6 @@ pub(crate) struct Backing {
     pub(crate) cred: ARef<Cred>,
     pub(crate) space: Space,
 }
-
-/// Things of the cache by a number of theirs, so that all of them can be withdrawn.
-pub(crate) type Registry<T> = RBTree<u32, Arc<T>>;
 
 /// A bound cache.
 #[pin_data]
@@ -48,10 +47,11 @@ pub(crate) struct Cache {
     ondemand: Option<Arc<Engine>>,
     pub(crate) fscache: AcquiredCache,
     dead: AtomicBool,
+    /// By their numbers, so that all of them can be withdrawn.
     #[pin]
-    objects: SpinLock<Registry<Object>>,
+    objects: Registry<Object>,
     #[pin]
-    volumes: SpinLock<Registry<Volume>>,
+    volumes: Registry<Volume>,
 }
 
 impl Cache {
@@ -72,9 +72,9 @@ impl Cache {
             notifier,
             fscache,
             dead: AtomicBool::new(false),
-            objects <- new_spinlock!(RBTree::new(), "cachefiles_objects"),
-            volumes <- new_spinlock!(RBTree::new(), "cachefiles_volumes"),
-        })
+            objects <- Registry::new(c_str!("cachefiles_objects"), static_lock_class!()),
+            volumes <- Registry::new(c_str!("cachefiles_volumes"), static_lock_class!()),
+        }? Error)
     }
 
     /// Works with the cache's credentials until the guard is dropped.
@@ -146,34 +146,26 @@ impl Cache {
         self.backing.space.read_state(out)
     }
 
-    /// Lists an object for withdrawal. Error: ENOMEM.
+    /// Lists an object for withdrawal. Errors: ENOMEM; EBUSY, there are 2^32 of them.
     pub(crate) fn add_object(&self, object: &Arc<Object>) -> Result {
-        let node = RBTreeNode::new(object.debug_id(), object.clone(), GFP_KERNEL)?;
-        // Bound first: should the number have been taken, what was there is dropped after the lock.
-        let old = self.objects.lock().insert(node);
-        drop(old);
-        Ok(())
+        self.objects
+            .insert(object.debug_id(), object.clone(), GFP_KERNEL)
     }
 
     /// Takes an object off the list; false where it was not on it.
     pub(crate) fn remove_object(&self, object: &Object) -> bool {
-        // Bound first, so that the node is dropped after the lock.
-        let node = self.objects.lock().remove_node(&object.debug_id());
-        node.is_some()
+        self.objects.remove(object.debug_id()).is_some()
     }
 
-    /// Lists a volume for withdrawal. Error: ENOMEM.
+    /// Lists a volume for withdrawal. Errors: as for [`Cache::add_object`].
     pub(crate) fn add_volume(&self, volume: &Arc<Volume>) -> Result {
-        let node = RBTreeNode::new(volume.debug_id(), volume.clone(), GFP_KERNEL)?;
-        let old = self.volumes.lock().insert(node);
-        drop(old);
-        Ok(())
+        self.volumes
+            .insert(volume.debug_id(), volume.clone(), GFP_KERNEL)
     }
 
     /// Takes a volume off the list.
     pub(crate) fn remove_volume(&self, volume: &Volume) {
-        let node = self.volumes.lock().remove_node(&volume.debug_id());
-        drop(node);
+        drop(self.volumes.remove(volume.debug_id()));
     }
 
     /// Takes the cache away from netfs. Called once, when the last pin is gone.
@@ -203,30 +195,31 @@ impl Cache {
 
     fn find_accessed_volume(&self) -> Option<fscache::VolumeRef> {
         let volumes = self.volumes.lock();
-        let mut accessed = volumes
-            .values()
-            .map(|volume| volume.netfs())
-            .filter(|volume| volume.n_accesses() != 0);
-        let found = accessed.find_map(|volume| volume.try_get());
-        drop(accessed);
-        found
+        let mut next = volumes.first();
+        while let Some((id, volume)) = next {
+            if volume.netfs().n_accesses() != 0 {
+                if let Some(found) = volume.netfs().try_get() {
+                    return Some(found);
+                }
+            }
+            next = volumes.at_or_behind(id.checked_add(1)?);
+        }
+        None
     }
 
     /// Sets every object on its way out; netfs' workers then put them away.
     fn withdraw_objects(&self) {
         loop {
-            let (object, node) = {
-                let mut objects = self.objects.lock();
-                let Some(object) = objects.values().next().cloned() else {
-                    return;
-                };
-                object.see(cachefiles_trace::RefWhy::SeeWithdrawal);
-                // Under the lock: while the object is on the list its cookie is not put away.
-                object.cookie().withdraw();
-                let node = objects.remove_node(&object.debug_id());
-                (object, node)
+            let mut objects = self.objects.lock();
+            let Some((id, object)) = objects.first() else {
+                return;
             };
-            drop((object, node));
+            object.see(cachefiles_trace::RefWhy::SeeWithdrawal);
+            // Under the lock: while the object is on the list its cookie is not put away.
+            object.cookie().withdraw();
+            let object = objects.remove(id);
+            drop(objects);
+            drop(object);
             kext::task::cond_resched();
         }
     }
@@ -248,20 +241,16 @@ impl Cache {
     /// The first volume, taken off the list if netfs still holds it; `None` when there is none.
     fn take_volume(&self) -> Option<(Option<fscache::VolumeRef>, Option<Arc<Volume>>)> {
         let mut volumes = self.volumes.lock();
-        let id = volumes.keys().next().copied()?;
-        let Some(pinned) = volumes
-            .values()
-            .next()
-            .and_then(|volume| volume.netfs().try_get())
-        else {
+        let (id, pinned) = volumes.first().map(|(id, v)| (id, v.netfs().try_get()))?;
+        let Some(pinned) = pinned else {
             // netfs is freeing it, and about to take it off the list.
             drop(volumes);
             kext::task::cond_resched();
             return Some((None, None));
         };
-        let node = volumes.remove_node(&id);
+        let volume = volumes.remove(id);
         drop(volumes);
-        Some((Some(pinned), node.map(|node| node.to_key_value().1)))
+        Some((Some(pinned), volume))
     }
 
     fn sync(&self) {

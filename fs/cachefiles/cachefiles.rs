@@ -9,8 +9,8 @@
 //! - `volume`, `object`, `lookup`: what netfs caches, and its files; `backend`: how netfs calls us;
 //! - `io`: reading from and writing to cache files;
 //! - `ondemand`: asking the daemon for data as it is read, and outliving the daemon;
-//! - `command`, `extent`, `glance`, `limits`, `key`, `layout`, `ondemand::{state, table, message}`: no kernel in them,
-//!   tested on the host too.
+//! - `command`, `extent`, `glance`, `limits`, `key`, `layout`, `ondemand::{state, entry, table, message}`: no kernel
+//!   in them, tested on the host too.
 //!
 //! Locks and lifetimes: `Documentation/locking.rst`.
 

@@ -56,8 +56,17 @@ pub(crate) fn set_object(object: &Object) -> Result {
 ///
 /// Errors: ESTALE it is not, or does not say; what the file system says.
 pub(crate) fn check_object(object: &Object, file: &File) -> Result {
-    let cookie = object.cookie();
-    let mut attribute = Attribute::empty_file(&cookie.aux());
+    let coherency = object.cookie().aux();
+    if coherency.len() <= layout::SHORT_COHERENCY_LEN {
+        check_object_as::<{ layout::SHORT_LEN }>(object, file, &coherency)
+    } else {
+        check_object_as::<{ layout::MAX_LEN }>(object, file, &coherency)
+    }
+}
+
+/// The attribute has at most `N` bytes.
+fn check_object_as<const N: usize>(object: &Object, file: &File, coherency: &[u8]) -> Result {
+    let mut attribute = Attribute::<N>::empty_file(coherency);
     let expected = attribute.as_bytes().len();
     let read = injected_read_error()
         .and_then(|()| file.dentry().get_xattr(XATTR, attribute.as_bytes_mut()));
@@ -78,7 +87,8 @@ pub(crate) fn check_object(object: &Object, file: &File) -> Result {
         }
         Ok(len) if len != expected => (Coherency::CheckXattr, Err(ESTALE)),
         Ok(_) => {
-            match layout::check_file(attribute.as_bytes(), cookie.object_size(), &cookie.aux()) {
+            let size = object.cookie().object_size();
+            match layout::check_file(attribute.as_bytes(), size, coherency) {
                 Ok(()) => (Coherency::CheckOk, Ok(())),
                 Err(mismatch) => {
                     if mismatch == Mismatch::Dirty {
@@ -151,7 +161,7 @@ pub(crate) fn set_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry) 
 /// Errors: ESTALE it is not; what the file system says.
 pub(crate) fn check_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry) -> Result {
     let inode = dir.inode().ok_or(ENOENT)?;
-    let mut attribute = Attribute::empty_volume(&volume.coherency());
+    let mut attribute = Attribute::<{ layout::MAX_LEN }>::empty_volume(&volume.coherency());
     let expected = attribute.as_bytes().len();
     let read = injected_read_error().and_then(|()| dir.get_xattr(XATTR, attribute.as_bytes_mut()));
     let (why, result) = match read {

@@ -168,7 +168,10 @@ impl Device {
         match command {
             // Answers to requests take no lock here, so that none waits for another command.
             Command::Copen(args) => return self.copen(args),
-            Command::Restore => return self.ondemand()?.restore(),
+            Command::Restore => {
+                self.ondemand()?.restore();
+                return Ok(());
+            }
             _ => {}
         }
         let mut config = self.config.lock();

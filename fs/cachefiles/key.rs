@@ -15,37 +15,8 @@
 /// The longest key that netfs' other users of this format can have. (Dense ones of more than 189
 /// bytes get a name that is too long for a file, and are not cached.)
 pub(crate) const MAX_KEY_LEN: usize = 252;
-/// The longest name: 252 bytes of key make 84 groups of four letters.
-pub(crate) const MAX_NAME_LEN: usize = 2 + 4 * (MAX_KEY_LEN / 3);
 
 const ALPHABET: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-";
-
-/// The name of a cache file.
-#[derive(Clone)]
-pub(crate) struct Name {
-    buf: [u8; MAX_NAME_LEN],
-    len: usize,
-}
-
-impl Name {
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.buf.get(..self.len).unwrap_or(&[])
-    }
-
-    fn push(&mut self, byte: u8) -> Option<()> {
-        *self.buf.get_mut(self.len)? = byte;
-        self.len += 1;
-        Some(())
-    }
-
-    fn push_hex(&mut self, word: u32) -> Option<()> {
-        for digit in (0..hex_digits(word)).rev() {
-            let nibble = (word >> (4 * digit)) & 0xf;
-            self.push(*ALPHABET.get(nibble as usize)?)?;
-        }
-        Some(())
-    }
-}
 
 /// How a run of four bytes is read as a number.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,53 +25,98 @@ enum Endian {
     Little,
 }
 
-/// Encodes a key. `None` for a key of more than [`MAX_KEY_LEN`] bytes.
-pub(crate) fn encode(key: &[u8]) -> Option<Name> {
+/// The form that a key takes in a name.
+#[derive(Clone, Copy)]
+enum Form {
+    Plain,
+    Hex(Endian),
+    Letters,
+}
+
+/// A name that is yet to be written: first it tells how long it gets.
+pub(crate) struct Encoding<'a> {
+    key: &'a [u8],
+    form: Form,
+    len: usize,
+}
+
+/// Chooses the form of a key. `None` for a key of more than [`MAX_KEY_LEN`] bytes.
+pub(crate) fn encode(key: &[u8]) -> Option<Encoding<'_>> {
     if key.len() > MAX_KEY_LEN {
         return None;
     }
-    let mut name = Name {
-        buf: [0; MAX_NAME_LEN],
-        len: 0,
-    };
     if key.iter().all(|&byte| is_plain(byte)) {
-        name.push(b'D')?;
-        for &byte in key {
-            name.push(byte)?;
-        }
-        return Some(name);
+        return Some(Encoding {
+            key,
+            form: Form::Plain,
+            len: 1 + key.len(),
+        });
+    }
+    let letters = 2 + 4 * key.len().div_ceil(3);
+    let (big, little) = (hex_len(key, Endian::Big), hex_len(key, Endian::Little));
+    let (form, len) = match (big.min(little) < letters, big <= little) {
+        (false, _) => (Form::Letters, letters),
+        (true, true) => (Form::Hex(Endian::Big), big),
+        (true, false) => (Form::Hex(Endian::Little), little),
+    };
+    Some(Encoding { key, form, len })
+}
+
+impl Encoding<'_> {
+    /// Length of the name, in bytes: at most 338, as 252 bytes of key make 84 groups of four letters.
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
-    let big = hex_len(key, Endian::Big);
-    let little = hex_len(key, Endian::Little);
-    let groups = key.len().div_ceil(3);
-    if big.min(little) < 2 + 4 * groups {
-        let (endian, first) = if big <= little {
-            (Endian::Big, b'S')
-        } else {
-            (Endian::Little, b'T')
+    /// Writes the name to `out`, which is [`Encoding::len`] bytes long.
+    pub(crate) fn write(&self, out: &mut [u8]) {
+        // The length is that of what is written, so that nothing is cut off; see the tests.
+        let mut out = out.iter_mut();
+        let mut put = |byte| {
+            if let Some(to) = out.next() {
+                *to = byte;
+            }
         };
-        let mut separator = first;
-        for word in words(key, endian) {
-            name.push(separator)?;
-            name.push_hex(word)?;
-            separator = b',';
-        }
-    } else {
-        let missing = 3 * groups - key.len();
-        name.push(b'E')?;
-        name.push(*ALPHABET.get(missing)?)?;
-        for group in key.chunks(3) {
-            let bits = group
-                .iter()
-                .rev()
-                .fold(0usize, |bits, &byte| (bits << 8) | usize::from(byte));
-            for letter in 0..4 {
-                name.push(*ALPHABET.get((bits >> (6 * letter)) & 63)?)?;
+        match self.form {
+            Form::Plain => {
+                put(b'D');
+                self.key.iter().for_each(|&byte| put(byte));
+            }
+            Form::Hex(endian) => {
+                let mut separator = match endian {
+                    Endian::Big => b'S',
+                    Endian::Little => b'T',
+                };
+                for word in words(self.key, endian) {
+                    put(separator);
+                    for digit in (0..hex_digits(word)).rev() {
+                        put(letter((word >> (4 * digit)) & 0xf));
+                    }
+                    separator = b',';
+                }
+            }
+            Form::Letters => {
+                put(b'E');
+                let missing = 3 * self.key.len().div_ceil(3) - self.key.len();
+                // 0, 1 or 2.
+                put(letter(missing as u32));
+                for group in self.key.chunks(3) {
+                    let bits = group
+                        .iter()
+                        .rev()
+                        .fold(0, |bits, &byte| (bits << 8) | u32::from(byte));
+                    for at in 0..4 {
+                        put(letter(bits >> (6 * at)));
+                    }
+                }
             }
         }
     }
-    Some(name)
+}
+
+/// The letter for the low six bits.
+fn letter(bits: u32) -> u8 {
+    ALPHABET[(bits & 63) as usize]
 }
 
 /// Bytes that may stand in a name as they are: from `!` on, without `/`, DEL included.

@@ -15,6 +15,10 @@ pub(crate) const FILE_HEADER_LEN: usize = 18;
 pub(crate) const VOLUME_HEADER_LEN: usize = 4;
 /// netfs gives the length of coherency data in one byte.
 const MAX_COHERENCY_LEN: usize = 255;
+/// Bytes that are enough for a file's attribute with up to [`SHORT_COHERENCY_LEN`] of coherency
+/// data: what there is in practice, and not as much to clear for each file that is opened.
+pub(crate) const SHORT_LEN: usize = 64;
+pub(crate) const SHORT_COHERENCY_LEN: usize = SHORT_LEN - FILE_HEADER_LEN;
 /// Enough for either attribute.
 pub(crate) const MAX_LEN: usize = FILE_HEADER_LEN + MAX_COHERENCY_LEN;
 
@@ -48,18 +52,18 @@ pub(crate) enum Mismatch {
     Reserved,
 }
 
-/// An attribute in its final form.
-pub(crate) struct Attribute {
-    buf: [u8; MAX_LEN],
+/// An attribute in its final form, of at most `N` bytes.
+pub(crate) struct Attribute<const N: usize = MAX_LEN> {
+    buf: [u8; N],
     len: usize,
 }
 
-impl Attribute {
+impl<const N: usize> Attribute<N> {
     /// A buffer to read an attribute with `coherency_len` bytes of coherency data into.
     fn empty(header_len: usize, coherency_len: usize) -> Self {
         Self {
-            buf: [0; MAX_LEN],
-            len: (header_len + coherency_len).min(MAX_LEN),
+            buf: [0; N],
+            len: (header_len + coherency_len).min(N),
         }
     }
 
@@ -71,6 +75,16 @@ impl Attribute {
         Self::empty(VOLUME_HEADER_LEN, coherency.len())
     }
 
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.buf.get(..self.len).unwrap_or(&[])
+    }
+
+    pub(crate) fn as_bytes_mut(&mut self) -> &mut [u8] {
+        self.buf.get_mut(..self.len).unwrap_or(&mut [])
+    }
+}
+
+impl Attribute {
     pub(crate) fn file(object_size: u64, content: Content, coherency: &[u8]) -> Self {
         let zero_point = 0u64;
         let mut attribute = Self {
@@ -100,14 +114,6 @@ impl Attribute {
             *to = *from;
             self.len += 1;
         }
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.buf.get(..self.len).unwrap_or(&[])
-    }
-
-    pub(crate) fn as_bytes_mut(&mut self) -> &mut [u8] {
-        self.buf.get_mut(..self.len).unwrap_or(&mut [])
     }
 }
 

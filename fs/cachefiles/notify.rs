@@ -2,6 +2,7 @@
 
 //! Telling the daemon that something happened: what `poll` on the device waits for.
 
+use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::prelude::*;
 use kext::sync::{poll, WaitQueue};
@@ -30,12 +31,14 @@ impl Notifier {
         &self.waiters
     }
 
-    /// One request became ready: wakes one of those who wait exclusively, and all others.
-    pub(crate) fn request_ready(&self) {
-        self.waiters.wake_up_poll(poll::IN);
+    /// So many requests became ready: wakes as many of those who wait exclusively, and all others.
+    pub(crate) fn requests_ready(&self, count: u32) {
+        if let Some(count) = NonZeroU32::new(count) {
+            self.waiters.wake_up_poll(poll::IN, count);
+        }
     }
 
-    /// Many requests may have become ready, or the cache died.
+    /// What any waiter may want to know: the cache died, or the daemon is a new one.
     pub(crate) fn everything(&self) {
         self.waiters.wake_up_all();
     }

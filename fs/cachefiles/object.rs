@@ -5,7 +5,7 @@
 use crate::cache::Cache;
 use crate::extent::{Age, Backing, Known};
 use crate::glance::Glance;
-use crate::key::{self, Name};
+use crate::key::{self, Encoding};
 use crate::ondemand::{Engine, ObjectState};
 use crate::volume::Volume;
 use cachefiles_trace::{self as trace, RefWhy};
@@ -21,13 +21,47 @@ use kext::xarray::Guarded;
 /// Numbers objects for those who watch.
 static LAST_DEBUG_ID: AtomicU32 = AtomicU32::new(0);
 
+/// The name of an object's file, in as little memory as it takes.
+enum FileName {
+    /// Most names: no memory of its own.
+    Short {
+        len: u8,
+        buf: [u8; FileName::SHORT],
+    },
+    Long(KVec<u8>),
+}
+
+impl FileName {
+    /// What fits an object without making it larger than the slab that it comes from.
+    const SHORT: usize = 38;
+
+    /// Error: ENOMEM.
+    fn new(encoding: &Encoding<'_>) -> Result<Self> {
+        if let (Ok(len), true) = (u8::try_from(encoding.len()), encoding.len() <= Self::SHORT) {
+            let mut buf = [0; Self::SHORT];
+            encoding.write(buf.get_mut(..encoding.len()).unwrap_or(&mut []));
+            return Ok(Self::Short { len, buf });
+        }
+        let mut name = KVec::from_elem(0, encoding.len(), GFP_KERNEL)?;
+        encoding.write(&mut name);
+        Ok(Self::Long(name))
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { len, buf } => buf.get(..usize::from(*len)).unwrap_or(&[]),
+            Self::Long(name) => name,
+        }
+    }
+}
+
 /// An object. Held by its cookie, by I/O on its way, by requests and anonymous fds.
 #[pin_data]
 pub(crate) struct Object {
     debug_id: u32,
     /// References as the trace counts them: those that are traced, not every `Arc`.
     usage: AtomicI32,
-    name: Name,
+    name: FileName,
     /// Goes before the cookie: that may be what keeps netfs' volume, and a new one of the same name
     /// must not find our directory in use any more.
     volume: Arc<Volume>,
@@ -54,7 +88,7 @@ impl_has_work! {
 impl Object {
     /// Errors: ENOMEM; EINVAL for a key that no file can be named after.
     pub(crate) fn new(volume: &Arc<Volume>, cookie: &Cookie) -> Result<Arc<Self>> {
-        let name = key::encode(cookie.key()).ok_or(EINVAL)?;
+        let name = FileName::new(&key::encode(cookie.key()).ok_or(EINVAL)?)?;
         let cache = volume.cache();
         let debug_id = LAST_DEBUG_ID
             .fetch_add(1, Ordering::Relaxed)

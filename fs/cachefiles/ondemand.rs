@@ -8,7 +8,7 @@
 //! of the fd (`Engine::fd_closed`) puts them back, and `reopen` asks the next daemon to open the
 //! object again.
 //!
-//! - `state`, `table`, `message`: the decisions and the format, without any kernel;
+//! - `state`, `entry`, `table`, `message`: the decisions and the format, without any kernel;
 //! - `request`: a request and its slots in the xarray; `engine`: the table with its lock, waiting;
 //! - `deliver`: the daemon's read; `answer`: `copen`, `cread`, `restore`;
 //! - `anon_fd`: the fd of an object; `reopen`: opening objects again.
@@ -17,6 +17,7 @@ mod anon_fd;
 mod answer;
 mod deliver;
 mod engine;
+mod entry;
 mod message;
 mod reopen;
 mod request;

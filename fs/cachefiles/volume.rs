@@ -17,6 +17,22 @@ use kext::fs::Dentry;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// Up to 256 directories, sixteen at a time: small volumes need few.
+#[derive(Default)]
+struct Fanout([Option<KBox<[Option<CacheDir>; 16]>>; 16]);
+
+impl Fanout {
+    /// The place of a directory. Error: ENOMEM.
+    fn place(&mut self, high: u8, low: u8) -> Result<&mut Option<CacheDir>> {
+        let row = self.0.get_mut(usize::from(high)).ok_or(EINVAL)?;
+        let row = match row {
+            Some(row) => row,
+            none => none.insert(KBox::new(Default::default(), GFP_KERNEL)?),
+        };
+        row.get_mut(usize::from(low)).ok_or(EINVAL)
+    }
+}
+
 /// A volume in use.
 #[pin_data]
 pub(crate) struct Volume {
@@ -24,7 +40,7 @@ pub(crate) struct Volume {
     dir: CacheDir,
     /// The directories that were needed so far, by the low byte of the cookie's key hash.
     #[pin]
-    fanout: Mutex<KVec<(u8, CacheDir)>>,
+    fanout: Mutex<Fanout>,
     /// Goes last, as the directories are the cache's.
     cache: Arc<Cache>,
 }
@@ -63,7 +79,7 @@ impl Volume {
             pin_init!(Self {
                 netfs,
                 dir,
-                fanout <- new_mutex!(KVec::new(), "cachefiles_fanout"),
+                fanout <- new_mutex!(Fanout::default(), "cachefiles_fanout"),
                 cache: cache.clone(),
             }),
             GFP_KERNEL,
@@ -87,21 +103,15 @@ impl Volume {
     /// Runs with the cache's credentials. Errors: ENOMEM; as for [`CacheDir::open`].
     pub(crate) fn fan_dir(&self, hash: u32) -> Result<ARef<Dentry>> {
         let [byte, ..] = hash.to_le_bytes();
+        let (high, low) = (byte >> 4, byte & 0xf);
         let mut fanout = self.fanout.lock();
-        match fanout.as_slice().binary_search_by_key(&byte, |(at, _)| *at) {
-            Ok(at) => fanout.get(at).map(|(_, dir)| dir.dentry()).ok_or(EIO),
-            Err(at) => {
-                let [high, low] = [byte >> 4, byte & 0xf].map(|nibble| HEX[usize::from(nibble)]);
-                let (dir, _) = CacheDir::open(&self.cache.backing, &self.dir, &[b'@', high, low])?;
-                let dentry = dir.dentry();
-                fanout.push((byte, dir), GFP_KERNEL)?;
-                // Into its place, so that the next search finds it.
-                if let Some(tail) = fanout.as_mut_slice().get_mut(at..) {
-                    tail.rotate_right(1);
-                }
-                Ok(dentry)
-            }
+        let place = fanout.place(high, low)?;
+        if let Some(dir) = place {
+            return Ok(dir.dentry());
         }
+        let [h, l] = [high, low].map(|nibble| HEX[usize::from(nibble)]);
+        let (dir, _) = CacheDir::open(&self.cache.backing, &self.dir, &[b'@', h, l])?;
+        Ok(place.insert(dir).dentry())
     }
 
     /// Writes down the volume's coherency data as it is now. Failing is made known by itself.

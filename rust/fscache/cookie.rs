@@ -104,10 +104,13 @@ impl Cookie {
     pub fn aux(&self) -> CoherencyData {
         // SAFETY: `self` is a cookie with a reference; the length does not change.
         let len = unsafe { (*self.as_ptr()).aux_len };
-        CoherencyData::filled_by(len, |to| {
-            // SAFETY: `self` is a cookie with a reference, and `to` has room for `aux_len` bytes.
-            unsafe { bindings::cfh_fscache_copy_aux(self.as_ptr(), to) };
-        })
+        // SAFETY: `self` is a cookie with a reference. The C function writes `aux_len` bytes,
+        // for which there is room.
+        unsafe {
+            CoherencyData::filled_by(len, |to| {
+                bindings::cfh_fscache_copy_aux(self.as_ptr(), to);
+            })
+        }
     }
 
     /// The size of the object in bytes, as the owner knows it.

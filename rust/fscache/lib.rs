@@ -52,6 +52,7 @@ pub use self::{
     volume::{Volume, VolumeHandle, VolumeRef},
 };
 
+use core::mem::MaybeUninit;
 use core::ops::Deref;
 use kernel::workqueue::Queue;
 
@@ -69,25 +70,35 @@ pub fn queue() -> &'static Queue {
 /// A copy of what a network file system stores to tell stale data from current, at most 255 bytes.
 ///
 /// A copy, as the owner may store something new at any time.
+///
+/// # Invariants
+///
+/// The first `len` of `bytes` are initialised.
 #[derive(Clone)]
 pub struct CoherencyData {
-    bytes: [u8; 255],
+    bytes: [MaybeUninit<u8>; 255],
     len: u8,
 }
 
 impl CoherencyData {
     /// No data.
+    // INVARIANT: There are no bytes.
     pub(crate) const EMPTY: Self = Self {
-        bytes: [0; 255],
+        bytes: [const { MaybeUninit::uninit() }; 255],
         len: 0,
     };
 
     /// Lets `fill` write `len` bytes to the place that it is given.
+    ///
+    /// # Safety
+    ///
+    /// `fill` does so.
     #[inline]
-    pub(crate) fn filled_by(len: u8, fill: impl FnOnce(*mut u8)) -> Self {
+    pub(crate) unsafe fn filled_by(len: u8, fill: impl FnOnce(*mut u8)) -> Self {
         let mut data = Self::EMPTY;
+        fill(data.bytes.as_mut_ptr().cast());
+        // INVARIANT: By the caller's promise.
         data.len = len;
-        fill(data.bytes.as_mut_ptr());
         data
     }
 }
@@ -97,6 +108,7 @@ impl Deref for CoherencyData {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.len)).unwrap_or(&[])
+        // SAFETY: Initialised, by the type invariant, and `len` is at most 255.
+        unsafe { core::slice::from_raw_parts(self.bytes.as_ptr().cast(), self.len.into()) }
     }
 }

@@ -105,10 +105,13 @@ impl Volume {
 unsafe fn read_coherency(raw: NonNull<bindings::fscache_volume>) -> CoherencyData {
     // SAFETY: By the caller's promise; the length does not change.
     let len = unsafe { (*raw.as_ptr()).coherency_len };
-    CoherencyData::filled_by(len, |to| {
-        // SAFETY: By the caller's promise; `to` has room for `coherency_len` bytes.
-        unsafe { bindings::cfh_fscache_copy_volume_coherency(raw.as_ptr(), to) };
-    })
+    // SAFETY: By the caller's promise. The C function writes `coherency_len` bytes,
+    // for which there is room.
+    unsafe {
+        CoherencyData::filled_by(len, |to| {
+            bindings::cfh_fscache_copy_volume_coherency(raw.as_ptr(), to);
+        })
+    }
 }
 
 /// A backend's way to a volume, without a reference to it.

@@ -19,6 +19,7 @@
 #endif
 
 #include "file.c"
+#include "slab.c"
 #include "sync.c"
 #include "task.c"
 #include "xarray.c"

@@ -15,12 +15,6 @@ void cfh_poll_wait(struct file *file, struct wait_queue_head *head,
 	poll_wait(file, head, table);
 }
 
-/* One exclusive waiter and all the others, each told what is ready. */
-void cfh_wake_up_poll(struct wait_queue_head *head, unsigned int mask)
-{
-	wake_up_poll(head, (__force __poll_t)mask);
-}
-
 void cfh_init_waitqueue_head(struct wait_queue_head *head)
 {
 	init_waitqueue_head(head);

@@ -28,3 +28,8 @@ bool cfh_xa_marked(const struct xarray *xa, unsigned int mark)
 {
 	return xa_marked(xa, (__force xa_mark_t)mark);
 }
+
+void *cfh_xas_next_entry(struct xa_state *xas, unsigned long max)
+{
+	return xas_next_entry(xas, max);
+}

@@ -23,6 +23,7 @@ pub mod io;
 pub mod log;
 mod module;
 pub mod params;
+pub mod slab;
 pub mod sync;
 pub mod task;
 pub mod workqueue;

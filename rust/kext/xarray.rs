@@ -14,21 +14,29 @@
 //! destructor while it is held. What is removed is therefore handed back, to be dropped later.
 
 mod guarded;
+mod insertion;
+mod position;
+mod registry;
 mod slots;
 
 pub use crate::new_locked_xarray;
-pub use guarded::Guarded;
+pub use guarded::{Guarded, GuardedAccess};
+pub use insertion::{Inserted, Insertion};
+pub use position::Position;
+pub use registry::{Registry, RegistryGuard};
 pub use slots::{Mark, Slots};
 
-use crate::{errno, gfp};
 use cachefiles_bindings as bindings;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
-use kernel::alloc::Flags;
+use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::str::CStr;
-use kernel::sync::{Arc, LockClassKey, UniqueArc};
+use kernel::sync::{Arc, LockClassKey};
 use kernel::types::Opaque;
+
+/// `XA_PRESENT`: the filter of a search that any entry passes.
+const XA_PRESENT: bindings::xa_mark_t = 8;
 
 /// What a table stores: a part that is shared by all who have the node, and a part that is only
 /// reached with the lock of the table held.
@@ -156,8 +164,8 @@ impl<S, L, D> LockedXArray<S, L, D> {
 
     /// What tells this table from all others that exist now.
     #[inline]
-    fn identity(&self) -> *const () {
-        core::ptr::from_ref(self).cast()
+    fn identity(&self) -> NonNull<()> {
+        NonNull::from(self).cast()
     }
 }
 
@@ -168,7 +176,7 @@ impl<S, L, D> PinnedDrop for LockedXArray<S, L, D> {
         let mut index = 0;
         loop {
             // SAFETY: Initialised, by the type invariant. No lock is needed: nobody else has it.
-            let entry = unsafe { bindings::xa_find(xa, &mut index, usize::MAX, slots::XA_PRESENT) };
+            let entry = unsafe { bindings::xa_find(xa, &mut index, usize::MAX, XA_PRESENT) };
             if entry.is_null() {
                 break;
             }
@@ -181,9 +189,6 @@ impl<S, L, D> PinnedDrop for LockedXArray<S, L, D> {
         unsafe { bindings::xa_destroy(xa) };
     }
 }
-
-/// What comes of an insertion: the node and its number, or the reason and the node.
-pub type Inserted<S, L> = core::result::Result<(u32, Arc<Node<S, L>>), (Error, Arc<Node<S, L>>)>;
 
 /// The lock of a table, held.
 ///
@@ -232,41 +237,25 @@ impl<S, L, D> Guard<'_, S, L, D> {
         Ok((slots, data, value))
     }
 
-    /// Stores a node under the next free number, round and round (`__xa_alloc_cyclic()`).
-    ///
-    /// Where `flags` allow it, this may release the lock, sleep, and take the lock again, before
-    /// the node is stored: what the caller found out under the lock may have changed.
-    ///
-    /// Errors: ENOMEM; EBUSY, no number is free. The node comes back, to be dropped after the lock.
-    pub fn insert_cyclic(
+    /// Calls `f` for the nodes from the number `from` on, but not for more than `limit` of them.
+    /// Returns the number to go on from, or `None` where it came to the end.
+    pub fn for_each(
         &mut self,
-        node: Pin<UniqueArc<Node<S, L>>>,
-        flags: Flags,
-    ) -> Inserted<S, L> {
-        let node = Arc::from(node);
-        let entry = Arc::into_raw(node.clone());
-        let mut id = 0;
-        // SAFETY: The lock is held, by the type invariant, which makes `next` ours. The entry is
-        // aligned to more than the two bits that the xarray needs.
-        let ret = unsafe {
-            bindings::__xa_alloc_cyclic(
-                self.table.xa.get(),
-                &mut id,
-                entry.cast_mut().cast(),
-                LockedXArray::<S, L, D>::LIMIT,
-                self.table.next.get(),
-                gfp::to_raw(flags),
-            )
-        };
-        match errno::check(ret) {
-            // INVARIANT: The entry is a reference turned into a raw pointer, now the table's.
-            Ok(()) => Ok((id, node)),
-            Err(error) => {
-                // SAFETY: The table did not take it.
-                drop(unsafe { Arc::from_raw(entry) });
-                Err((error, node))
-            }
+        from: u32,
+        limit: usize,
+        mut f: impl FnMut(&mut Position<'_, S, L>, &mut GuardedAccess<'_>),
+    ) -> Option<u32> {
+        // SAFETY: The lock is held while `self` is borrowed, and as that is a mutable borrow, no
+        // value of `Guarded::get` is alive but those that this is asked for.
+        let mut access = unsafe { GuardedAccess::new(self.table.identity()) };
+        let (mut slots, _) = self.slots();
+        let mut next = slots.at_or_behind(from);
+        for _ in 0..limit {
+            let mut position = next?;
+            f(&mut position, &mut access);
+            next = position.next();
         }
+        next.map(|position| position.id())
     }
 }
 

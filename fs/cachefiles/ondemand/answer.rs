@@ -3,8 +3,10 @@
 //! What the daemon says to requests: `copen`, `cread`, `restore`, and closing an fd.
 
 use super::engine::Engine;
+use super::entry::Kind;
+use super::request::RequestSlots;
 use super::state::{AfterRefusal, State};
-use super::table::{Consequence, Kind, Table};
+use super::table::{Consequence, Table};
 use crate::object::Object;
 use cachefiles_trace as trace;
 use core::num::NonZeroU32;
@@ -15,6 +17,15 @@ use kext::errno::EBADFD;
 
 /// The largest errno: a size between it, negated, and -1 is one.
 const MAX_ERRNO: i64 = 4095;
+
+/// Requests that `restore` looks at before it lets others have the lock.
+const RESTORE_BATCH: usize = 64;
+
+fn may_answer(slots: &mut RequestSlots<'_>, id: u32) -> bool {
+    slots
+        .at(id)
+        .is_some_and(|mut at| Table::may_answer_open(at.locked()))
+}
 
 impl Engine {
     /// `copen ID,SIZE`: the daemon accepts an object, or refuses with a negative errno for a size.
@@ -45,17 +56,15 @@ impl Engine {
     fn object_of_open(&self, id: u32) -> Option<Arc<Object>> {
         let mut guard = self.table.lock();
         let (mut slots, _) = guard.slots();
-        if !Table::may_answer_open(&mut slots, id) {
-            return None;
-        }
-        slots.get(id).map(|node| node.shared().object.clone())
+        let mut at = slots.at(id)?;
+        Table::may_answer_open(at.locked()).then(|| at.shared().object.clone())
     }
 
     /// The size is set before any read can be handed out. Where the fd was closed already, the
     /// OPEN fails with EBADFD, and the daemon is not told: it knows.
     fn accept(&self, object: &Arc<Object>, id: u32, size: i64) -> Result {
         let accepted = self.with(object, |slots, table, state| {
-            if !Table::may_answer_open(slots, id) {
+            if !may_answer(slots, id) {
                 return Err(EINVAL);
             }
             let Some(consequence) = table.accept_open(slots, state, id) else {
@@ -85,7 +94,7 @@ impl Engine {
     /// reads that wait for a reopen.
     fn refuse(&self, object: &Arc<Object>, id: u32, error: Error) -> Result {
         let (after, node) = self.with(object, |slots, table, state| {
-            if !Table::may_answer_open(slots, id) {
+            if !may_answer(slots, id) {
                 return Err(EINVAL);
             }
             Ok((table.refuse_open(slots, state, Some(id)), slots.remove(id)))
@@ -126,13 +135,17 @@ impl Engine {
 
     /// The READ `id` of this object is done. Error: EINVAL there is no such READ.
     pub(super) fn cread(&self, object: &Arc<Object>, id: u32) -> Result {
-        let node = self.with(object, |slots, table, state| {
-            let (request, entry) = slots.get_mut(id)?;
-            let is_ours = Arc::ptr_eq(&request.object, object);
-            if !is_ours || !matches!(entry.kind, Kind::Read { .. }) {
+        let node = self.with(object, |slots, _, state| {
+            let mut at = slots.at(id)?;
+            let is_ours = Arc::ptr_eq(&at.shared().object, object);
+            if !is_ours || !matches!(at.locked().kind, Kind::Read { .. }) {
                 return None;
             }
-            table.take_out(slots, state, id);
+            let gap = Table::take_out_at(&mut at, state);
+            drop(at);
+            if let Some(gap) = gap {
+                gap.close(slots);
+            }
             slots.remove(id)
         })?;
         let node = node.ok_or(EINVAL)?;
@@ -142,37 +155,18 @@ impl Engine {
     }
 
     /// `restore`: what was handed out and not answered is handed out again.
-    pub(crate) fn restore(&self) -> Result {
-        let mut from = 0;
-        while let Some(id) = self.restore_next(from)? {
-            let Some(next) = id.checked_add(1) else { break };
-            from = next;
+    ///
+    /// The lock is let go of after every batch: `restore` must not stop the world.
+    pub(crate) fn restore(&self) {
+        let mut from = Some(0);
+        while let Some(id) = from {
+            from = self.table.lock().for_each(id, RESTORE_BATCH, |at, states| {
+                if let Some(state) = at.shared().state(states) {
+                    Table::restore(at, state);
+                }
+            });
         }
         self.notifier.everything();
-        Ok(())
-    }
-
-    /// Restores the first request at or after `from`, and returns its id.
-    ///
-    /// The lock is let go of between requests: `restore` must not stop the world.
-    fn restore_next(&self, from: u32) -> Result<Option<u32>> {
-        let mut guard = self.table.lock();
-        let (id, object) = {
-            let (slots, _) = guard.slots();
-            let Some(id) = slots.find(from) else {
-                return Ok(None);
-            };
-            let Some(node) = slots.get(id) else {
-                return Ok(None);
-            };
-            (id, node.shared().object.clone())
-        };
-        Self::with_guard(&mut guard, &object, |slots, table, state| {
-            table.restore(slots, state, id)
-        })?;
-        drop(guard);
-        drop(object);
-        Ok(Some(id))
     }
 
     /// The last duplicate of an anonymous fd was closed: by the daemon, or by its death.

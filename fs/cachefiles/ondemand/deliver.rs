@@ -2,12 +2,13 @@
 
 //! The daemon's read: one message, or nothing.
 
-use super::anon_fd::{self, ObjectFd};
+use super::anon_fd::{self, NewFd, ObjectFd};
 use super::engine::Engine;
+use super::entry::Kind;
 use super::message::{Message, Payload};
 use super::request::{RequestNode, RequestSlots};
 use super::state::ObjectState;
-use super::table::Kind;
+use super::table::Table;
 use crate::cache::Pin;
 use crate::object::Object;
 use cachefiles_trace::{self as trace, RefWhy};
@@ -34,23 +35,23 @@ impl Engine {
     /// too small for it; EFAULT; for an OPEN also EMFILE, ENFILE and ENOMEM.
     pub(crate) fn read_message(&self, pin: &Arc<Pin>, mut out: UserSliceWriter) -> Result<usize> {
         while let Some(delivery) = self.take_next(out.len())? {
+            let put_back = |_: &Error| self.put_back(&delivery);
             let delivered = match delivery.kind {
-                Kind::Open => self.deliver_open(pin, &delivery, &mut out),
-                Kind::Close(_) => self.deliver_close(&delivery, &mut out).map(Some),
+                Kind::Open => self.deliver_open(pin, &delivery, &mut out)?,
+                Kind::Close(_) => {
+                    let len = self.deliver_close(&delivery, &mut out);
+                    Some(len.inspect_err(put_back)?)
+                }
                 Kind::Read { off, len } => {
                     let payload = Payload::Read { off, len };
-                    write_message(&delivery, delivery.object_id, payload, &mut out).map(Some)
+                    let len = write_message(&delivery, delivery.object_id, payload, &mut out);
+                    Some(len.inspect_err(put_back)?)
                 }
             };
-            match delivered {
-                Ok(Some(len)) => return Ok(len),
-                // Nobody wants it any more: on to the next.
-                Ok(None) => {}
-                Err(error) => {
-                    self.put_back(&delivery);
-                    return Err(error);
-                }
+            if let Some(len) = delivered {
+                return Ok(len);
             }
+            // Nobody wants it any more: on to the next.
         }
         Ok(0)
     }
@@ -59,18 +60,15 @@ impl Engine {
     fn take_next(&self, room: usize) -> Result<Option<Delivery>> {
         let mut guard = self.table.lock();
         let (mut slots, table) = guard.slots();
-        let Some(id) = table.pick(&slots) else {
+        let Some(mut at) = table.pick(&mut slots) else {
             return Ok(None);
         };
-        let Some((node, entry)) = slots.get_with(id) else {
-            return Ok(None);
-        };
-        let kind = entry.kind;
-        if payload(&node.shared().object, kind, 0).message_len() > room {
+        let (id, kind) = (at.id(), at.locked().kind);
+        if payload(&at.shared().object, kind, 0).message_len() > room {
             return Err(EMSGSIZE);
         }
-        let node: Arc<RequestNode> = node.into();
-        table.deliver(&mut slots, id);
+        table.deliver(&mut at);
+        let node: Arc<RequestNode> = at.node().into();
         let object_id = match kind {
             Kind::Open => 0,
             Kind::Close(fd) => fd.get(),
@@ -89,12 +87,14 @@ impl Engine {
     }
 
     fn put_back(&self, delivery: &Delivery) {
-        let ready = self.with(&delivery.node.shared().object, |slots, table, state| {
-            table.undeliver(slots, state, delivery.id)
+        let ready = self.with(&delivery.node.shared().object, |slots, _, state| {
+            slots
+                .at(delivery.id)
+                .is_some_and(|mut at| Table::undeliver(&mut at, state))
         });
         if ready == Ok(true) {
             // Somebody else may have more luck with it.
-            self.notifier.request_ready();
+            self.notifier.requests_ready(1);
         }
     }
 
@@ -103,9 +103,8 @@ impl Engine {
         let len = write_message(delivery, delivery.object_id, Payload::Close, out)?;
         let object = &delivery.node.shared().object;
         // The fd may have been closed, and the CLOSE finished by that, while it was copied.
-        let delivered = |slots: &mut RequestSlots<'_>, _: &ObjectState| {
-            slots.get(delivery.id).map(|_| delivery.id)
-        };
+        let delivered =
+            |slots: &mut RequestSlots<'_>, _: &ObjectState| slots.at(delivery.id).map(|at| at.id());
         self.finish_requests(object, Ok(()), delivered);
         Ok(len)
     }
@@ -119,6 +118,32 @@ impl Engine {
         out: &mut UserSliceWriter,
     ) -> Result<Option<usize>> {
         let object = &delivery.node.shared().object;
+        let (fd, file) = self
+            .new_fd(pin, object)
+            .inspect_err(|_| self.put_back(delivery))?;
+        let object_id = file.object_id();
+        let wanted = self.with(object, |slots, table, state| {
+            table.attach_fd(slots, state, delivery.id, object_id)
+        })?;
+        if !wanted {
+            return Ok(None);
+        }
+        self.finish_stale_closes(object);
+        trace::ondemand_open(object.debug_id(), delivery.id, object_id.get(), fd.fd(), 0);
+        // If copying fails the file is closed, by which the OPEN comes back: see `fd_closed`. It may
+        // be another thread's by the time we are told, and is not ours to put back.
+        let len = write_message(
+            delivery,
+            object_id.get(),
+            payload(object, delivery.kind, fd.fd()),
+            out,
+        )?;
+        file.install(fd);
+        Ok(Some(len))
+    }
+
+    /// Errors: EMFILE, ENFILE, ENOMEM.
+    fn new_fd(&self, pin: &Arc<Pin>, object: &Arc<Object>) -> Result<(FdReservation, NewFd)> {
         let fd = FdReservation::new(oflags::O_WRONLY | oflags::O_CLOEXEC)?;
         let file = anon_fd::create(ObjectFd::new(
             Object::grab(
@@ -129,24 +154,7 @@ impl Engine {
             NonZeroU32::new(self.fd_ids.alloc(GFP_KERNEL)?).ok_or(EINVAL)?,
             pin.clone(),
         ))?;
-        let object_id = file.object_id();
-        let wanted = self.with(object, |slots, table, state| {
-            table.attach_fd(slots, state, delivery.id, object_id)
-        })?;
-        if !wanted {
-            return Ok(None);
-        }
-        self.finish_stale_closes(object);
-        trace::ondemand_open(object.debug_id(), delivery.id, object_id.get(), fd.fd(), 0);
-        // If copying fails the file is closed, by which the OPEN comes back: see `fd_closed`.
-        let len = write_message(
-            delivery,
-            object_id.get(),
-            payload(object, delivery.kind, fd.fd()),
-            out,
-        )?;
-        file.install(fd);
-        Ok(Some(len))
+        Ok((fd, file))
     }
 }
 

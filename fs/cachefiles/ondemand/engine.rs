@@ -5,9 +5,10 @@
 //! One lock, that of the xarray, protects the table and the daemon's side of every object. Under
 //! it nothing sleeps, completes a request or drops one: that comes after.
 
+use super::entry::{Entry, Kind};
 use super::request::{Request, RequestGuard, RequestNode, RequestSlots, RequestTable};
 use super::state::{ObjectState, State};
-use super::table::{Consequence, Entry, Kind, Refused, Table};
+use super::table::{Consequence, Refused, Table};
 use crate::extent::Extent;
 use crate::io::next_extent;
 use crate::notify::Notifier;
@@ -75,9 +76,7 @@ impl Engine {
 
     /// What an event calls for, done after the lock is dropped.
     pub(super) fn follow_up(&self, object: &Arc<Object>, consequence: Consequence) {
-        if consequence.wake {
-            self.notifier.everything();
-        }
+        self.notifier.requests_ready(consequence.ready);
         if consequence.reopen {
             super::reopen::queue(object);
         }
@@ -136,7 +135,7 @@ impl Engine {
             }
         }
         let _ = self.with(object, |_, table, state| table.drop_object(state));
-        self.fail_requests(object, EIO, |_, state| state.first);
+        self.fail_requests(object, EIO, |_, state| state.first.id());
         kext::workqueue::cancel_work_sync(object);
     }
 
@@ -151,9 +150,9 @@ impl Engine {
     fn take_any(&self) -> Option<Arc<RequestNode>> {
         let mut guard = self.table.lock();
         let (id, object) = {
-            let (slots, _) = guard.slots();
-            let id = slots.find(0)?;
-            (id, slots.get(id)?.shared().object.clone())
+            let (mut slots, _) = guard.slots();
+            let first = slots.at_or_behind(0)?;
+            (first.id(), first.shared().object.clone())
         };
         let node = Self::take(&mut guard, &object, id);
         drop(guard);
@@ -200,53 +199,81 @@ impl Engine {
         }
     }
 
+    /// Waits for a read in flight that covers this one, or puts one of its own into the table: then
+    /// the second result is true.
     fn submit_read(&self, object: &Arc<Object>, off: u64, len: u64) -> Result<(Waiting, bool)> {
+        let node = new_node(object, Kind::Read { off, len })?;
+        let mut guard = self.table.lock();
         let joined = {
-            let mut guard = self.table.lock();
             let (mut slots, table, state) = guard.with(object.ondemand()?)?;
-            match table.join_covering_read(&mut slots, state, off, len) {
-                Some(id) => slots.get(id).map(|node| Waiting {
-                    id,
-                    node: node.into(),
-                }),
-                None => None,
-            }
+            table
+                .join_covering_read(&mut slots, state, off, len)
+                .map(|at| Waiting {
+                    id: at.id(),
+                    node: at.node().into(),
+                })
         };
-        match joined {
-            Some(waiting) => Ok((waiting, false)),
-            None => Ok((self.submit(object, Kind::Read { off, len })?, true)),
+        if let Some(waiting) = joined {
+            drop(guard);
+            return Ok((waiting, false));
         }
+        Ok((
+            self.enter(guard, object, node, Kind::Read { off, len })?,
+            true,
+        ))
     }
 
     /// Puts a request into the table. Errors: EIO the cache is dead, the object goes away or is
     /// not open; ENOMEM; EBUSY the table is full.
     pub(super) fn submit(&self, object: &Arc<Object>, kind: Kind) -> Result<Waiting> {
-        let node = UniqueArc::pin_init(
-            RequestNode::new(Request::new(object.clone()), Entry::new(kind, 1)),
-            GFP_KERNEL,
-        )?;
-        let mut guard = self.table.lock();
-        let inserted = guard.insert_cyclic(node, GFP_KERNEL);
-        let (id, node) = match inserted {
-            Ok(inserted) => inserted,
+        let node = new_node(object, kind)?;
+        self.enter(self.table.lock(), object, node, kind)
+    }
+
+    /// The lock may be let go of in between, where it takes memory to store the node.
+    fn enter(
+        &self,
+        mut guard: RequestGuard<'_>,
+        object: &Arc<Object>,
+        node: Pin<UniqueArc<RequestNode>>,
+        kind: Kind,
+    ) -> Result<Waiting> {
+        let cell = object.ondemand()?;
+        let (id, node, admitted, object_id) = match guard.insert_cyclic(node, GFP_KERNEL) {
+            Ok(mut inserted) => {
+                let id = inserted.id();
+                let admitted = inserted.with(cell).map(|(entry, table, state)| {
+                    let object_id = state.fd().map_or(0, |fd| fd.get());
+                    (table.admit(entry, state, id), object_id)
+                });
+                let (id, node) = inserted.into_parts();
+                let (admitted, object_id) = match admitted {
+                    Ok(admitted) => admitted,
+                    // The object is of another cache.
+                    Err(_) => (Err(Refused::Gone), 0),
+                };
+                (id, node, admitted, object_id)
+            }
             Err((error, node)) => {
                 drop(guard);
                 drop(node);
                 return Err(error);
             }
         };
-        let (admitted, refused, object_id) =
-            Self::with_guard(&mut guard, object, |slots, table, state| {
-                let admitted = table.admit(slots, state, id);
-                let refused = admitted.is_err().then(|| slots.remove(id)).flatten();
-                (admitted, refused, state.fd().map_or(0, |fd| fd.get()))
-            })?;
+        let (mut slots, _) = guard.slots();
+        let consequence = match admitted {
+            Ok(admitted) => admitted.enter(&mut slots),
+            Err(refused) => {
+                let removed = slots.remove(id);
+                drop(guard);
+                drop((removed, node));
+                return Err(match refused {
+                    Refused::Gone | Refused::NotOpen => EIO,
+                    Refused::NotNeeded => EBUSY,
+                });
+            }
+        };
         drop(guard);
-        drop(refused);
-        let consequence = admitted.map_err(|refused| match refused {
-            Refused::Gone | Refused::NotOpen => EIO,
-            Refused::NotNeeded => EBUSY,
-        })?;
         match kind {
             Kind::Read { off, len } => {
                 trace::ondemand_read(object.debug_id(), id, object_id, off, len)
@@ -254,12 +281,7 @@ impl Engine {
             Kind::Close(fd) => trace::ondemand_close(object.debug_id(), id, fd.get()),
             Kind::Open => {}
         }
-        if consequence.wake {
-            self.notifier.request_ready();
-        }
-        if consequence.reopen {
-            super::reopen::queue(object);
-        }
+        self.follow_up(object, consequence);
         Ok(Waiting { id, node })
     }
 
@@ -273,13 +295,8 @@ impl Engine {
         let object = &node.shared().object;
         let left = self.with(object, |slots, table, state| {
             // The id may have been answered, and given to another request, in the meantime.
-            if !slots
-                .get(id)
-                .is_some_and(|found| Arc::ptr_eq(&found.into(), &node))
-            {
-                return None;
-            }
-            if !Table::leave(slots, state, id) {
+            let mut at = slots.at(id)?;
+            if !Arc::ptr_eq(&at.node().into(), &node) || !Table::leave(at.locked(), state) {
                 return None;
             }
             table.take_out(slots, state, id);
@@ -288,4 +305,11 @@ impl Engine {
         drop(left);
         Err(EINTR)
     }
+}
+
+fn new_node(object: &Arc<Object>, kind: Kind) -> Result<Pin<UniqueArc<RequestNode>>> {
+    UniqueArc::pin_init(
+        RequestNode::new(Request::new(object.clone()), Entry::new(kind, 1)),
+        GFP_KERNEL,
+    )
 }

@@ -7,8 +7,8 @@
 //! on by itself, see `answer`.
 
 use super::engine::Engine;
-use super::state::State;
-use super::table::Kind;
+use super::entry::Kind;
+use super::state::{ObjectState, State};
 use crate::object::Object;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -30,26 +30,28 @@ impl WorkItem for Object {
     }
 }
 
+/// Reads wait, and nothing is under way that would move them on.
+fn is_wanted(state: &ObjectState) -> bool {
+    state.state() == State::Reopening && !state.is_opening()
+}
+
 impl Engine {
     fn reopen(&self, object: &Arc<Object>) {
-        let wanted = self.with(object, |_, _, state| {
-            state.state() == State::Reopening && !state.is_opening()
-        });
-        if wanted != Ok(true) {
+        if self.with(object, |_, _, state| is_wanted(state)) != Ok(true) {
             return;
         }
         if let Err(error) = self.submit(object, Kind::Open) {
             if error == ENOMEM || error == EBUSY {
-                // As if refused: tried again a few times, and then the readers are told.
+                // As if refused: tried again a few times, and then the readers are told. Unless
+                // somebody else's OPEN came in between: its answer is theirs as well.
                 let after = self.with(object, |slots, table, state| {
-                    table.refuse_open(slots, state, None)
+                    is_wanted(state).then(|| table.refuse_open(slots, state, None))
                 });
-                if let Ok(after) = after {
+                if let Ok(Some(after)) = after {
                     self.after_refusal(object, after);
                 }
             }
-            // Else the cache is dead or the object goes away, and the reads with it; or the
-            // object is being opened by others.
+            // Else the cache is dead or the object goes away, and the reads with it.
         }
     }
 }

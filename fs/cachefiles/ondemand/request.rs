@@ -2,13 +2,15 @@
 
 //! A request, and the xarray that holds all of them.
 
-use super::table::{Entry, Slots, Table};
+use super::entry::{At, Entry, Slots};
+use super::state::ObjectState;
+use super::table::Table;
 use crate::object::Object;
 use core::sync::atomic::{AtomicI32, Ordering};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kext::sync::Completion;
-use kext::xarray::{self, LockedXArray, Mark, Node};
+use kext::xarray::{self, GuardedAccess, LockedXArray, Mark, Node, Position};
 
 /// The part of a request that needs no lock.
 #[pin_data]
@@ -27,6 +29,16 @@ impl Request {
             done <- Completion::new(),
             outcome: AtomicI32::new(0),
         })
+    }
+
+    /// The state of its object. `None` for one of another cache, which there is none of.
+    #[inline]
+    pub(crate) fn state<'a>(
+        &'a self,
+        states: &'a mut GuardedAccess<'_>,
+    ) -> Option<&'a ObjectState> {
+        let state = states.get(self.object.ondemand().ok()?).ok()?;
+        Some(state)
     }
 
     /// Ends the waiting. Called by whoever took the request out of the table, so once.
@@ -58,23 +70,45 @@ pub(crate) type RequestSlots<'a> = xarray::Slots<'a, Request, Entry>;
 pub(crate) const READY: Mark = Mark::One;
 
 impl Slots for RequestSlots<'_> {
+    type At<'a>
+        = Position<'a, Request, Entry>
+    where
+        Self: 'a;
+
     #[inline]
-    fn entry(&mut self, id: u32) -> Option<&mut Entry> {
-        self.get_mut(id).map(|(_, entry)| entry)
+    fn at(&mut self, id: u32) -> Option<Self::At<'_>> {
+        RequestSlots::at(self, id)
+    }
+
+    #[inline]
+    fn at_ready(&mut self, from: u32) -> Option<Self::At<'_>> {
+        self.at_marked_cyclic(from, READY)
     }
 
     #[inline]
     fn set_ready(&mut self, id: u32) {
         self.set_mark(id, READY);
     }
+}
 
+impl At for Position<'_, Request, Entry> {
     #[inline]
-    fn clear_ready(&mut self, id: u32) {
-        self.clear_mark(id, READY);
+    fn id(&self) -> u32 {
+        Position::id(self)
     }
 
     #[inline]
-    fn next_ready(&self, from: u32) -> Option<u32> {
-        self.find_marked(from, READY)
+    fn entry(&mut self) -> &mut Entry {
+        self.locked()
+    }
+
+    #[inline]
+    fn set_ready(&mut self) {
+        self.set_mark(READY);
+    }
+
+    #[inline]
+    fn clear_ready(&mut self) {
+        self.clear_mark(READY);
     }
 }

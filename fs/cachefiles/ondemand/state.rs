@@ -29,8 +29,22 @@ pub(crate) enum State {
     Dropping,
 }
 
-/// The id of a request in the table, or none.
-pub(crate) type Link = Option<u32>;
+/// The id of a request in the table, or none; in four bytes, as there are two in each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link(u32);
+
+impl Link {
+    /// No request. The table gives out every number but this one.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+
+    pub(crate) const fn to(id: u32) -> Self {
+        Self(id)
+    }
+
+    pub(crate) fn id(self) -> Option<u32> {
+        (self != Self::NONE).then_some(self.0)
+    }
+}
 
 /// Protected by the table's lock: the daemon's side of one object.
 #[derive(Debug)]
@@ -42,6 +56,8 @@ pub(crate) struct ObjectState {
     opening: bool,
     /// Reopens that failed since the last one that worked.
     failed_reopens: u8,
+    /// CLOSE requests of this object in the table.
+    pub(super) closes: u16,
     /// Ends of the chain of this object's requests, oldest first.
     pub(super) first: Link,
     pub(super) last: Link,
@@ -55,8 +71,9 @@ impl ObjectState {
             fd: None,
             opening: false,
             failed_reopens: 0,
-            first: None,
-            last: None,
+            closes: 0,
+            first: Link::NONE,
+            last: Link::NONE,
         }
     }
 

@@ -10,6 +10,7 @@
 //! the file keeps alive.
 
 use cachefiles_bindings as bindings;
+use core::num::NonZeroU32;
 use kernel::prelude::*;
 use kernel::types::Opaque;
 
@@ -58,12 +59,21 @@ impl WaitQueue {
         unsafe { bindings::cfh_wake_up_all(self.inner.get()) };
     }
 
-    /// Wakes those who wait for an event of `mask`: one of the exclusive waiters (`EPOLLEXCLUSIVE`)
-    /// and all others. Any context.
+    /// Wakes those who wait for an event of `mask`: `count` of the exclusive waiters
+    /// (`EPOLLEXCLUSIVE`), and all others. Any context.
     #[inline]
-    pub fn wake_up_poll(&self, mask: u32) {
-        // SAFETY: Initialised, by the type invariant.
-        unsafe { bindings::cfh_wake_up_poll(self.inner.get(), mask) };
+    pub fn wake_up_poll(&self, mask: u32, count: NonZeroU32) {
+        // To the C function, 0 and less mean all of them.
+        let count = i32::try_from(count.get()).unwrap_or(i32::MAX);
+        // SAFETY: Initialised, by the type invariant. The key of a poller is the mask itself.
+        unsafe {
+            bindings::__wake_up(
+                self.inner.get(),
+                bindings::TASK_NORMAL,
+                count,
+                mask as usize as *mut core::ffi::c_void,
+            )
+        };
     }
 
     /// The C wait queue, for `poll_wait()`.

@@ -4,10 +4,12 @@
 
 use super::LockedXArray;
 use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
 use kernel::error::{code::EINVAL, Result};
 
 /// A value that is only reached with the lock of one [`LockedXArray`] held, by
-/// [`Guard::with`](super::Guard::with).
+/// [`Guard::with`](super::Guard::with) and [`GuardedAccess`].
 ///
 /// # Invariants
 ///
@@ -16,7 +18,7 @@ use kernel::error::{code::EINVAL, Result};
 pub struct Guarded<T> {
     /// Where the table is, or was. Never followed. Should the table be gone and another be in its
     /// place, that one's lock protects the value just as well: no two of them exist at a time.
-    owner: *const (),
+    owner: NonNull<()>,
     value: UnsafeCell<T>,
 }
 
@@ -43,11 +45,43 @@ impl<T> Guarded<T> {
     #[inline]
     // Not "expect": the clippy of Rust 1.85 has no complaint here.
     #[allow(clippy::mut_from_ref, reason = "the lock makes it unique")]
-    pub(super) unsafe fn get(&self, owner: *const ()) -> Result<&mut T> {
-        if !core::ptr::eq(self.owner, owner) {
+    pub(super) unsafe fn get(&self, owner: NonNull<()>) -> Result<&mut T> {
+        if self.owner != owner {
             return Err(EINVAL);
         }
         // SAFETY: By the caller's promise, and the type invariant.
         Ok(unsafe { &mut *self.value.get() })
+    }
+}
+
+/// The right to reach the values that the lock of one table protects, one at a time.
+///
+/// # Invariants
+///
+/// During `'g` the lock of the table at `owner` is held, and this is the only way to such values.
+pub struct GuardedAccess<'g> {
+    owner: NonNull<()>,
+    _lock: PhantomData<&'g mut ()>,
+}
+
+impl GuardedAccess<'_> {
+    /// # Safety
+    ///
+    /// During the lifetime of the result the lock of the table at `owner` is held, and no value
+    /// that it protects is reached in another way.
+    #[inline]
+    pub(super) unsafe fn new(owner: NonNull<()>) -> Self {
+        // INVARIANT: By the caller's promise.
+        Self {
+            owner,
+            _lock: PhantomData,
+        }
+    }
+
+    /// The value. Error: EINVAL, it belongs to another table.
+    #[inline]
+    pub fn get<'a, T>(&'a mut self, cell: &'a Guarded<T>) -> Result<&'a mut T> {
+        // SAFETY: By the type invariant; `&mut self` lets no two results exist at a time.
+        unsafe { cell.get(self.owner) }
     }
 }

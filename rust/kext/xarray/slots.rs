@@ -4,14 +4,12 @@
 //!
 //! C header: `include/linux/xarray.h`
 
+use super::position::{Position, Walk};
 use super::Node;
 use cachefiles_bindings as bindings;
 use core::marker::PhantomData;
-use kernel::sync::{Arc, ArcBorrow};
+use kernel::sync::Arc;
 use kernel::types::Opaque;
-
-/// `XA_PRESENT`: the filter of a search that any entry passes.
-pub(super) const XA_PRESENT: bindings::xa_mark_t = 8;
 
 /// A mark that a node can have while it is in a table. (The first of the xarray's three says which
 /// slots are free.)
@@ -59,50 +57,44 @@ impl<'g, S, L> Slots<'g, S, L> {
         }
     }
 
+    /// The slot with the number, if there is a node in it.
     #[inline]
-    fn load(&self, id: u32) -> *const Node<S, L> {
-        // SAFETY: Initialised, and locked, so that the entry stays.
-        unsafe { bindings::xa_load(self.xa.get(), id as usize) }
-            .cast::<Node<S, L>>()
-            .cast_const()
+    pub fn at(&mut self, id: u32) -> Option<Position<'_, S, L>> {
+        // SAFETY: Initialised and locked, by the type invariant; and while `self` is borrowed
+        // mutably, nothing is stored or erased.
+        let mut walk = unsafe { Walk::new(self.xa, id) };
+        let node = walk.load()?;
+        // SAFETY: The walk just came to it. What is in the table is of this type, and `&mut self`
+        // makes this the only access.
+        Some(unsafe { Position::new(walk, node) })
     }
 
-    /// The node under a number.
+    /// The first slot at or behind `from` whose node has the mark; if there is none, the first of
+    /// all that has it.
     #[inline]
-    pub fn get(&self, id: u32) -> Option<ArcBorrow<'_, Node<S, L>>> {
-        let entry = self.load(id);
-        // SAFETY: By the table's invariant, an entry is an `Arc` turned into a raw pointer. Nothing
-        // can remove it while `self` is borrowed. No mutable reference to a whole node is ever made.
-        (!entry.is_null()).then(|| unsafe { ArcBorrow::from_raw(entry) })
+    pub fn at_marked_cyclic(&mut self, from: u32, mark: Mark) -> Option<Position<'_, S, L>> {
+        // SAFETY: As in `at`.
+        let mut walk = unsafe { Walk::new(self.xa, from) };
+        let node = match walk.find_marked(mark) {
+            Some(node) => node,
+            None => {
+                // SAFETY: As in `at`.
+                walk = unsafe { Walk::new(self.xa, 0) };
+                walk.find_marked(mark)?
+            }
+        };
+        // SAFETY: As in `at`.
+        Some(unsafe { Position::new(walk, node) })
     }
 
-    /// Both parts of the node under a number.
+    /// The first slot at or behind `from` with a node in it.
     #[inline]
-    pub fn get_mut(&mut self, id: u32) -> Option<(&S, &mut L)> {
-        let entry = self.load(id);
-        if entry.is_null() {
-            return None;
-        }
-        // SAFETY: As in `get`.
-        let node = unsafe { &*entry };
-        // SAFETY: The node is in the table whose lock is held, by the invariants, and `&mut self`
-        // makes this the only borrow of it.
-        Some((&node.shared, unsafe { &mut *node.locked.get() }))
-    }
-
-    /// The node under a number, and its part that the lock protects.
-    #[inline]
-    pub fn get_with(&mut self, id: u32) -> Option<(ArcBorrow<'_, Node<S, L>>, &mut L)> {
-        let entry = self.load(id);
-        if entry.is_null() {
-            return None;
-        }
-        // SAFETY: As in `get`.
-        let node = unsafe { ArcBorrow::from_raw(entry) };
-        // SAFETY: As in `get_mut`. The node itself is only borrowed for reading, and its locked
-        // part is in a cell that nobody reaches through that borrow.
-        let locked = unsafe { &mut *(*entry).locked.get() };
-        Some((node, locked))
+    pub fn at_or_behind(&mut self, from: u32) -> Option<Position<'_, S, L>> {
+        // SAFETY: As in `at`.
+        let mut walk = unsafe { Walk::new(self.xa, from) };
+        let node = walk.next()?;
+        // SAFETY: As in `at`.
+        Some(unsafe { Position::new(walk, node) })
     }
 
     /// Takes the node under a number out, with its marks. Drop it after the lock is released.
@@ -120,37 +112,5 @@ impl<'g, S, L> Slots<'g, S, L> {
     pub fn set_mark(&mut self, id: u32, mark: Mark) {
         // SAFETY: Initialised and locked.
         unsafe { bindings::__xa_set_mark(self.xa.get(), id as usize, mark.as_raw()) };
-    }
-
-    /// Takes a mark off the node under a number, if there is one.
-    #[inline]
-    pub fn clear_mark(&mut self, id: u32, mark: Mark) {
-        // SAFETY: Initialised and locked.
-        unsafe { bindings::__xa_clear_mark(self.xa.get(), id as usize, mark.as_raw()) };
-    }
-
-    /// The first number from `from` on under which there is a node.
-    #[inline]
-    pub fn find(&self, from: u32) -> Option<u32> {
-        self.search(from, XA_PRESENT)
-    }
-
-    /// The first number from `from` on under which there is a node with the mark.
-    #[inline]
-    pub fn find_marked(&self, from: u32, mark: Mark) -> Option<u32> {
-        self.search(from, mark.as_raw())
-    }
-
-    #[inline]
-    fn search(&self, from: u32, filter: bindings::xa_mark_t) -> Option<u32> {
-        let mut index = from as usize;
-        // SAFETY: Initialised and locked.
-        let entry =
-            unsafe { bindings::xa_find(self.xa.get(), &mut index, u32::MAX as usize, filter) };
-        if entry.is_null() {
-            return None;
-        }
-        // Not above the bound of the search, which is a `u32`.
-        u32::try_from(index).ok()
     }
 }

@@ -6,20 +6,30 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::noise::{median, noise, part};
 use crate::targets::{self, Verdict};
 
 /// A figure.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Line {
-    module: String,
-    store: String,
-    boot: u32,
-    round: u32,
-    row: String,
-    metric: String,
-    n: Option<u64>,
-    value: f64,
-    unit: String,
+    /// The module: `c` or another.
+    pub module: String,
+    /// What lies under the cache.
+    pub store: String,
+    /// Number of the boot.
+    pub boot: u32,
+    /// Number of the round in the boot.
+    pub round: u32,
+    /// What is measured.
+    pub row: String,
+    /// Which figure of it.
+    pub metric: String,
+    /// What the row is drawn over, if it is.
+    pub n: Option<u64>,
+    /// The figure.
+    pub value: f64,
+    /// Of the figure.
+    pub unit: String,
 }
 
 /// A figure with its boot and its round.
@@ -53,42 +63,24 @@ pub struct Row {
     pub c: Sample,
     /// The one compared.
     pub other: Sample,
-    /// C divided by the other: above 1 the other needs less.
+    /// C divided by the other, of a rate the reverse: above 1 the other is better.
     pub ratio: f64,
-    /// C against C: how far the medians of its odd and its even turns are apart, as a part of the median.
+    /// C against C: see `noise`.
     pub noise: f64,
+    /// The other against itself.
+    pub other_noise: f64,
     /// What is wanted, and whether it is so.
     pub verdict: Option<Verdict>,
 }
 
-/// The lines of a file that are figures.
+/// The lines of a file that are figures. Others may be the plugin's: marks, and symbols.
 pub fn parse(text: &str) -> Result<Vec<Line>> {
     text.lines()
-        .filter(|line| line.starts_with('{'))
+        .filter(|line| line.starts_with('{') && line.contains(r#""value":"#))
         .map(|line| {
             serde_json::from_str(line.trim()).with_context(|| format!("not a figure: {line}"))
         })
         .collect()
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let n = sorted.len();
-    match n {
-        0 => f64::NAN,
-        _ if n % 2 == 1 => sorted[n / 2],
-        _ => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
-    }
-}
-
-/// A part of zero is zero where the figures are all the same, such as counts.
-fn part(difference: f64, of: f64) -> f64 {
-    if difference == 0.0 {
-        0.0
-    } else {
-        difference / of
-    }
 }
 
 impl Sample {
@@ -101,25 +93,6 @@ impl Sample {
             spread: part(largest - smallest, median),
             values,
         }
-    }
-
-    /// How far two halves of the same are apart, taken in turns.
-    pub fn noise(&self) -> f64 {
-        let every_other = |first| {
-            self.values
-                .iter()
-                .copied()
-                .skip(first)
-                .step_by(2)
-                .collect::<Vec<_>>()
-        };
-        if self.values.len() < 2 {
-            return f64::NAN;
-        }
-        part(
-            (median(&every_other(0)) - median(&every_other(1))).abs(),
-            self.median,
-        )
     }
 }
 
@@ -167,10 +140,13 @@ pub fn compare(lines: &[Line], module: &str) -> Vec<Row> {
                 unit: unit.into(),
                 ratio: if c.median == other.median {
                     1.0
+                } else if unit.ends_with("/s") {
+                    other.median / c.median
                 } else {
                     c.median / other.median
                 },
-                noise: c.noise(),
+                noise: noise(&c.values),
+                other_noise: noise(&other.values),
                 c,
                 other,
                 verdict: None,
@@ -205,7 +181,7 @@ mod tests {
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].c.median, rows[0].other.median), (105.0, 50.0));
         assert_eq!(rows[0].ratio, 2.1);
-        assert!((rows[0].noise - 10.0 / 105.0).abs() < 1e-9);
+        assert!(rows[0].noise > 0.0 && rows[0].other_noise == 0.0);
         assert!((rows[0].c.spread - 10.0 / 105.0).abs() < 1e-9);
     }
 

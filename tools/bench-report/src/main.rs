@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Reads what cachefiles-bench wrote, and makes of it: the table (text and Markdown), a file of JSON with
-//! everything that the table says, and the curves over the number of requests (SVG).
+//! everything that the table says, the curves over the number of requests (SVG), and a page with the
+//! figures that have a target, which can be published.
 
+mod counts;
 mod curves;
 mod data;
+mod noise;
+mod publish;
 mod table;
 mod targets;
 
@@ -11,11 +15,27 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(version, about)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes the results of what was measured.
+    Results(Results),
+    /// Makes figures, as lines on standard output, of what the emulator's plugin counted.
+    Counts(Counts),
+    /// Copies the page and some curves to a folder, and the page into a text, between its markers.
+    Publish(publish::Publish),
+}
+
+#[derive(Args)]
+struct Results {
     /// The lines that were measured; other lines are passed over.
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -30,31 +50,69 @@ struct Arguments {
     title: String,
 }
 
+#[derive(Args)]
+struct Counts {
+    /// What the plugin wrote.
+    #[arg(long)]
+    counts: PathBuf,
+    /// What the guest wrote in that run.
+    #[arg(long)]
+    marked: PathBuf,
+    /// Where the kernel's functions are.
+    #[arg(long)]
+    system_map: PathBuf,
+    /// To be written: instructions by function.
+    #[arg(long)]
+    functions: PathBuf,
+}
+
 fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    let mut lines = Vec::new();
-    for file in &arguments.files {
-        let text =
-            fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-        lines.extend(data::parse(&text)?);
+    match Arguments::parse().command {
+        Command::Results(results) => results.run(),
+        Command::Counts(counts) => counts.run(),
+        Command::Publish(publish) => publish.run(),
     }
-    ensure!(!lines.is_empty(), "nothing was measured");
-    let rows = data::compare(&lines, &arguments.module);
-    ensure!(
-        !rows.is_empty(),
-        "nothing was measured of both c and {}",
-        arguments.module
-    );
-    fs::create_dir_all(&arguments.out)?;
-    let out = |name: &str| arguments.out.join(name);
-    print!("{}", table::text(&rows));
-    fs::write(out("table.md"), table::markdown(&arguments.title, &rows))?;
-    fs::write(
-        out("results.json"),
-        serde_json::to_string_pretty(&rows)? + "\n",
-    )?;
-    for file in curves::draw(&rows, &arguments.out, &arguments.module)? {
-        eprintln!("    {}", file.display());
+}
+
+fn read(path: &PathBuf) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+impl Results {
+    fn run(self) -> Result<()> {
+        let mut lines = Vec::new();
+        for file in &self.files {
+            lines.extend(data::parse(&read(file)?)?);
+        }
+        ensure!(!lines.is_empty(), "nothing was measured");
+        let rows = data::compare(&lines, &self.module);
+        ensure!(
+            !rows.is_empty(),
+            "nothing was measured of both c and {}",
+            self.module
+        );
+        fs::create_dir_all(&self.out)?;
+        let write = |name: &str, text: String| fs::write(self.out.join(name), text);
+        print!("{}", table::text(&rows));
+        write("table.md", table::markdown(&self.title, &rows))?;
+        write("summary.md", table::summary(&self.title, &rows))?;
+        write("results.json", serde_json::to_string_pretty(&rows)? + "\n")?;
+        let curves = curves::draw(&rows, &self.out, &self.module)?;
+        println!("\n{}, {} curves", table::count(&rows), curves.len());
+        Ok(())
     }
-    Ok(())
+}
+
+impl Counts {
+    fn run(self) -> Result<()> {
+        let (lines, functions) = counts::figures(
+            &read(&self.marked)?,
+            &read(&self.counts)?,
+            &read(&self.system_map)?,
+        )?;
+        for line in lines {
+            println!("{}", serde_json::to_string(&line)?);
+        }
+        Ok(fs::write(&self.functions, functions.text())?)
+    }
 }

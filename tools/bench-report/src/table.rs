@@ -114,3 +114,34 @@ pub fn markdown(title: &str, rows: &[Row]) -> String {
     }
     text
 }
+
+/// How many rows reach what they must.
+pub fn count(rows: &[Row]) -> String {
+    let mut counts = [0; 3];
+    for verdict in rows.iter().filter_map(|row| row.verdict.as_ref()) {
+        counts[match verdict.reached {
+            Some(true) => 0,
+            Some(false) => 1,
+            None => 2,
+        }] += 1;
+    }
+    let [yes, no, open] = counts;
+    format!("{yes} reached, {no} not, {open} open (the noise is larger than the difference)")
+}
+
+/// The figures that have a target of their own, and the others that are worse than C.
+pub fn summary(title: &str, rows: &[Row]) -> String {
+    let mut text = format!("{title}\n\nOf all figures: {}.\n\n", count(rows));
+    text += "| row | figure | store | n | C | ours | C / ours | C / C noise | target |\n";
+    text += &format!("|{}\n", "---|".repeat(9));
+    for row in rows {
+        let Some(judged) = &row.verdict else { continue };
+        if !judged.own && judged.reached != Some(false) {
+            continue;
+        }
+        let cells = cells(row);
+        let chosen = [0, 1, 2, 3, 4, 6, 8, 9].map(|column| cells[column].as_str());
+        let _ = writeln!(text, "| {} | {} |", chosen.join(" | "), verdict(row));
+    }
+    text
+}

@@ -78,6 +78,11 @@ impl Daemon {
         })
     }
 
+    /// How many messages were taken.
+    pub fn messages(&self) -> usize {
+        self.counts.iter().sum()
+    }
+
     /// Takes a message, and answers it if it is an OPEN.
     pub fn take(&mut self) -> Result<Taken> {
         let mut buffer = [0; MAX_MESSAGE_SIZE];

@@ -66,6 +66,12 @@ struct Run {
     /// Numbers of requests in flight.
     #[arg(long, value_delimiter = ',', default_value = "1,64,1024,4096")]
     sizes: Vec<usize>,
+    /// Numbers of small images.
+    #[arg(long, value_delimiter = ',', default_value = "100")]
+    images: Vec<usize>,
+    /// A plugin of the emulator counts, and wants marks.
+    #[arg(long)]
+    marks: bool,
     /// The virtio disk.
     #[arg(long, default_value = "/dev/vdb")]
     disk: PathBuf,
@@ -112,17 +118,11 @@ impl Run {
         let mut bench = Bench {
             meter: meter::Meter::start()?,
             pool: pool::Pool::default(),
-            output: Output {
-                labels: Labels {
-                    module: String::new(),
-                    store: String::new(),
-                    boot: self.boot,
-                    round: 0,
-                },
-            },
+            output: self.output(),
             store: Store::Overlay,
             requests: self.requests,
             sizes: self.sizes.clone(),
+            images: self.images.clone(),
         };
         for round in 0..self.rounds {
             for module in &self.modules {
@@ -136,16 +136,23 @@ impl Run {
         Ok(())
     }
 
+    /// Of nothing yet.
+    fn output(&self) -> Output {
+        Output {
+            labels: Labels {
+                module: String::new(),
+                store: String::new(),
+                boot: self.boot,
+                round: 0,
+            },
+            marks: self.marks.then_some(0),
+        }
+    }
+
     /// The row of many readers: no other is measured in time.
     fn concurrent(self) -> Result<()> {
         task::be_patient(5.0);
-        let labels = Labels {
-            module: String::new(),
-            store: String::new(),
-            boot: self.boot,
-            round: 0,
-        };
-        let mut output = Output { labels };
+        let mut output = self.output();
         for round in 0..self.rounds {
             for module in &self.modules {
                 let (name, file) = module.split_once('=').context("a module is NAME=FILE")?;
@@ -176,12 +183,13 @@ impl Run {
     /// All rows on all stores with one module.
     fn turn(&self, bench: &mut Bench, module: &Path) -> Result<()> {
         sys::load_module(module)?;
-        for (number, store) in self.stores.iter().enumerate() {
+        bench.output.symbols()?;
+        for store in &self.stores {
             bench.store = *store;
             bench.output.labels.store = store.name().to_owned();
             for row in ROWS {
                 let wanted = self.rows.is_empty() || self.rows.iter().any(|name| name == row.name);
-                if !wanted || (row.any_store && number > 0) {
+                if !wanted || (*store == Store::Ram && !row.ram) {
                     continue;
                 }
                 let begun = std::time::Instant::now();

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use anyhow::Result;
 use serde::Serialize;
 
 /// What every measurement of a run has in common.
@@ -30,10 +31,32 @@ struct Line<'a> {
     unit: &'a str,
 }
 
+/// What was executed between two marks, to be looked up in the counts of the emulator's plugin.
+#[derive(Serialize)]
+struct Section<'a> {
+    #[serde(flatten)]
+    labels: &'a Labels,
+    /// Number of the mark at its end.
+    section: u32,
+    row: &'a str,
+    metric: &'a str,
+    /// Requests in it.
+    per: usize,
+}
+
+/// Where the functions of modules are, from now on.
+#[derive(Serialize)]
+struct Loaded {
+    /// Address in hexadecimal, name, and module.
+    symbols: Vec<[String; 3]>,
+}
+
 /// Takes measurements.
 pub struct Output {
     /// Who is being measured.
     pub labels: Labels,
+    /// Marks so far, if a plugin of the emulator counts.
+    pub marks: Option<u32>,
 }
 
 impl Output {
@@ -47,15 +70,61 @@ impl Output {
             value,
             unit,
         };
-        let text = serde_json::to_string(&line).expect("plain numbers and text");
-        // A closed output ends the run at the next line that matters: its last.
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        emit(&line);
+    }
+
+    /// A mark for the plugin, if there is one.
+    pub fn mark(&mut self) {
+        if let Some(marks) = &mut self.marks {
+            crate::raw::mark();
+            *marks += 1;
+        }
+    }
+
+    /// That between the last two marks `per` requests of a row were executed.
+    pub fn section(&self, row: &str, metric: &str, per: usize) {
+        if let Some(marks) = self.marks {
+            emit(&Section {
+                labels: &self.labels,
+                section: marks - 1,
+                row,
+                metric,
+                per,
+            });
+        }
+    }
+
+    /// Where the functions of all modules are, for the plugin's counts.
+    pub fn symbols(&self) -> Result<()> {
+        if self.marks.is_none() {
+            return Ok(());
+        }
+        let all = std::fs::read_to_string("/proc/kallsyms")?;
+        let symbols = all
+            .lines()
+            .filter_map(|line| {
+                let fields: Vec<_> = line.split_whitespace().collect();
+                let [address, "t" | "T", name, module] = fields[..] else {
+                    return None;
+                };
+                let module = module.trim_matches(['[', ']']);
+                Some([address, name, module].map(str::to_owned))
+            })
+            .collect();
+        emit(&Loaded { symbols });
+        Ok(())
     }
 
     /// Instructions.
     pub fn instructions(&self, row: &str, metric: &str, n: Option<usize>, value: f64) {
         self.put(row, metric, n, value, "instructions");
     }
+}
+
+fn emit(line: &impl Serialize) {
+    let text = serde_json::to_string(line).expect("plain numbers and text");
+    // A closed output ends the run at the next line that matters: its last.
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 /// The middle of some figures.

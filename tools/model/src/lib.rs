@@ -16,6 +16,7 @@ mod driver {
     mod layout;
     mod limits;
     mod ondemand {
+        mod entry;
         mod message;
         mod state;
         mod table;

@@ -148,6 +148,10 @@ impl Net {
             .custom_flags(flags)
             .open(self.file(name));
         let file = file.with_context(|| format!("opening {name}"))?;
+        // Else the one or the other comes first.
+        sys::wait_for("the look-up to end", soon(), || {
+            sys::lookups_done().unwrap_or(false)
+        })?;
         let data = cachefiles_protocol::AlignedBuffer::new(length);
         file.write_all_at(&data, off)
             .with_context(|| format!("writing to {name}"))

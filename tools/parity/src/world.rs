@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{Device, Errno, key_path};
 use cachefiles_selftests::context::{Context, TAG};
 use cachefiles_selftests::image::{BLOCK, Builder, Image, pattern};
 use cachefiles_selftests::session::{Mount, Session};
-use cachefiles_selftests::sys;
+use cachefiles_selftests::{sys, task};
+use rustix::mount::{MountFlags, mount};
 
 /// The two modes, by what is written after `bind`.
 pub const MODES: [(&str, &str); 2] = [("original", "bind"), ("ondemand", "bind ondemand")];
@@ -101,8 +102,24 @@ pub fn injecting<T>(value: &str, what: impl FnOnce() -> T) -> Result<T> {
     Ok(result)
 }
 
-/// Makes a bound cache die: the renaming of a culled directory fails with EIO.
+/// Makes a bound cache die: of an error when a directory is renamed, or of one that has something mounted
+/// on it. Of the latter the C module would leave a mark that lasts, and ours does not always die of the first.
 pub fn kill(device: &Device) -> Result<()> {
+    fail_to_cull(device)?;
+    if device.command("debug 0") == Err(Errno::IO) {
+        return Ok(());
+    }
+    let dir = fresh_dir(Path::new(sys::CACHE).join("cache/mount-point"))?;
+    let parent = dir.parent().context("no parent")?;
+    mount("none", &dir, c"tmpfs", MountFlags::empty(), None)?;
+    let culled = within(parent, || device.command("cull mount-point"))?;
+    sys::unmount_patiently(&dir, task::soon())?;
+    ensure!(culled == Err(Errno::IO), "cull says {culled:?}");
+    Ok(())
+}
+
+/// Has the renaming of a culled directory fail with EIO.
+pub fn fail_to_cull(device: &Device) -> Result<()> {
     let dir = fresh_dir(Path::new(sys::CACHE).join("cache/victim"))?;
     let parent = dir.parent().context("no parent")?;
     // Whether the command itself fails is a row of its own.

@@ -49,6 +49,18 @@ pub enum Part {
         /// The file.
         file: PathBuf,
     },
+    /// Takes one message from the device, standard input, into a mapping of a file.
+    Take {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Lists a directory into a mapping of a file: locks it until the file can be read.
+    List {
+        /// The directory.
+        directory: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 impl Part {
@@ -83,6 +95,17 @@ impl Part {
                     Ok(data) => println!("ok {}", data.len()),
                     Err(error) => println!("{error}"),
                 }
+                Ok(())
+            }
+            Self::Take { file } => {
+                let message =
+                    crate::raw::read_into_mapping(std::io::stdin(), fs::File::open(file)?)?;
+                println!("{}", message.len());
+                Ok(())
+            }
+            Self::List { directory, file } => {
+                let (directory, file) = (fs::File::open(directory)?, fs::File::open(file)?);
+                println!("{}", crate::raw::list_into_mapping(&directory, &file)?);
                 Ok(())
             }
         }
@@ -233,6 +256,29 @@ impl Actor {
             &["read", file.to_str().context("a path that is no text")?],
             None,
         )
+    }
+
+    /// A daemon that takes a message into memory that is `file`.
+    pub fn slow_daemon(device: &Device, file: &Path) -> Result<Self> {
+        let file = file.to_str().context("a path that is no text")?;
+        Self::start(&["take", file], Some(device))
+    }
+
+    /// A process that lists `directory`, and keeps it locked until `file` can be read.
+    pub fn lister(directory: &Path, file: &Path) -> Result<Self> {
+        let words = [directory, file].map(|path| path.to_str().context("a path that is no text"));
+        let [directory, file] = words;
+        Self::start(&["list", directory?, file?], None)
+    }
+
+    /// Whether it is asleep in the kernel.
+    pub fn sleeps(&self) -> bool {
+        crate::task::sleeps(Path::new("/proc"), self.child.id() as i32)
+    }
+
+    /// Whether it sleeps in a `read` of its standard input.
+    pub fn sleeps_in_read(&self) -> bool {
+        crate::task::sleeps_in_read(Path::new("/proc"), self.child.id() as i32, 0)
     }
 
     fn wait_ready(&mut self) -> Result<()> {

@@ -66,7 +66,7 @@ pub fn map(fd: impl AsFd) -> Result<usize, Errno> {
 
 /// Reads a file from its start by a mapping, which takes the way of page faults.
 pub fn copy_from_mapping(fd: impl AsFd, into: &mut [u8]) -> Result<(), Errno> {
-    let mapping = Mapping::new(fd, into.len(), ProtFlags::READ)?;
+    let mapping = Mapping::new(fd, into.len(), ProtFlags::READ, MapFlags::SHARED)?;
     // SAFETY: the mapping has this length and is not the destination; the test does not shorten the
     // file meanwhile, so no page of it is missing.
     unsafe { std::ptr::copy_nonoverlapping(mapping.address.cast(), into.as_mut_ptr(), into.len()) };
@@ -75,7 +75,8 @@ pub fn copy_from_mapping(fd: impl AsFd, into: &mut [u8]) -> Result<(), Errno> {
 
 /// Writes into a file, which must be large enough, by a mapping.
 pub fn copy_to_mapping(fd: impl AsFd, offset: usize, from: &[u8]) -> Result<(), Errno> {
-    let mapping = Mapping::new(fd, offset + from.len(), ProtFlags::READ | ProtFlags::WRITE)?;
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    let mapping = Mapping::new(fd, offset + from.len(), access, MapFlags::SHARED)?;
     // SAFETY: the mapping reaches to the end of the range and is not the source; the test does not
     // shorten the file meanwhile, so no page of it is missing.
     unsafe {
@@ -85,25 +86,48 @@ pub fn copy_to_mapping(fd: impl AsFd, offset: usize, from: &[u8]) -> Result<(), 
     Ok(())
 }
 
-/// A shared mapping of a file from its start, undone when dropped.
+/// Lists a directory into memory that is a private mapping of a file: the directory stays locked
+/// until the file's first page was read.
+pub fn list_into_mapping(directory: impl AsFd, file: impl AsFd) -> Result<usize, Errno> {
+    let length = 4096;
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    let mapping = Mapping::new(file, length, access, MapFlags::PRIVATE)?;
+    let directory = directory.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes to the mapping, which has this length and to which nothing refers.
+    let result = unsafe { libc::syscall(libc::SYS_getdents64, directory, mapping.address, length) };
+    answer(result)
+}
+
+/// `read` into memory that is a private mapping of a file: the kernel has to read the file's first
+/// page before it can copy anything there. Returns what was read.
+pub fn read_into_mapping(fd: impl AsFd, file: impl AsFd) -> Result<Vec<u8>, Errno> {
+    let length = 4096;
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    let mapping = Mapping::new(file, length, access, MapFlags::PRIVATE)?;
+    // SAFETY: the kernel writes to the mapping, which has this length and to which nothing refers.
+    let result = unsafe { libc::read(fd.as_fd().as_raw_fd(), mapping.address, length) };
+    let length = answer(result as i64)?;
+    let mut bytes = vec![0; length];
+    // SAFETY: the mapping has at least as many bytes, was just written to, and is not `bytes`.
+    unsafe { std::ptr::copy_nonoverlapping(mapping.address.cast(), bytes.as_mut_ptr(), length) };
+    Ok(bytes)
+}
+
+/// A mapping of a file from its start, undone when dropped.
 struct Mapping {
     address: *mut std::ffi::c_void,
     length: usize,
 }
 
 impl Mapping {
-    fn new(fd: impl AsFd, length: usize, protection: ProtFlags) -> Result<Self, Errno> {
+    fn new(
+        fd: impl AsFd,
+        length: usize,
+        protection: ProtFlags,
+        flags: MapFlags,
+    ) -> Result<Self, Errno> {
         // SAFETY: the kernel chooses the address, so no memory of this process is replaced.
-        let address = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                length,
-                protection,
-                MapFlags::SHARED,
-                fd,
-                0,
-            )
-        }?;
+        let address = unsafe { mmap(std::ptr::null_mut(), length, protection, flags, fd, 0) }?;
         Ok(Self { address, length })
     }
 }

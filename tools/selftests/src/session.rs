@@ -359,6 +359,14 @@ impl Session {
             .with_context(|| format!("reading {}", path.display()))
     }
 
+    /// Looks a file up, so that what reading it takes is its data only.
+    pub fn look_up(&mut self, path: &Path) -> Result<()> {
+        let name = path.to_owned();
+        let task = Task::start("looking up", move || fs::metadata(name));
+        self.pump_until("a look-up to return", |_| task.is_done())?;
+        task.finish()?.context("looking up").map(drop)
+    }
+
     /// Reads every file of an image, and compares.
     pub fn check_files(&mut self, mount: &Mount, image: &Image) -> Result<()> {
         for (name, expected) in &image.files {

@@ -5,11 +5,12 @@ use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 /// What [`soon`] says, in milliseconds.
 static SOON: AtomicU64 = AtomicU64::new(12_000);
@@ -30,13 +31,18 @@ pub struct Task<T> {
     what: String,
     receiver: Receiver<T>,
     result: RefCell<Option<T>>,
+    /// The thread's id once it runs.
+    thread: Arc<AtomicI32>,
 }
 
 impl<T: Send + 'static> Task<T> {
     /// Starts `call`; `what` names it in errors.
     pub fn start(what: impl Into<String>, call: impl FnOnce() -> T + Send + 'static) -> Self {
         let (sender, receiver) = channel();
+        let thread = Arc::new(AtomicI32::new(0));
+        let own_id = Arc::clone(&thread);
         std::thread::spawn(move || {
+            own_id.store(rustix::thread::gettid().as_raw_pid(), Ordering::Relaxed);
             // Nobody may be waiting any more.
             let _ = sender.send(call());
         });
@@ -44,7 +50,30 @@ impl<T: Send + 'static> Task<T> {
             what: what.into(),
             receiver,
             result: RefCell::new(None),
+            thread,
         }
+    }
+
+    /// Whether the call is under way, and its thread asleep in the kernel.
+    pub fn sleeps(&self) -> bool {
+        let thread = self.thread.load(Ordering::Relaxed);
+        thread != 0 && !self.is_done() && sleeps(Path::new("/proc/self/task"), thread)
+    }
+
+    /// Whether the thread sleeps in a `read` of `fd`.
+    pub fn sleeps_in_read(&self, fd: i32) -> bool {
+        let thread = self.thread.load(Ordering::Relaxed);
+        thread != 0 && sleeps_in_read(Path::new("/proc/self/task"), thread, fd)
+    }
+
+    /// How often the thread went to sleep so far.
+    pub fn times_asleep(&self) -> Result<u64> {
+        let thread = self.thread.load(Ordering::Relaxed);
+        let status = fs::read_to_string(format!("/proc/self/task/{thread}/status"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        Ok(line.context("no count of switches")?.trim().parse()?)
     }
 
     /// Whether the call has returned.
@@ -72,6 +101,24 @@ impl<T: Send + 'static> Task<T> {
             Err(RecvTimeoutError::Disconnected) => bail!("{} panicked", self.what),
         }
     }
+}
+
+/// Whether a task in one of the directories of `/proc` waits for something, and does not run.
+pub fn sleeps(directory: &Path, id: i32) -> bool {
+    let stat = fs::read_to_string(directory.join(id.to_string()).join("stat")).unwrap_or_default();
+    // The state is the first word behind the name, which may have anything in it.
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    matches!(state, Some('S' | 'D'))
+}
+
+/// Whether a task in one of the directories of `/proc` sleeps in a `read` of `fd`.
+pub fn sleeps_in_read(directory: &Path, id: i32, fd: i32) -> bool {
+    let path = directory.join(id.to_string()).join("syscall");
+    let text = fs::read_to_string(path).unwrap_or_default();
+    // The number of the system call, then its arguments; or `running`.
+    text.starts_with(&format!("{} {fd:#x} ", libc::SYS_read))
 }
 
 /// A file that is being read.

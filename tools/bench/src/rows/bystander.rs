@@ -13,12 +13,12 @@ use cachefiles_selftests::task::{Task, soon};
 use super::{Bench, Files};
 use crate::daemon::{Daemon, Taken};
 use crate::image;
-use crate::output::median;
 
 /// Objects that wait for the daemon.
 const OBJECTS: usize = 300;
-/// Measurements; the middle one counts.
-const TURNS: usize = 5;
+/// Measurements; the shortest counts. On a disk some of them wait for it, which has nothing to do with the
+/// stuck objects, and takes as long as the host takes; who is in the way of all is seen in the shortest too.
+const TURNS: usize = 7;
 /// They are kept waiting at most this long.
 const LIMIT: Duration = Duration::from_secs(1);
 
@@ -68,7 +68,8 @@ pub fn run(bench: &mut Bench) -> Result<()> {
         }
     }
     let worst = busy.iter().copied().max().unwrap_or_default() as f64;
-    let (idle, busy) = (median(idle), median(busy));
+    let shortest = |times: Vec<u64>| times.into_iter().min().unwrap_or_default() as f64;
+    let (idle, busy) = (shortest(idle), shortest(busy));
     let output = &bench.output;
     output.put("bystander", "mounting, idle", None, idle, "ns");
     output.put("bystander", "mounting, busy", None, busy, "ns");

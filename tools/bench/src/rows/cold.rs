@@ -39,6 +39,8 @@ pub enum Part {
     },
     /// Sends a byte and waits for one, as often as a line says.
     Ping,
+    /// Holds the fds that it was given, and does nothing.
+    Hold,
 }
 
 impl Part {
@@ -48,7 +50,7 @@ impl Part {
         let mut output = std::io::stdout();
         let file = match &self {
             Self::Read { file } => Some(pool::open(file)?),
-            Self::Ping => None,
+            Self::Ping | Self::Hold => None,
         };
         writeln!(output, "ready")?;
         let mut line = String::new();
@@ -157,16 +159,18 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     reader.line()?;
     bench.meter.quiesce();
 
-    let start = (bench.meter.mark(), cpu_time());
+    let (messages, own) = (daemon.messages(), cpu_time());
+    let start = bench.begin();
     reader.ask(WARM_UP, count)?;
     serve(&mut daemon, count)?;
     let reader_time: u64 = reader.line()?.parse()?;
-    let total = bench.meter.since(start.0);
-    let daemon_time = cpu_time() - start.1;
+    bench.end(start, "cold", "round trip", None, count);
+    let daemon_time = cpu_time() - own;
     let each = |value: u64| value as f64 / count as f64;
+    let messages = (daemon.messages() - messages) as u64;
     bench
         .output
-        .instructions("cold", "round trip", None, each(total));
+        .put("cold", "messages", None, each(messages), "messages");
     bench
         .output
         .instructions("cold", "reader", None, each(reader_time));
@@ -206,12 +210,9 @@ fn floor(bench: &mut Bench, count: usize) -> Result<()> {
     ensure!(partner.line()? == "ready", "the partner did not start");
     ping(&mut partner, &file, 0, WARM_UP)?;
     bench.meter.quiesce();
-    let start = bench.meter.mark();
+    let start = bench.begin();
     ping(&mut partner, &file, WARM_UP, count)?;
-    let total = bench.meter.since(start);
-    bench
-        .output
-        .instructions("cold", "floor", None, total as f64 / count as f64);
+    bench.end(start, "cold", "floor", None, count);
     partner.end()?;
     drop(file);
     Ok(std::fs::remove_file(path)?)

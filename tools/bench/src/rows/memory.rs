@@ -8,7 +8,7 @@ use crate::daemon::Daemon;
 
 /// Requests, and objects.
 const REQUESTS: usize = 4096;
-const OBJECTS: usize = 512;
+const OBJECTS: usize = 256;
 
 /// Bytes in objects of all slab caches.
 fn slab() -> Result<i64> {

@@ -2,10 +2,13 @@
 //! The rows of the table: each function measures one thing on a fresh, loaded module and an empty cache.
 
 mod bystander;
+mod closing;
 mod cold;
+mod crowd;
 mod dropping;
 mod duplicates;
 mod failover;
+mod images;
 mod memory;
 mod mounts;
 mod parked;
@@ -16,9 +19,10 @@ use std::fs::File;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use cachefiles_selftests::task::soon;
 
 use crate::daemon::{Daemon, Mount, Taken};
-use crate::meter::Meter;
+use crate::meter::{Mark, Meter};
 use crate::output::Output;
 use crate::pool::{self, Job, Pool};
 use crate::{image, store::Store};
@@ -39,6 +43,8 @@ pub struct Bench {
     pub requests: usize,
     /// Numbers of requests in flight.
     pub sizes: Vec<usize>,
+    /// Numbers of small images.
+    pub images: Vec<usize>,
 }
 
 /// A row: its name, and what measures it.
@@ -47,29 +53,31 @@ pub struct Row {
     pub name: &'static str,
     /// Measures it.
     pub run: fn(&mut Bench) -> Result<()>,
-    /// The store is of no influence: the memory-backed one is enough.
-    pub any_store: bool,
+    /// On ext4 in memory too: where the file system's own work shows, and not only the disk's.
+    pub ram: bool,
 }
 
 macro_rules! rows {
-    ($($name:literal => $run:path, any_store: $any:literal;)*) => {
+    ($($name:literal => $run:path, ram: $ram:literal;)*) => {
         /// All of them, in the order of the table.
-        pub const ROWS: &[Row] = &[$(Row { name: $name, run: $run, any_store: $any },)*];
+        pub const ROWS: &[Row] = &[$(Row { name: $name, run: $run, ram: $ram },)*];
     };
 }
 
 rows! {
-    "cold" => cold::run, any_store: false;
-    "warm" => warm::run, any_store: false;
-    "mounts" => mounts::run, any_store: false;
-    "failover" => failover::run, any_store: false;
-    "parked" => parked::run, any_store: true;
-    "closing" => parked::closing, any_store: true;
-    "dropping" => dropping::run, any_store: true;
-    "wakeups" => wakeups::run, any_store: true;
-    "duplicates" => duplicates::run, any_store: true;
-    "memory" => memory::run, any_store: true;
-    "bystander" => bystander::run, any_store: true;
+    "cold" => cold::run, ram: true;
+    "warm" => warm::run, ram: true;
+    "mounts" => mounts::run, ram: true;
+    "images" => images::run, ram: false;
+    "failover" => failover::run, ram: false;
+    "parked" => parked::run, ram: false;
+    "closing" => closing::run, ram: false;
+    "dropping" => dropping::run, ram: false;
+    "crowd" => crowd::run, ram: false;
+    "wakeups" => wakeups::run, ram: false;
+    "duplicates" => duplicates::run, ram: false;
+    "memory" => memory::run, ram: false;
+    "bystander" => bystander::run, ram: false;
 }
 
 /// A mounted image of large files, and which of their pages nobody has asked for yet.
@@ -118,6 +126,21 @@ impl Files {
 }
 
 impl Bench {
+    /// Begins to measure.
+    pub fn begin(&mut self) -> Mark {
+        self.output.mark();
+        self.meter.mark()
+    }
+
+    /// Ends it: instructions since then, for each of `per` requests. The figure of a row.
+    pub fn end(&mut self, start: Mark, row: &str, metric: &str, n: Option<usize>, per: usize) {
+        let total = self.meter.since(start);
+        self.output.mark();
+        self.output.section(row, metric, per);
+        self.output
+            .instructions(row, metric, n, total as f64 / per as f64);
+    }
+
     /// Starts `count` readers, and waits until each waits for its page.
     pub fn put_in_flight(&mut self, files: &mut Files, count: usize) -> Result<()> {
         let jobs = files.jobs(count);
@@ -139,7 +162,9 @@ impl Bench {
 pub fn take_reads(daemon: &mut Daemon, count: usize) -> Result<Vec<cachefiles_protocol::Read>> {
     let mut reads = Vec::with_capacity(count);
     while reads.len() < count {
-        ensure!(daemon.poll()?, "{} READs of {count}", reads.len());
+        // Those of an object that is being reopened come when it is, by the work of somebody else.
+        let ready = daemon.device.wait_readable(Some(soon()))?;
+        ensure!(ready, "{} READs of {count}", reads.len());
         if let Taken::Read(read) = daemon.take()? {
             reads.push(read);
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Requests that cannot be handed out: what one poll and one read cost while N of them wait behind an
-//! object that is being reopened, and what closing many fds costs while N wait unread.
+//! object that is being reopened.
 
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{MAX_MESSAGE_SIZE, Open};
@@ -11,10 +11,8 @@ use crate::output::median;
 
 /// Calls of each kind; the middle one counts.
 const CALLS: usize = 15;
-/// Objects whose fds are closed.
-const OBJECTS: usize = 256;
 
-/// The row of poll and read.
+/// The row.
 pub fn run(bench: &mut Bench) -> Result<()> {
     let mut daemon = Daemon::new()?;
     let mut files = Files::mount(&mut daemon, "parked", 1)?;
@@ -62,39 +60,4 @@ fn park(bench: &mut Bench, daemon: &mut Daemon, files: &mut Files, count: usize)
     }
     bench.meter.quiesce();
     open.context("the object is not reopened")
-}
-
-/// The row of closing.
-pub fn closing(bench: &mut Bench) -> Result<()> {
-    let mut daemon = Daemon::new()?;
-    let mut files = Files::mount(&mut daemon, "closing", OBJECTS)?;
-    for count in bench.sizes.clone() {
-        bench.put_in_flight(&mut files, count)?;
-        let key = b"closing-";
-        let mut lost: Vec<_> = Vec::new();
-        let ids: Vec<u32> = daemon
-            .objects
-            .iter()
-            .filter(|(_, o)| o.key.starts_with(key))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ids {
-            lost.extend(daemon.objects.remove(&id));
-        }
-        ensure!(lost.len() == OBJECTS, "{} objects are open", lost.len());
-        let (cost, ()) = bench.meter.cost(|| drop(lost));
-        bench
-            .output
-            .instructions("closing", "close 256 fds", Some(count), cost as f64);
-        bench.let_finish(&mut daemon, count)?;
-        reopen_all(bench, &mut daemon, &mut files)?;
-    }
-    files.unmount(&mut daemon)
-}
-
-/// Has every object read, so that each has its fd again.
-fn reopen_all(bench: &mut Bench, daemon: &mut Daemon, files: &mut Files) -> Result<()> {
-    let jobs = files.jobs(OBJECTS);
-    bench.pool.start(jobs)?;
-    bench.let_finish(daemon, OBJECTS)
 }

@@ -83,7 +83,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
 
 /// What a page costs, after one turn to find the code and the inode warm.
 fn measure(
-    bench: &Bench,
+    bench: &mut Bench,
     file: &File,
     metric: &str,
     advice: Advice,
@@ -91,23 +91,21 @@ fn measure(
 ) -> Result<()> {
     fadvise(file, 0, None, advice)?;
     let mut buffer = [0; BLOCK];
-    let mut cost = 0;
-    for _ in 0..2 {
+    for counts in [false, true] {
         fadvise(file, 0, None, Advice::DontNeed)?;
         bench.meter.quiesce();
-        let start = bench.meter.mark();
+        let start = bench.begin();
         for page in &pages {
             file.read_exact_at(&mut buffer, page * BLOCK as u64)?;
         }
-        cost = bench.meter.since(start);
+        if counts {
+            bench.end(start, "warm", metric, None, pages.len());
+        }
     }
-    bench
-        .output
-        .instructions("warm", metric, None, cost as f64 / pages.len() as f64);
     Ok(())
 }
 
-fn floors(bench: &Bench) -> Result<()> {
+fn floors(bench: &mut Bench) -> Result<()> {
     let data = pattern(1, PAGES as usize * BLOCK);
     let plain = Path::new(sys::CACHE).join("plain");
     fs::write(&plain, &data)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use super::layout::{Attribute, Content, Mismatch, check_file, check_volume};
+use super::layout::{Attribute, Content, MAX_LEN, Mismatch, check_file, check_volume};
 use proptest::prelude::*;
 
 #[test]
@@ -48,7 +48,7 @@ proptest! {
         let attribute = Attribute::file(size, Content::NoData, &aux);
         prop_assert_eq!(attribute.as_bytes().len(), 18 + aux.len());
         prop_assert_eq!(check_file(attribute.as_bytes(), size, &aux), Ok(()));
-        prop_assert_eq!(Attribute::empty_file(&aux).as_bytes().len(), attribute.as_bytes().len());
+        prop_assert_eq!(Attribute::<MAX_LEN>::empty_file(&aux).as_bytes().len(), attribute.as_bytes().len());
         prop_assert_eq!(check_volume(Attribute::volume(&aux).as_bytes(), &aux), Ok(()));
     }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
+use super::entry::Kind;
 use super::state::{MAX_REOPEN_TRIES, State};
-use super::table::{Kind, Refused};
+use super::table::Refused;
 use super::world::{Outcome, World};
 use proptest::prelude::*;
 use std::num::NonZeroU32;

@@ -2,8 +2,9 @@
 
 //! A small world around the table: readers, objects, a daemon that answers, refuses and dies.
 
+use super::entry::{At, Entry, Kind, Phase, Slots};
 use super::state::{AfterRefusal, ObjectState, State};
-use super::table::{Consequence, Entry, Kind, Phase, Refused, Slots, Table};
+use super::table::{Consequence, Refused, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
@@ -20,18 +21,42 @@ pub(super) struct Map {
     ready: BTreeSet<u32>,
 }
 
+/// A slot of the map that has a request in it.
+pub(super) struct Place<'a> {
+    map: &'a mut Map,
+    id: u32,
+}
+
+impl At for Place<'_> {
+    fn id(&self) -> u32 {
+        self.id
+    }
+    fn entry(&mut self) -> &mut Entry {
+        self.map.entries.get_mut(&self.id).unwrap()
+    }
+    fn set_ready(&mut self) {
+        assert!(self.map.ready.insert(self.id), "marked twice");
+    }
+    fn clear_ready(&mut self) {
+        assert!(self.map.ready.remove(&self.id), "was not marked");
+    }
+}
+
 impl Slots for Map {
-    fn entry(&mut self, id: u32) -> Option<&mut Entry> {
-        self.entries.get_mut(&id)
+    type At<'a> = Place<'a>;
+
+    fn at(&mut self, id: u32) -> Option<Place<'_>> {
+        self.entries
+            .contains_key(&id)
+            .then_some(Place { map: self, id })
+    }
+    fn at_ready(&mut self, from: u32) -> Option<Place<'_>> {
+        let mut ready = self.ready.range(from..).chain(&self.ready);
+        let id = *ready.next()?;
+        Some(Place { map: self, id })
     }
     fn set_ready(&mut self, id: u32) {
-        self.ready.insert(id);
-    }
-    fn clear_ready(&mut self, id: u32) {
-        self.ready.remove(&id);
-    }
-    fn next_ready(&self, from: u32) -> Option<u32> {
-        self.ready.range(from..).next().copied()
+        assert!(self.ready.insert(id), "marked twice");
     }
 }
 
@@ -84,10 +109,8 @@ impl World {
             self.slots.entries.remove(&id).is_some(),
             "{id} ended, and was not in the table"
         );
-        assert!(
-            !self.slots.ready.contains(&id),
-            "{id} ended, and can be handed out"
-        );
+        // As the xarray does.
+        self.slots.ready.remove(&id);
         assert!(self.ended.insert(id, outcome).is_none(), "{id} ended twice");
     }
 
@@ -102,11 +125,11 @@ impl World {
         let id = self.next_id;
         self.next_id += 1;
         self.slots.entries.insert(id, Entry::new(kind, 1));
-        match self
-            .table
-            .admit(&mut self.slots, &mut self.objects[object], id)
-        {
-            Ok(consequence) => {
+        let entry = self.slots.entries.get_mut(&id).unwrap();
+        match self.table.admit(entry, &mut self.objects[object], id) {
+            Ok(admitted) => {
+                let consequence = admitted.enter(&mut self.slots);
+                assert!(consequence.ready <= 1);
                 self.owner.insert(id, object);
                 self.follow_up(object, consequence);
                 Ok(id)
@@ -124,7 +147,7 @@ impl World {
             self.table
                 .join_covering_read(&mut self.slots, &self.objects[object], off, len);
         match joined {
-            Some(id) => Ok(id),
+            Some(at) => Ok(at.id()),
             None => self.submit(object, Kind::Read { off, len }),
         }
     }
@@ -134,17 +157,21 @@ impl World {
         let Some(&object) = self.owner.get(&id) else {
             return;
         };
-        if Table::leave(&mut self.slots, &self.objects[object], id) {
+        let left = match self.slots.entries.get_mut(&id) {
+            Some(entry) => Table::leave(entry, &self.objects[object]),
+            None => false,
+        };
+        if left {
             self.take_out(id, Outcome::Failed);
         }
     }
 
     /// The daemon reads a message. An OPEN comes with a new fd.
     pub(super) fn daemon_read(&mut self) -> Option<(u32, Kind)> {
-        let id = self.table.pick(&self.slots)?;
-        let kind = self.slots.entries[&id].kind;
+        let mut at = self.table.pick(&mut self.slots)?;
+        let (id, kind) = (at.id(), at.entry().kind);
+        self.table.deliver(&mut at);
         let object = self.owner[&id];
-        self.table.deliver(&mut self.slots, id);
         match kind {
             Kind::Open => {
                 let fd = NonZeroU32::new(self.next_fd).unwrap();
@@ -170,18 +197,18 @@ impl World {
 
     /// The message could not be copied.
     pub(super) fn daemon_read_faults(&mut self) {
-        let Some(id) = self.table.pick(&self.slots) else {
+        let Some(mut at) = self.table.pick(&mut self.slots) else {
             return;
         };
-        let object = self.owner[&id];
-        self.table.deliver(&mut self.slots, id);
-        self.table
-            .undeliver(&mut self.slots, &self.objects[object], id);
+        self.table.deliver(&mut at);
+        let object = self.owner[&at.id()];
+        Table::undeliver(&mut at, &self.objects[object]);
     }
 
     /// `copen` with a size or an error. False for EINVAL.
     pub(super) fn copen(&mut self, id: u32, accept: bool) -> bool {
-        if !Table::may_answer_open(&mut self.slots, id) {
+        let may_answer = |entry| Table::may_answer_open(entry);
+        if !self.slots.entries.get(&id).is_some_and(may_answer) {
             return false;
         }
         let object = self.owner[&id];
@@ -212,14 +239,15 @@ impl World {
 
     /// `cread` by an fd of the object. False for EINVAL.
     pub(super) fn cread(&mut self, object: usize, id: u32) -> bool {
-        let is_read = matches!(
-            self.slots.entries.get(&id).map(|e| e.kind),
-            Some(Kind::Read { .. })
-        );
-        if !is_read || self.owner[&id] != object {
+        let Some(mut at) = self.slots.at(id) else {
+            return false;
+        };
+        if self.owner[&id] != object || !matches!(at.entry().kind, Kind::Read { .. }) {
             return false;
         }
-        self.take_out(id, Outcome::Done);
+        let gap = Table::take_out_at(&mut at, &mut self.objects[object]);
+        gap.unwrap().close(&mut self.slots);
+        self.end(id, Outcome::Done);
         true
     }
 
@@ -251,8 +279,8 @@ impl World {
         let mut from = 0;
         while let Some(id) = self.slots.next(from) {
             let object = self.owner[&id];
-            self.table
-                .restore(&mut self.slots, &self.objects[object], id);
+            let mut at = self.slots.at(id).unwrap();
+            Table::restore(&mut at, &self.objects[object]);
             from = id + 1;
         }
     }
@@ -269,7 +297,7 @@ impl World {
 
     pub(super) fn drop_object(&mut self, object: usize) {
         self.table.drop_object(&mut self.objects[object]);
-        while let Some(id) = self.objects[object].first {
+        while let Some(id) = self.objects[object].first.id() {
             self.take_out(id, Outcome::Failed);
         }
         self.reopens.remove(&object);
@@ -359,8 +387,15 @@ impl World {
             .collect();
         let mut found = Vec::new();
         let state = &self.objects[object];
-        super::table::for_each(&mut self.slots, state, |_, id, _, _| found.push(id));
-        assert_eq!(found.last().copied(), state.last, "tail of object {object}");
+        super::entry::for_each(&mut self.slots, state, |at| found.push(at.id()));
+        assert_eq!(
+            found.last().copied(),
+            state.last.id(),
+            "tail of object {object}"
+        );
+        let is_close = |id: &&u32| matches!(self.slots.entries[*id].kind, Kind::Close(_));
+        let closes = found.iter().filter(is_close).count();
+        assert_eq!(closes, state.closes.into(), "CLOSEs of object {object}");
         found.sort_unstable();
         expected.sort_unstable();
         assert_eq!(found, expected, "chain of object {object}");

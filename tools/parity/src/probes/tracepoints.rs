@@ -261,7 +261,7 @@ fn failing_workload(ctx: &Context, rows: &mut Rows) -> Result<()> {
     }
     unmount(&mut session, mount)?;
     tracing.take()?;
-    crate::world::kill(&session.device)?;
+    crate::world::fail_to_cull(&session.device)?;
     record(rows, &mut seen, "failing.injected-2.cull", &tracing.take()?)?;
     which_were_seen(rows, "failing", &seen)
 }

@@ -24,7 +24,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         daemon_killed_under_a_holder_and_replaced_without_restore,
-        "readers do not notice, even if the new daemon knows nothing"
+        "FAULTS 2: readers do not notice, even if the new daemon knows nothing"
     )
     .c_fails("READs that were delivered wait for `restore`"),
     test!(
@@ -37,7 +37,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         unmount_during_a_crash_ends,
-        "a mount can be taken down at any time"
+        "CVE-2024-41057, CVE-2024-41058: a mount can be taken down at any time"
     ),
     test!(
         module_goes_while_a_mount_of_a_dead_cache_stays,
@@ -45,7 +45,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         crash_at_any_moment_of_a_mount_leaves_nothing_behind,
-        "there is no bad moment for the last close"
+        "CVE-2024-40900, CVE-2024-40935: there is no bad moment for the last close"
     )
     .limit(120),
     test!(

@@ -49,12 +49,12 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         bad_buffer_gets_efault_and_keeps_the_request,
-        "a request is not lost to a bad address"
+        "FAULTS 6: a request is not lost to a bad address"
     )
     .c_fails("an EFAULT in the daemon's read fails the request itself"),
     test!(
         full_fd_table_gets_emfile_and_keeps_the_request,
-        "a request is not lost to a full fd table"
+        "FAULTS 6: a request is not lost to a full fd table"
     )
     .c_fails("an EMFILE in the daemon's read fails the request itself"),
     test!(
@@ -67,7 +67,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         closing_the_device_fails_what_is_queued,
-        "no reader waits for a daemon that is gone"
+        "CVE-2024-40900, CVE-2024-40935: no reader waits for a daemon that is gone"
     ),
 ];
 

@@ -29,7 +29,7 @@ pub const TESTS: &[Test] = &[
     test!(random_ioctls_do_no_harm, "ioctls with any number"),
     test!(
         several_workers_share_the_device,
-        "each request is handed out once"
+        "CVE-2024-42250: each request is handed out once"
     ),
     test!(
         fds_duplicated_and_closed_under_load_do_no_harm,
@@ -43,7 +43,7 @@ pub const TESTS: &[Test] = &[
     .limit(60),
     test!(
         fds_closed_while_they_are_handed_out_do_no_harm,
-        "an fd is complete before anybody can close it"
+        "CVE-2024-40913: an fd is complete before anybody can close it"
     )
     .limit(60),
     test!(

@@ -24,7 +24,7 @@ pub const TESTS: &[Test] = &[
     .limit(180),
     test!(
         partly_cached_compressed_image_is_completed,
-        "EROFS does not get a shortened read, which it handles wrongly"
+        "FAULTS 18: EROFS does not get a shortened read, which it handles wrongly"
     )
     .c_skips("reads are shortened at holes; EROFS then completes a bio twice")
     .limit(120),

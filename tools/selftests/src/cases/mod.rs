@@ -6,7 +6,10 @@ mod commands;
 mod crash;
 mod device;
 mod events;
+#[cfg(test)]
+mod faults;
 mod hostile;
+mod independent;
 mod made_image;
 mod missing;
 mod module;
@@ -19,7 +22,10 @@ mod policy;
 mod read;
 mod reopen;
 mod restore;
+mod sharing;
+mod slow_copy;
 mod tracepoint;
+mod waking;
 
 use crate::registry::Test;
 
@@ -37,6 +43,10 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         object_fd::TESTS,
         restore::TESTS,
         reopen::TESTS,
+        waking::TESTS,
+        sharing::TESTS,
+        slow_copy::TESTS,
+        independent::TESTS,
         crash::TESTS,
         on_disk::TESTS,
         tracepoint::TESTS,

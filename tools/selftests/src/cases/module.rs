@@ -22,7 +22,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         module_can_be_loaded_and_removed_over_and_over,
-        "loading gives everything back"
+        "CVE-2024-46786: loading gives everything back"
     ),
     test!(
         injected_enospc_fails_the_write_of_a_daemon,

@@ -35,7 +35,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         partly_cached_file_is_completed,
-        "a range with holes is filled, and read once"
+        "FAULTS 18: a range with holes is filled, and read once"
     )
     .limit(60),
     test!(

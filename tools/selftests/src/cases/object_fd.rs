@@ -16,7 +16,7 @@ use crate::raw;
 use crate::registry::{Test, test};
 use crate::session::{Mount, Session};
 use crate::sys;
-use crate::task::read_in_background;
+use crate::task::{Task, read_in_background};
 
 pub const TESTS: &[Test] = &[
     test!(object_fd_cannot_be_read, "the fd is for writing"),
@@ -38,7 +38,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         object_fd_is_close_on_exec,
-        "a child that execs does not keep a dead daemon's objects open"
+        "FAULTS 5: a child that execs does not keep a dead daemon's objects open"
     )
     .c_fails("the fd is inherited over exec"),
     test!(
@@ -51,8 +51,13 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         object_fd_outlives_the_object,
-        "an fd that is left over does no harm"
+        "CVE-2024-56549: an fd that is left over does no harm"
     ),
+    test!(
+        writes_while_the_object_goes_away_end,
+        "CVE-2024-56549: a write meets the end of the object's file"
+    )
+    .limit(60),
     test!(
         object_fd_pins_the_cache,
         "the device is free again once the last fd is gone"
@@ -294,6 +299,41 @@ fn object_fd_outlives_the_object(ctx: &Context) -> Result<()> {
         Errno::INVAL,
         "cread",
     )
+}
+
+fn writes_while_the_object_goes_away_end(ctx: &Context) -> Result<()> {
+    let mut session = ctx.session(FSID, &image())?;
+    for _ in 0..10 {
+        let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+        let writers: Vec<_> = (0..2)
+            .map(|number| -> Result<_> {
+                let fd = rustix::io::fcntl_dupfd_cloexec(fd(&session)?, 0)?;
+                Ok(Task::start(format!("writer {number}"), move || {
+                    let (fd, page) = (ObjectFd::from(fd), AlignedBuffer::new(BLOCK));
+                    // Behind what anybody reads.
+                    let mut count = 0;
+                    loop {
+                        match fd.write_at(&page, 8 * BLOCK as u64) {
+                            Ok(()) => count += 1,
+                            Err(errno) => return (count, errno),
+                        }
+                    }
+                }))
+            })
+            .collect::<Result<_>>()?;
+        session.unmount(mount)?;
+        for writer in writers {
+            session.pump_until("a writer to end", |_| writer.is_done())?;
+            let (count, errno) = writer.finish()?;
+            ensure!(
+                errno == Errno::NOBUFS,
+                "after {count} writes came {errno:?}"
+            );
+        }
+        session.settle()?;
+    }
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    finish(session, mount)
 }
 
 fn object_fd_pins_the_cache(ctx: &Context) -> Result<()> {

@@ -12,7 +12,7 @@ use cachefiles_protocol::{Errno, key_path};
 
 use crate::context::Context;
 use crate::image::{BLOCK, Builder, Image, pattern};
-use crate::registry::{Test, test};
+use crate::registry::{Module, Test, test};
 use crate::session::{Session, blobs_of};
 use crate::sys;
 
@@ -40,6 +40,15 @@ pub const TESTS: &[Test] = &[
     test!(
         cache_of_this_module_is_used_warm_by_the_other,
         "a machine can change back"
+    ),
+    test!(
+        fresh_mount_makes_only_the_directories_it_needs,
+        "FAULTS 16: a mount does not make and pin 256 directories"
+    )
+    .c_fails("all 256 are made at first use"),
+    test!(
+        cache_with_all_its_directories_is_used_warm,
+        "FAULTS 16: a cache of the C module has all 256 directories"
     ),
     test!(
         keys_of_any_length_are_stored_or_refused,
@@ -288,6 +297,52 @@ fn cache_of_the_other_module_is_used_warm(ctx: &Context) -> Result<()> {
 fn cache_of_this_module_is_used_warm_by_the_other(ctx: &Context) -> Result<()> {
     taken_over(ctx, Context::load_other_module)?;
     ctx.load_own_module()
+}
+
+/// Names of the fan-out directories of a volume.
+fn fan_out_directories(volume: &str) -> Result<Vec<std::ffi::OsString>> {
+    let dir = Path::new(sys::CACHE).join("cache").join(volume);
+    let mut names: Vec<_> = fs::read_dir(&dir)
+        .with_context(|| format!("reading {}", dir.display()))?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<Result<_>>()?;
+    names.sort();
+    Ok(names)
+}
+
+fn fresh_mount_makes_only_the_directories_it_needs(ctx: &Context) -> Result<()> {
+    let mut session = Session::new(ctx.bound_device()?, Default::default());
+    // The two blobs that come first in the list of golden names.
+    fill(&mut session, ctx, b"golden", &[b"sha256:0123456789abcdef"])?;
+    let seen = fan_out_directories("Ierofs,golden")?;
+    ensure!(
+        seen == ["@3d", "@c6"],
+        "{} directories for two blobs",
+        seen.len()
+    );
+    Ok(())
+}
+
+fn cache_with_all_its_directories_is_used_warm(ctx: &Context) -> Result<()> {
+    let is_rust = ctx.module() == Module::Rust;
+    if is_rust {
+        ctx.load_other_module()?;
+    }
+    let result = taken_over(ctx, |ctx| {
+        let count = fan_out_directories("Ierofs,taken")?.len();
+        ensure!(count == 256, "the C module made {count} directories");
+        if ctx.module() == Module::Rust {
+            ctx.load_own_module()
+        } else {
+            ctx.load_other_module()
+        }
+    });
+    let count = fan_out_directories("Ierofs,taken")?.len();
+    // Whatever happened, what is removed at the end is the module under test.
+    ctx.load_own_module()?;
+    result?;
+    ensure!(count == 256, "{count} directories are left");
+    Ok(())
 }
 
 fn keys_of_any_length_are_stored_or_refused(ctx: &Context) -> Result<()> {

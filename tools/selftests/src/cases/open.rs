@@ -19,7 +19,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         message_and_object_ids_are_never_used_again_soon,
-        "a stale id never names something new"
+        "CVE-2024-41050: a stale id never names something new"
     ),
     test!(
         malformed_copen_is_refused_and_the_request_waits_on,
@@ -31,11 +31,11 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         copen_of_a_read_request_is_refused_with_einval,
-        "an OPEN's answer does not complete a READ"
+        "CVE-2024-41075: an OPEN's answer does not complete a READ"
     ),
     test!(
         copen_before_the_open_was_read_is_refused_with_einval,
-        "an id cannot be guessed"
+        "CVE-2024-40899: an id cannot be guessed"
     ),
     test!(
         second_copen_is_refused_with_einval,
@@ -55,7 +55,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         copen_after_the_fd_was_closed_fails_the_open,
-        "an object without an fd could never be served"
+        "CVE-2024-41074: an object without an fd could never be served"
     ),
     test!(
         open_fd_closed_and_never_answered_can_be_answered_late,
@@ -67,7 +67,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         closed_device_fails_a_delivered_open,
-        "an opener does not wait for a daemon that is gone"
+        "CVE-2024-40900, CVE-2024-40935: an opener does not wait for a daemon that is gone"
     ),
 ];
 

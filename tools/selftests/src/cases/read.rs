@@ -29,11 +29,11 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         cread_of_another_object_is_refused_with_einval,
-        "an fd completes its own object's READs only"
+        "CVE-2024-41075: an fd completes its own object's READs only"
     ),
     test!(
         cread_of_an_open_request_is_refused_with_einval,
-        "a READ's completion does not complete an OPEN"
+        "CVE-2024-41075: a READ's completion does not complete an OPEN"
     ),
     test!(
         second_cread_is_refused_with_einval,
@@ -45,7 +45,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         completing_a_read_without_data_fails_it_with_eio,
-        "a reader never gets data that was not fetched"
+        "FAULTS 10: a reader never gets data that was not fetched"
     ),
     test!(
         half_written_read_is_asked_again_for_the_rest,
@@ -54,7 +54,7 @@ pub const TESTS: &[Test] = &[
     test!(data_written_ahead_needs_no_read, "a daemon may fetch ahead"),
     test!(
         reader_killed_while_waiting_dies_and_its_read_is_gone,
-        "no reader is stuck on a daemon"
+        "CVE-2024-39510: no reader is stuck on a daemon"
     ),
     test!(
         reader_of_a_read_nobody_took_can_be_killed,
@@ -66,7 +66,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         closing_the_device_fails_delivered_reads,
-        "no reader waits for a daemon that is gone"
+        "CVE-2024-40900, CVE-2024-40935: no reader waits for a daemon that is gone"
     ),
 ];
 

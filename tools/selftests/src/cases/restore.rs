@@ -20,7 +20,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         delivered_reads_come_back_by_themselves_when_the_last_fd_closes,
-        "a crash heals without `restore`"
+        "FAULTS 2: a crash heals without `restore`"
     )
     .c_fails("READs that were delivered wait for `restore`"),
     test!(
@@ -33,7 +33,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         restore_before_the_open_was_read_changes_nothing,
-        "`restore` and a new OPEN"
+        "CVE-2024-40899: `restore` and a new OPEN"
     ),
     test!(
         restore_after_a_crash_with_a_delivered_open_repeats_it,
@@ -41,12 +41,12 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         restore_with_a_live_daemon_does_not_break_a_delivered_open,
-        "`restore` too early costs nothing"
+        "FAULTS 2: `restore` too early costs nothing"
     )
     .c_fails("the OPEN is delivered again, the read fails with EEXIST, and so does the OPEN"),
     test!(
         restore_with_a_live_daemon_does_not_break_a_delivered_read,
-        "`restore` too early costs nothing"
+        "FAULTS 2: `restore` too early costs nothing"
     ),
     test!(
         restore_completes_a_half_written_read,

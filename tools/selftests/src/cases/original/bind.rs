@@ -30,7 +30,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         failed_bind_ondemand_does_not_leave_the_mode_set,
-        "a bind after a refused bind is what it says"
+        "FAULTS 15: a bind after a refused bind is what it says"
     )
     .c_fails("the mode of a refused bind stays"),
     test!(
@@ -51,7 +51,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         fifty_binds_under_a_reading_client_leak_nothing,
-        "CVE-2024-41057, CVE-2024-45000: withdrawal meets look-up, reading and writing"
+        "CVE-2024-41057, CVE-2024-41058, CVE-2024-45000: withdrawal meets look-up, reading and writing"
     )
     .limit(60),
     test!(

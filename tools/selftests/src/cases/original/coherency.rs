@@ -54,7 +54,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         volume_with_another_attribute_is_discarded_with_all_its_files,
-        "a volume that does not agree is not believed"
+        "CVE-2022-49062: a volume that does not agree is not believed"
     ),
     test!(
         volume_with_an_unreadable_attribute_is_not_used,

@@ -27,7 +27,7 @@ pub const TESTS: &[Test] = &[
     .limit(60),
     test!(
         objects_used_again_at_the_moment_they_expire_keep_their_contents,
-        "CVE-2022-48989: expiry races with use; CVE-2024-46786: the timer outlives the module"
+        "CVE-2022-48989, CVE-2024-46786: expiry races with use; the timer outlives the module"
     )
     .limit(60),
     test!(

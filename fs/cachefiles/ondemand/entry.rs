@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A request as the table sees it, its slot, and the chain of its object's requests.
+//!
+//! Free of kernel calls, as `state.rs`: in the module the slots are an xarray, in the host-side
+//! tests a map. Whoever holds `&mut` of the slots holds the table's lock.
+
+use super::state::{Link, ObjectState};
+use core::num::NonZeroU32;
+
+/// What a request asks of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Open,
+    /// Carries the object id that the daemon knows.
+    Close(NonZeroU32),
+    Read {
+        off: u64,
+        len: u64,
+    },
+}
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// In a slot, but not admitted yet.
+    New,
+    Ready,
+    Parked,
+    Delivered,
+}
+
+/// The part of a request that the table's lock protects.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) kind: Kind,
+    /// Tasks that wait for the answer.
+    pub(super) waiters: u32,
+    pub(super) prev: Link,
+    pub(super) next: Link,
+    pub(super) phase: Phase,
+    /// The daemon has seen it at least once.
+    pub(super) seen: bool,
+}
+
+impl Entry {
+    pub(crate) fn new(kind: Kind, waiters: u32) -> Self {
+        Self {
+            kind,
+            waiters,
+            prev: Link::NONE,
+            next: Link::NONE,
+            phase: Phase::New,
+            seen: false,
+        }
+    }
+
+    /// For the checks of the model.
+    #[cfg(test)]
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Leaves its object's chain. `None` if it was in none. What its neighbours have to know, and
+    /// that it is out of its slot, is for the caller to see to.
+    pub(super) fn unlink(&mut self, object: &mut ObjectState) -> Option<Gap> {
+        if self.phase == Phase::New {
+            return None;
+        }
+        self.phase = Phase::New;
+        let gap = Gap {
+            prev: core::mem::replace(&mut self.prev, Link::NONE),
+            next: core::mem::replace(&mut self.next, Link::NONE),
+        };
+        if gap.prev == Link::NONE {
+            object.first = gap.next;
+        }
+        if gap.next == Link::NONE {
+            object.last = gap.prev;
+        }
+        if let Kind::Close(_) = self.kind {
+            object.closes = object.closes.saturating_sub(1);
+        }
+        Some(gap)
+    }
+}
+
+/// The place in its object's chain that a request had.
+#[must_use = "its neighbours still name the request"]
+pub(super) struct Gap {
+    prev: Link,
+    next: Link,
+}
+
+impl Gap {
+    /// Links the neighbours to each other.
+    pub(super) fn close<S: Slots>(self, slots: &mut S) {
+        if let Some(mut prev) = self.prev.id().and_then(|id| slots.at(id)) {
+            prev.entry().next = self.next;
+        }
+        if let Some(mut next) = self.next.id().and_then(|id| slots.at(id)) {
+            next.entry().prev = self.prev;
+        }
+    }
+}
+
+/// The slots that hold the requests, by id. Emptying a slot takes its mark away, too.
+pub(crate) trait Slots {
+    /// A slot that was found, with a request in it.
+    type At<'a>: At
+    where
+        Self: 'a;
+
+    fn at(&mut self, id: u32) -> Option<Self::At<'_>>;
+    /// The first ready one at or after `from`; if there is none, the first of all.
+    fn at_ready(&mut self, from: u32) -> Option<Self::At<'_>>;
+    fn set_ready(&mut self, id: u32);
+}
+
+/// A slot, and the request in it. Finding it costs, what is done to it then does not.
+pub(crate) trait At {
+    fn id(&self) -> u32;
+    fn entry(&mut self) -> &mut Entry;
+    fn set_ready(&mut self);
+    fn clear_ready(&mut self);
+}
+
+/// Changes a phase, and the mark with it: they always agree.
+pub(super) fn set_phase(at: &mut impl At, phase: Phase) {
+    let was = core::mem::replace(&mut at.entry().phase, phase);
+    match (was == Phase::Ready, phase == Phase::Ready) {
+        (false, true) => at.set_ready(),
+        (true, false) => at.clear_ready(),
+        _ => {}
+    }
+}
+
+/// Takes a request out of its object's chain. Its slot is for the caller to empty.
+pub(super) fn unlink<S: Slots>(slots: &mut S, object: &mut ObjectState, id: u32) {
+    let gap = slots.at(id).and_then(|mut at| at.entry().unlink(object));
+    if let Some(gap) = gap {
+        gap.close(slots);
+    }
+}
+
+/// Calls `f` for every request of the object, oldest first. `f` may change phases, not the chain.
+pub(super) fn for_each<S: Slots>(
+    slots: &mut S,
+    object: &ObjectState,
+    mut f: impl FnMut(&mut S::At<'_>),
+) {
+    let mut link = object.first;
+    while let Some(mut at) = link.id().and_then(|id| slots.at(id)) {
+        link = at.entry().next;
+        f(&mut at);
+    }
+}
+
+pub(super) fn find<S: Slots>(
+    slots: &mut S,
+    object: &ObjectState,
+    wanted: impl Fn(&Entry) -> bool,
+) -> Option<u32> {
+    let mut link = object.first;
+    while let Some(id) = link.id() {
+        let mut at = slots.at(id)?;
+        let entry = at.entry();
+        if wanted(entry) {
+            return Some(id);
+        }
+        link = entry.next;
+    }
+    None
+}

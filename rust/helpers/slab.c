@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/slab.h>
+
+struct kmem_cache *cfh_kmem_cache_create(const char *name, unsigned int size,
+					 unsigned int align)
+{
+	return kmem_cache_create(name, size, align, 0, NULL);
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Putting a node into a table, and what can be done with it while nobody else has seen it.
+
+use super::{Guard, Guarded, LockedXArray, Node};
+use crate::{errno, gfp};
+use cachefiles_bindings as bindings;
+use kernel::alloc::Flags;
+use kernel::prelude::*;
+use kernel::sync::{Arc, UniqueArc};
+
+/// A node that was just put into a table, whose lock has been held since.
+///
+/// # Invariants
+///
+/// `node` is in the table of `guard`, under the number `id`, and nothing is borrowed from `guard`
+/// but by way of this.
+pub struct Inserted<'g, 'a, S, L, D> {
+    guard: &'g mut Guard<'a, S, L, D>,
+    id: u32,
+    node: Arc<Node<S, L>>,
+}
+
+/// What comes of an insertion: the node in its place, or the reason and the node, which is to be
+/// dropped after the lock.
+pub type Insertion<'g, 'a, S, L, D> =
+    core::result::Result<Inserted<'g, 'a, S, L, D>, (Error, Arc<Node<S, L>>)>;
+
+impl<S, L, D> Inserted<'_, '_, S, L, D> {
+    /// The number that it was given.
+    #[inline]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The part of the node that the lock protects, the data of the table, and a value kept
+    /// elsewhere. Error: EINVAL, that value belongs to another table.
+    #[inline]
+    pub fn with<'s, T>(
+        &'s mut self,
+        cell: &'s Guarded<T>,
+    ) -> Result<(&'s mut L, &'s mut D, &'s mut T)> {
+        let (_, data, value) = self.guard.with(cell)?;
+        // SAFETY: The node is in the table whose lock is held, by the type invariant. While `self`
+        // is borrowed, nobody gets to it through the slots.
+        Ok((unsafe { &mut *self.node.locked.get() }, data, value))
+    }
+
+    /// The number, and the node for the caller to keep.
+    #[inline]
+    pub fn into_parts(self) -> (u32, Arc<Node<S, L>>) {
+        (self.id, self.node)
+    }
+}
+
+impl<'a, S, L, D> Guard<'a, S, L, D> {
+    /// Stores a node under the next free number, round and round (`__xa_alloc_cyclic()`).
+    ///
+    /// Where `flags` allow it, this may release the lock, sleep, and take the lock again, before
+    /// the node is stored: what the caller found out under the lock may have changed.
+    ///
+    /// Errors: ENOMEM; EBUSY, no number is free.
+    pub fn insert_cyclic(
+        &mut self,
+        node: Pin<UniqueArc<Node<S, L>>>,
+        flags: Flags,
+    ) -> Insertion<'_, 'a, S, L, D> {
+        let node = Arc::from(node);
+        let entry = Arc::into_raw(node.clone());
+        let mut id = 0;
+        // SAFETY: The lock is held, by the type invariant, which makes `next` ours. The entry is
+        // aligned to more than the two bits that the xarray needs.
+        let ret = unsafe {
+            bindings::__xa_alloc_cyclic(
+                self.table.xa.get(),
+                &mut id,
+                entry.cast_mut().cast(),
+                LockedXArray::<S, L, D>::LIMIT,
+                self.table.next.get(),
+                gfp::to_raw(flags),
+            )
+        };
+        match errno::check(ret) {
+            // INVARIANT: The entry is a reference turned into a raw pointer, now the table's.
+            Ok(()) => Ok(Inserted {
+                guard: self,
+                id,
+                node,
+            }),
+            Err(error) => {
+                // SAFETY: The table did not take it.
+                drop(unsafe { Arc::from_raw(entry) });
+                Err((error, node))
+            }
+        }
+    }
+}

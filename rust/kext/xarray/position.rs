@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A slot that was found: what is done to it then needs no other walk through the tree.
+//!
+//! C header: `include/linux/xarray.h` (`struct xa_state`)
+
+use super::slots::Mark;
+use super::Node;
+use cachefiles_bindings as bindings;
+use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use core::ptr::{null_mut, NonNull};
+use kernel::sync::ArcBorrow;
+use kernel::types::Opaque;
+
+/// `XAS_RESTART`: the walk is yet to begin.
+const RESTART: usize = 3;
+
+/// Where a walk through the tree stands.
+///
+/// # Invariants
+///
+/// `xas.xa` is initialised. During `'s` its lock is held and its tree does not change.
+pub(super) struct Walk<'s> {
+    xas: bindings::xa_state,
+    _tree: PhantomData<&'s Opaque<bindings::xarray>>,
+}
+
+impl<'s> Walk<'s> {
+    /// A walk that is to begin at `index`.
+    ///
+    /// # Safety
+    ///
+    /// `xa` is initialised. During `'s` its lock is held, and nothing is stored in it or erased.
+    #[inline]
+    pub(super) unsafe fn new(xa: &'s Opaque<bindings::xarray>, index: u32) -> Self {
+        // INVARIANT: By the caller's promise.
+        Self {
+            xas: bindings::xa_state {
+                xa: xa.get(),
+                xa_index: index as usize,
+                xa_shift: 0,
+                xa_sibs: 0,
+                xa_offset: 0,
+                xa_pad: 0,
+                xa_node: RESTART as *mut bindings::xa_node,
+                xa_alloc: null_mut(),
+                xa_update: None,
+                xa_lru: null_mut(),
+            },
+            _tree: PhantomData,
+        }
+    }
+
+    /// What is at the index.
+    #[inline]
+    pub(super) fn load<N>(&mut self) -> Option<NonNull<N>> {
+        // SAFETY: By the type invariant.
+        NonNull::new(unsafe { bindings::xas_load(&mut self.xas) }.cast())
+    }
+
+    /// The first entry with the mark, from the index on.
+    #[inline]
+    pub(super) fn find_marked<N>(&mut self, mark: Mark) -> Option<NonNull<N>> {
+        // SAFETY: By the type invariant.
+        NonNull::new(
+            unsafe { bindings::xas_find_marked(&mut self.xas, u32::MAX as usize, mark.as_raw()) }
+                .cast(),
+        )
+    }
+
+    /// The next entry, or the first one from the index on.
+    #[inline]
+    pub(super) fn next<N>(&mut self) -> Option<NonNull<N>> {
+        // SAFETY: By the type invariant. Every step but the first is after an entry, and none is
+        // made after the last one.
+        NonNull::new(
+            unsafe { bindings::cfh_xas_next_entry(&mut self.xas, u32::MAX as usize) }.cast(),
+        )
+    }
+}
+
+/// A slot with a node in it.
+///
+/// # Invariants
+///
+/// `walk` stands at `node`, which is in the table during `'s`. This is the only access to the
+/// locked part of the node.
+pub struct Position<'s, S, L> {
+    walk: Walk<'s>,
+    node: NonNull<Node<S, L>>,
+    _node: PhantomData<(&'s Node<S, L>, &'s mut UnsafeCell<L>)>,
+}
+
+impl<'s, S, L> Position<'s, S, L> {
+    /// # Safety
+    ///
+    /// `walk` stands at `node`, and its table is one of `Node<S, L>`. During `'s` nobody else
+    /// comes to the locked part of the node.
+    #[inline]
+    pub(super) unsafe fn new(walk: Walk<'s>, node: NonNull<Node<S, L>>) -> Self {
+        // INVARIANT: By the caller's promise.
+        Self {
+            walk,
+            node,
+            _node: PhantomData,
+        }
+    }
+
+    /// Goes on to the next node. `None` behind the last one.
+    #[inline]
+    pub(super) fn next(mut self) -> Option<Self> {
+        let node = self.walk.next()?;
+        // INVARIANT: The walk stands there now.
+        Some(Self { node, ..self })
+    }
+
+    /// The number of the slot.
+    #[inline]
+    pub fn id(&self) -> u32 {
+        // The bound of every search.
+        self.walk.xas.xa_index as u32
+    }
+
+    /// The node.
+    #[inline]
+    pub fn node(&self) -> ArcBorrow<'s, Node<S, L>> {
+        // SAFETY: By the table's invariant an entry is an `Arc` turned into a raw pointer, and by
+        // the type invariant it stays during `'s`. No mutable reference to a whole node is made.
+        unsafe { ArcBorrow::from_raw(self.node.as_ptr()) }
+    }
+
+    /// The part of the node that needs no lock.
+    #[inline]
+    pub fn shared(&self) -> &'s S {
+        // SAFETY: The node stays during `'s`, by the type invariant.
+        &unsafe { &*self.node.as_ptr() }.shared
+    }
+
+    /// The part of the node that the lock protects.
+    #[inline]
+    pub fn locked(&mut self) -> &mut L {
+        // SAFETY: The node stays, and this is the only access to that part, by the type invariant.
+        unsafe { &mut *(*self.node.as_ptr()).locked.get() }
+    }
+
+    /// Sets a mark.
+    #[inline]
+    pub fn set_mark(&mut self, mark: Mark) {
+        // SAFETY: By the invariants, the walk stands at an entry of a locked tree.
+        unsafe { bindings::xas_set_mark(&self.walk.xas, mark.as_raw()) };
+    }
+
+    /// Takes a mark away.
+    #[inline]
+    pub fn clear_mark(&mut self, mark: Mark) {
+        // SAFETY: As above.
+        unsafe { bindings::xas_clear_mark(&self.walk.xas, mark.as_raw()) };
+    }
+}

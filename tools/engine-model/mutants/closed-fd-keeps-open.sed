@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0
+# what: an OPEN that the dead daemon has stays with it
+# file: fs/cachefiles/ondemand/table.rs
+# test: a_daemon_that_dies_of_any_message
+s/set_phase\(at, Phase::Ready\);\n                    ready \+= 1;\n                \}\n                Kind::Open \|/}\n                Kind::Open |/

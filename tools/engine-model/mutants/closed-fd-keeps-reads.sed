@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0
+# what: a READ that the dead daemon has stays with it
+# file: fs/cachefiles/ondemand/table.rs
+# test: a_daemon_that_dies_of_any_message
+s/reads = true;\n                    set_phase\(at, Phase::Parked\);/if entry.phase == Phase::Ready { reads = true; set_phase(at, Phase::Parked); }/

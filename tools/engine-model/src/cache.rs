@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A bound cache: an engine, and what keeps it.
+
+use crate::ondemand::Engine;
+use kernel::sync::Arc;
+
+/// A cache in on-demand mode.
+pub(crate) struct Cache {
+    pub(crate) engine: Arc<Engine>,
+}
+
+impl Cache {
+    pub(crate) fn ondemand(&self) -> Option<&Engine> {
+        Some(&self.engine)
+    }
+}
+
+/// What keeps a cache bound: the device, and each anonymous fd.
+pub(crate) struct Pin {
+    pub(crate) cache: Arc<Cache>,
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Daemons that die, refuse, or are restored too early.
+
+use super::daemon::{daemon, successor, threads, Manner};
+use super::explore::all_orders;
+use super::serving::reader;
+use super::world::world;
+use cachefiles_protocol::WireMessage;
+use kernel::error::code::{EINVAL, EIO};
+use shuttle::thread::spawn;
+
+#[test]
+fn a_daemon_that_dies_of_any_message_is_replaced_without_restore() {
+    for at in 0..3 {
+        all_orders(&format!("death at message {at}"), 2, move || {
+            let (world, worker) = world(1);
+            let manner = Manner {
+                dies_at: Some(at),
+                ..Manner::default()
+            };
+            let first = daemon(&world, 1, manner);
+            let daemons = [successor(&world, 2, Manner::default(), [first])];
+            let readers = [reader(&world, 0, 0)];
+            world.end(worker, daemons, readers);
+        });
+    }
+}
+
+#[test]
+fn two_readers_survive_a_death_too() {
+    all_orders("death with two readers", 1, || {
+        let (world, worker) = world(1);
+        let manner = Manner {
+            dies_at: Some(2),
+            ..Manner::default()
+        };
+        let first = daemon(&world, 1, manner);
+        let daemons = [successor(&world, 2, Manner::default(), [first])];
+        let readers = [reader(&world, 0, 0), reader(&world, 0, 1)];
+        world.end(worker, daemons, readers);
+    });
+}
+
+#[test]
+fn restore_at_any_moment_does_no_harm() {
+    for edge in [false, true] {
+        all_orders(&format!("restore, edge {edge}"), 2, move || {
+            let (world, worker) = world(1);
+            let manner = Manner {
+                edge,
+                ..Manner::default()
+            };
+            let daemon = daemon(&world, 1, manner);
+            let restorer = {
+                let world = world.clone();
+                spawn(move || world.restore())
+            };
+            let readers = [reader(&world, 0, 0), reader(&world, 0, 1)];
+            world.end(worker, [daemon], readers.into_iter().chain([restorer]));
+        });
+    }
+}
+
+#[test]
+fn restore_brings_back_what_a_thread_forgot() {
+    // A daemon that takes a READ and forgets it, though it keeps its fd: only `restore` helps.
+    all_orders("restore of a forgotten read", 3, || {
+        let (world, worker) = world(1);
+        let first = {
+            let world = world.clone();
+            spawn(move || {
+                kext::anon_file::enter_process(1);
+                let poller = world.poller(false);
+                let read = || loop {
+                    match world.read(1024, false).unwrap() {
+                        Some(message) => return WireMessage::try_from(&message.bytes[..]).unwrap(),
+                        None => poller.wait(),
+                    }
+                };
+                let open = read().msg_id();
+                world.engine().copen(open.into(), Ok(4096)).unwrap();
+                let forgotten = read();
+                world.restore();
+                let again = read();
+                assert_eq!(forgotten, again);
+                let id = again.msg_id();
+                assert_eq!(world.engine().copen(id.into(), Ok(1)), Err(EINVAL));
+                world.giving_back(kext::anon_file::close_all);
+            })
+        };
+        let second = successor(&world, 2, Manner::default(), [first]);
+        let readers = [reader(&world, 0, 0)];
+        world.end(worker, [second], readers);
+    });
+}
+
+#[test]
+fn restore_wakes_who_sleeps() {
+    all_orders("restore beside a sleeping thread", 2, || {
+        let (world, worker) = world(1);
+        let forgetful = Manner {
+            exclusive: true,
+            edge: true,
+            forgets: 1,
+            ..Manner::default()
+        };
+        let good = Manner {
+            forgets: 0,
+            ..forgetful
+        };
+        let daemons = threads(&world, 1, [forgetful, good]);
+        let readers = [reader(&world, 0, 0)];
+        world.end(worker, daemons, readers);
+    });
+}
+
+#[test]
+fn a_daemon_that_refuses_to_reopen_is_asked_again() {
+    for refuses in 1..3 {
+        all_orders(&format!("{refuses} refused reopens"), 2, move || {
+            let (world, worker) = world(1);
+            let manner = Manner {
+                refuses,
+                ..Manner::default()
+            };
+            let daemon = daemon(&world, 1, manner);
+            let readers = [reader(&world, 0, 0)];
+            world.end(worker, [daemon], readers);
+        });
+    }
+}
+
+#[test]
+fn a_daemon_that_always_refuses_fails_the_readers() {
+    all_orders("three refused reopens, two readers", 1, || {
+        let (world, worker) = world(1);
+        let manner = Manner {
+            refuses: 3,
+            ..Manner::default()
+        };
+        let daemon = daemon(&world, 1, manner);
+        let readers: Vec<_> = (0..2)
+            .map(|page| {
+                let world = world.clone();
+                // Whoever comes late begins a series of its own.
+                spawn(move || assert!(matches!(world.fetch(0, page), Ok(true) | Err(EIO))))
+            })
+            .collect();
+        world.end(worker, [daemon], readers);
+    });
+}
+
+#[test]
+fn a_worker_out_of_memory_tries_again_or_tells() {
+    all_orders("reopen out of memory", 2, || {
+        let (world, worker) = world(1);
+        let daemon = daemon(&world, 1, Manner::default());
+        cachefiles_bindings::let_allocations_fail(3);
+        let reader = {
+            let world = world.clone();
+            spawn(move || {
+                let fetched = world.fetch(0, 0);
+                assert_ne!(fetched, Ok(false));
+            })
+        };
+        world.end(worker, [daemon], [reader]);
+    });
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who does what to the engine, and what must come of it.
+
+mod bounded;
+mod daemon;
+mod explore;
+mod failover;
+mod going_away;
+mod serving;
+mod storm;
+mod world;

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `Documentation/faults.rst` and the tests agree: the same faults, and for each the same tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::registry::{Expect, Test};
+
+const PAGE: &str = include_str!("../../../../Documentation/faults.rst");
+
+/// The faults that were to be guarded against.
+const CVES: &[&str] = &[
+    "2022-48989",
+    "2022-49062",
+    "2022-49064",
+    "2022-49655",
+    "2023-52982",
+    "2024-26612",
+    "2024-26840",
+    "2024-39510",
+    "2024-40899",
+    "2024-40900",
+    "2024-40913",
+    "2024-40935",
+    "2024-41050",
+    "2024-41051",
+    "2024-41057",
+    "2024-41058",
+    "2024-41074",
+    "2024-41075",
+    "2024-42250",
+    "2024-45000",
+    "2024-46748",
+    "2024-46786",
+    "2024-49870",
+    "2024-56549",
+    "2024-56755",
+];
+const LATER: usize = 3;
+const STILL_WRONG: usize = 18;
+
+/// Which fault, and its tests with the remark that stands behind each.
+type Rows = BTreeMap<String, BTreeMap<String, String>>;
+
+fn all_faults() -> BTreeSet<String> {
+    let cves = CVES.iter().map(|number| format!("CVE-{number}"));
+    let later = (1..=LATER).map(|number| format!("LATER {number}"));
+    let wrong = (1..=STILL_WRONG).map(|number| format!("FAULTS {number}"));
+    cves.chain(later).chain(wrong).collect()
+}
+
+/// The rows of the page: one for each fault, where several share a row.
+fn rows() -> Rows {
+    let mut rows = Rows::new();
+    for row in PAGE.split("\n   * - ").skip(1) {
+        let (faults, rest) = row.split_once('\n').unwrap_or((row, ""));
+        if faults == "fault" {
+            continue;
+        }
+        let tests: BTreeMap<_, _> = rest
+            .lines()
+            .filter_map(|line| line.split_once("* ``")?.1.split_once("``"))
+            .map(|(name, remark)| (name.to_owned(), remark.trim().to_owned()))
+            .collect();
+        for fault in faults.split(", ") {
+            assert!(
+                rows.insert(fault.to_owned(), tests.clone()).is_none(),
+                "{fault} has two rows"
+            );
+        }
+    }
+    rows
+}
+
+/// The faults that a test says it guards against: the words before the colon, where they are such.
+fn guarded(test: &Test) -> Vec<&'static str> {
+    let labels = test
+        .guards
+        .split_once(": ")
+        .map_or("", |(labels, _)| labels);
+    let is_fault = |label: &&str| {
+        ["CVE-", "FAULTS ", "LATER "]
+            .iter()
+            .any(|kind| label.starts_with(kind))
+    };
+    labels.split(", ").filter(is_fault).collect()
+}
+
+#[test]
+fn every_fault_has_a_row() {
+    let listed: BTreeSet<String> = rows().into_keys().collect();
+    assert_eq!(listed, all_faults());
+}
+
+#[test]
+fn every_row_has_the_tests_that_name_its_fault() {
+    let mut guards: BTreeMap<String, BTreeSet<String>> = all_faults()
+        .into_iter()
+        .map(|fault| (fault, BTreeSet::new()))
+        .collect();
+    for test in super::all() {
+        for fault in guarded(test) {
+            let tests = guards.get_mut(fault);
+            let tests = tests.unwrap_or_else(|| panic!("{}: {fault} is unknown", test.name));
+            tests.insert(test.name.to_owned());
+        }
+    }
+    for (fault, tests) in rows() {
+        let listed: BTreeSet<String> = tests.into_keys().collect();
+        assert_eq!(listed, guards[&fault], "{fault}");
+    }
+}
+
+#[test]
+fn rows_tell_what_is_expected_of_the_c_module() {
+    for tests in rows().into_values() {
+        for (name, remark) in tests {
+            let Some(test) = super::all().find(|test| test.name == name) else {
+                panic!("there is no test {name}");
+            };
+            let expected = match test.on_c {
+                Expect::Pass => "",
+                Expect::Fail(_) => "(C fails)",
+                Expect::Skip(_) => "(C hangs or crashes, and is not run)",
+            };
+            assert_eq!(remark, expected, "{name}");
+            assert!(matches!(test.on_rust, Expect::Pass), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_row_without_tests_says_why() {
+    for row in PAGE.split("\n   * - ").skip(1) {
+        let cells: Vec<&str> = row.split("\n     - ").collect();
+        assert!(
+            cells.len() == 3 && cells.iter().all(|cell| !cell.trim().is_empty()),
+            "{row}"
+        );
+    }
+}
