@@ -7,10 +7,10 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
 # The scripts read these from the environment.
-export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT
+export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SANITIZE
 
 # Given only on the command line or in the environment: an empty one counts as not given.
-$(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT,$(if $($v),,$(eval unexport $v)))
+$(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SANITIZE,$(if $($v),,$(eval unexport $v)))
 
 .PHONY: help setup kernel modules tools run test clients parity bench bench-publish shell lint install clean distclean
 
@@ -22,6 +22,10 @@ help:
 	@echo '  test       all tests: lint, host, selftests of our module and the C module, clients, parity, kill storms'
 	@echo '  clients    of these, only 9p and NFS with cachefilesd on ext4 and XFS, on both modules'
 	@echo '  parity     what user space sees of our module beside the C module, row by row'
+	@echo '  model      the on-demand engine under every order of its steps, more of them than in test'
+	@echo '  model-mutants  the driver broken on purpose: the model has to find each'
+	@echo '  fuzz       libFuzzer on the files that need no kernel; TIME=<seconds> for each of them'
+	@echo '  miri       these files under Miri, where a nightly toolchain has it'
 	@echo '  bench      what our module and the C module cost, in instructions: table and curves'
 	@echo '  bench-publish  copy its results to the README and Documentation/benchmarks'
 	@echo '  shell      an interactive QEMU machine: module, daemon, image mounted at /mnt/image'
@@ -79,6 +83,18 @@ clients:
 
 parity:
 	@scripts/parity
+
+model: setup
+	@cd tools && MODEL_RANDOM=$${MODEL_RANDOM:-1000000} MODEL_EXECUTIONS=$${MODEL_EXECUTIONS:-2000000} cargo test --locked -p cachefiles-engine-model -- --nocapture
+
+model-mutants: setup
+	@scripts/mutants
+
+fuzz: setup
+	@scripts/fuzz
+
+miri:
+	@scripts/miri
 
 lint: setup
 	@scripts/lint

@@ -130,7 +130,8 @@ impl Thread<'_> {
     fn run(mut self) {
         let poller = self.world.poller(self.manner.exclusive);
         self.process.pollers.lock().unwrap().push(poller.clone());
-        while !self.process.is_killed() {
+        // Once the device is closed nobody reads from it.
+        while !self.process.is_killed() && !self.world.is_dead() {
             match self.read() {
                 None if self.manner.leaves && self.manner.faults == 0 => return,
                 Some(_) if self.manner.dies_at == Some(self.handled) => self.process.kill(),
@@ -151,7 +152,7 @@ impl Thread<'_> {
         }
         loop {
             poller.wait();
-            let ends = self.world.is_stopped() || self.process.is_killed();
+            let ends = self.world.is_stopped() || self.world.is_dead() || self.process.is_killed();
             if ends || self.world.is_readable() {
                 return;
             }

@@ -3,12 +3,12 @@
 //! Anonymous files, and the descriptors of the processes that hold them.
 
 use crate::io::IovIter;
+use crate::slab::SlabBox;
 use cachefiles_bindings::sched;
 use core::marker::PhantomData;
 use kernel::error::code::{EMFILE, ENOMEM};
 use kernel::error::{Error, Result};
 use kernel::str::CStr;
-use kernel::types::KBox;
 use kernel::ThisModule;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -29,7 +29,7 @@ pub trait AnonFileOps: Sized + 'static {
     /// What the file keeps.
     type Data: Send + Sync + 'static;
     /// The last reference is gone.
-    fn release(data: KBox<Self::Data>);
+    fn release(data: SlabBox<Self::Data>);
     /// `pwrite()`
     fn write(data: &Self::Data, kiocb: &mut KiocbRef<'_>, iter: &mut IovIter) -> Result<usize>;
     /// `lseek()`
@@ -64,7 +64,7 @@ pub trait Open {
     fn ioctl(&self, cmd: u32, arg: usize) -> Result<isize>;
 }
 
-struct Inner<T: AnonFileOps>(Option<KBox<T::Data>>);
+struct Inner<T: AnonFileOps>(Option<SlabBox<T::Data>>);
 
 impl<T: AnonFileOps> Drop for Inner<T> {
     fn drop(&mut self) {
@@ -102,9 +102,9 @@ impl<T: AnonFileOps> AnonFile<T> {
     /// As the real one.
     pub fn create(
         _module: &'static ThisModule,
-        data: KBox<T::Data>,
+        data: SlabBox<T::Data>,
         _flags: u32,
-    ) -> core::result::Result<Self, (Error, KBox<T::Data>)> {
+    ) -> core::result::Result<Self, (Error, SlabBox<T::Data>)> {
         sched::may_sleep();
         if cachefiles_bindings::alloc_fails() {
             return Err((ENOMEM, data));

@@ -12,6 +12,7 @@ pub mod anon_file;
 pub mod fs;
 pub mod io;
 pub mod log;
+pub mod slab;
 pub mod workqueue;
 
 // Those who use the rest of them are not here.
