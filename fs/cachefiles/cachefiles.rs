@@ -9,8 +9,9 @@
 //! - `volume`, `object`, `lookup`: what netfs caches, and its files; `backend`: how netfs calls us;
 //! - `io`: reading from and writing to cache files;
 //! - `ondemand`: asking the daemon for data as it is read, and outliving the daemon;
-//! - `command`, `extent`, `glance`, `limits`, `key`, `layout`, `ondemand::{state, entry, table, message}`: no kernel
-//!   in them, tested on the host too.
+//! - `command`, `extent`, `glance`, `limits`, `key`, `layout`,
+//!   `ondemand::{state, entry, table, message}`: no kernel in them,
+//!   tested on the host too.
 //!
 //! Locks and lifetimes: `Documentation/locking.rst`.
 
@@ -59,15 +60,19 @@ module! {
 struct Module {
     _device: Pin<KBox<MiscDevice<device::Device>>>,
     _error_injection: ErrorInjection,
+    /// Go last.
+    _object_fds: kext::slab::Created<ondemand::ObjectFd>,
 }
 
 impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let loaded = ErrorInjection::register().and_then(|error_injection| {
+            let object_fds = ondemand::OBJECT_FDS.create()?;
             let device = MiscDevice::register(kernel::c_str!("cachefiles"), module);
             Ok(Self {
                 _device: KBox::pin_init(device, GFP_KERNEL)?,
                 _error_injection: error_injection,
+                _object_fds: object_fds,
             })
         });
         match &loaded {
