@@ -166,10 +166,11 @@ impl Known {
     /// The hole at `pos`, as it was when it was last looked at.
     #[inline]
     pub(crate) fn hole(&self, pos: i64) -> Option<Extent> {
-        self.hole.holds(pos).then(|| match self.hole.end {
+        let hole = match self.hole.end {
             i64::MAX => Extent::LastHole,
             data => Extent::Hole(data),
-        })
+        };
+        self.hole.holds(pos).then_some(hole)
     }
 
     /// To be taken before the file is written to.

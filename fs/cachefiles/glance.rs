@@ -7,7 +7,7 @@
 //!
 //! Free of kernel calls: compiled into the module and into the host-side tests.
 
-use core::sync::atomic::{fence, AtomicI64, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{self, AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 /// The stretch. What is read while `version` is odd, or changed in between, does not count.
 pub(crate) struct Glance {
@@ -20,12 +20,14 @@ pub(crate) struct Glance {
 
 impl Glance {
     /// Nothing is known.
-    pub(crate) const NOTHING: Self = Self {
-        version: AtomicU32::new(0),
-        file: AtomicUsize::new(0),
-        start: AtomicI64::new(0),
-        end: AtomicI64::new(0),
-    };
+    pub(crate) const fn nothing() -> Self {
+        Self {
+            version: AtomicU32::new(0),
+            file: AtomicUsize::new(0),
+            start: AtomicI64::new(0),
+            end: AtomicI64::new(0),
+        }
+    }
 
     /// Shows another stretch, in bytes. The caller holds the lock that keeps others from doing so.
     #[inline]
@@ -34,7 +36,7 @@ impl Glance {
         self.version
             .store(version.wrapping_add(1), Ordering::Relaxed);
         // Whoever sees one of the stores below sees the version odd after that.
-        fence(Ordering::Release);
+        atomic::fence(Ordering::Release);
         self.file.store(file, Ordering::Relaxed);
         self.start.store(start, Ordering::Relaxed);
         self.end.store(end, Ordering::Relaxed);
@@ -50,7 +52,7 @@ impl Glance {
             self.file.load(Ordering::Relaxed) == file && self.start.load(Ordering::Relaxed) <= pos;
         let end = self.end.load(Ordering::Relaxed);
         // What was read above belongs to the version, if that is still the same below.
-        fence(Ordering::Acquire);
+        atomic::fence(Ordering::Acquire);
         let is_whole = version % 2 == 0 && self.version.load(Ordering::Relaxed) == version;
         (is_there && pos < end && is_whole).then_some(end)
     }

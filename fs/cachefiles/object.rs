@@ -101,7 +101,7 @@ impl Object {
                 volume: volume.clone(),
                 cookie: cookie.get(),
                 file <- new_spinlock!(Backing::NONE, "cachefiles_object"),
-                glance: Glance::NOTHING,
+                glance: Glance::nothing(),
                 tmpfile: AtomicBool::new(false),
                 ondemand: cache.ondemand().map(Engine::new_object_state),
                 reopen <- new_work!("cachefiles_reopen"),

@@ -179,7 +179,7 @@ impl<T: IoCompletion> RequestSlot<T> {
         let request = ManuallyDrop::new(self).place;
         // SAFETY: Memory for a request, which is ours (type invariant).
         unsafe {
-            request.write(Request {
+            request.as_ptr().write(Request {
                 kiocb: UnsafeCell::new(kiocb),
                 owner: ManuallyDrop::new(owner),
                 file: file.into(),

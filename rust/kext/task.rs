@@ -37,7 +37,7 @@ pub fn synchronize_rcu() {
 #[inline]
 pub fn jiffies() -> usize {
     // SAFETY: A counter that is always there. It changes in one access, hence the volatile read.
-    unsafe { (&raw const bindings::jiffies).read_volatile() as usize }
+    unsafe { (&raw const bindings::jiffies).read_volatile() }
 }
 
 /// The wall clock, in seconds since 1970. Any context.

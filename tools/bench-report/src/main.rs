@@ -95,7 +95,8 @@ impl Results {
         let write = |name: &str, text: String| fs::write(self.out.join(name), text);
         print!("{}", table::text(&rows));
         write("table.md", table::markdown(&self.title, &rows))?;
-        write("summary.md", table::summary(&self.title, &rows))?;
+        write("summary.md", table::summary(&self.title, &rows, true))?;
+        write("short.md", table::summary(&self.title, &rows, false))?;
         write("results.json", serde_json::to_string_pretty(&rows)? + "\n")?;
         let curves = curves::draw(&rows, &self.out, &self.module)?;
         println!("\n{}, {} curves", table::count(&rows), curves.len());

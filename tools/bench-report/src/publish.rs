@@ -54,8 +54,9 @@ impl Publish {
         }
         fs::copy(self.from.join("table.md"), self.to.join("table.md"))?;
         fs::write(self.to.join("summary.md"), format!("{LICENCE}{summary}"))?;
+        let short = fs::read_to_string(self.from.join("short.md"))?;
         let page = format!(
-            "{summary}\n{images}\nAll figures: `{}/table.md`.",
+            "{short}\n{images}\nThose that are worse than C: `{0}/summary.md`; all: `{0}/table.md`.",
             self.link
         );
         let text = fs::read_to_string(&self.text)?;

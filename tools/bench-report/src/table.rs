@@ -129,14 +129,31 @@ pub fn count(rows: &[Row]) -> String {
     format!("{yes} reached, {no} not, {open} open (the noise is larger than the difference)")
 }
 
-/// The figures that have a target of their own, and the others that are worse than C.
-pub fn summary(title: &str, rows: &[Row]) -> String {
+/// Whether a row stands in a short table: it has a target of its own, and if that is reached, no row of the
+/// same curve that is further on has one too.
+fn leads(number: usize, rows: &[Row]) -> bool {
+    let row = &rows[number];
+    let own = |row: &Row| row.verdict.as_ref().is_some_and(|verdict| verdict.own);
+    let reached = row.verdict.as_ref().and_then(|verdict| verdict.reached);
+    let further = rows[number + 1..].iter().any(|other| {
+        own(other)
+            && (&other.row, &other.metric, &other.store) == (&row.row, &row.metric, &row.store)
+    });
+    own(row) && (reached != Some(true) || !further)
+}
+
+/// The figures that have a target of their own: of a curve only its end. With `all` every one of them,
+/// and what is worse than C.
+pub fn summary(title: &str, rows: &[Row], all: bool) -> String {
     let mut text = format!("{title}\n\nOf all figures: {}.\n\n", count(rows));
     text += "| row | figure | store | n | C | ours | C / ours | C / C noise | target |\n";
     text += &format!("|{}\n", "---|".repeat(9));
-    for row in rows {
-        let Some(judged) = &row.verdict else { continue };
-        if !judged.own && judged.reached != Some(false) {
+    for (number, row) in rows.iter().enumerate() {
+        let listed = row
+            .verdict
+            .as_ref()
+            .is_some_and(|verdict| verdict.own || verdict.reached == Some(false));
+        if !(leads(number, rows) || all && listed) {
             continue;
         }
         let cells = cells(row);

@@ -57,6 +57,10 @@ fn target(row: &Row) -> Vec<Target> {
         ("parked", _) => vec![Flat, AtMost(1500.0)],
         ("closing", _) => vec![PartOfCAt(4096, 0.1)],
         ("dropping", _) => vec![Flat],
+        // On a disk the daemon's writes sleep too.
+        ("wakeups", metric) if metric.starts_with("wake-ups") && row.store != "overlay" => {
+            vec![Shown]
+        }
         ("wakeups", "wake-ups per request, EPOLLEXCLUSIVE") => vec![AtMost(1.0)],
         ("wakeups", "round trip, EPOLLEXCLUSIVE") => vec![TimesSmallest(64, 1.2)],
         // More is better.

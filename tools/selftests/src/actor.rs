@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cachefiles_protocol::Device;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::session::{Blobs, Session};
 use crate::sys;
@@ -256,6 +257,31 @@ impl Actor {
             &["read", file.to_str().context("a path that is no text")?],
             None,
         )
+    }
+
+    /// Stops it, as the freezer or a debugger does, and waits until it stands.
+    pub fn stop(&self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::STOP)?;
+        sys::wait_for("an actor to stop", soon(), || {
+            crate::task::state(Path::new("/proc"), self.child.id() as i32) == Some('T')
+        })
+    }
+
+    /// The opposite.
+    pub fn go_on(&self) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::CONT)?)
+    }
+
+    /// Whether it has `file` open, and sleeps in a `read`.
+    pub fn waits_for(&self, file: &Path) -> bool {
+        let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let fds = fs::read_dir(proc.join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        fds.filter(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == file))
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .any(|fd| crate::task::sleeps_in_read(Path::new("/proc"), self.child.id() as i32, fd))
     }
 
     /// A daemon that takes a message into memory that is `file`.

@@ -103,14 +103,16 @@ impl<T: Send + 'static> Task<T> {
     }
 }
 
-/// Whether a task in one of the directories of `/proc` waits for something, and does not run.
+/// The state of a task in one of the directories of `/proc`, as the letter that stands for it.
+pub fn state(directory: &Path, id: i32) -> Option<char> {
+    let stat = fs::read_to_string(directory.join(id.to_string()).join("stat")).ok()?;
+    // It is the first word behind the name, which may have anything in it.
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Whether a task waits for something, and does not run.
 pub fn sleeps(directory: &Path, id: i32) -> bool {
-    let stat = fs::read_to_string(directory.join(id.to_string()).join("stat")).unwrap_or_default();
-    // The state is the first word behind the name, which may have anything in it.
-    let state = stat
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
-    matches!(state, Some('S' | 'D'))
+    matches!(state(directory, id), Some('S' | 'D'))
 }
 
 /// Whether a task in one of the directories of `/proc` sleeps in a `read` of `fd`.

@@ -7,7 +7,7 @@ use super::glance::Glance;
 
 #[test]
 fn what_is_shown_last_is_seen() {
-    let glance = Glance::NOTHING;
+    let glance = Glance::nothing();
     assert_eq!(glance.data_end(0, 0), None);
     glance.show(1, 4096, 8192);
     assert_eq!(glance.data_end(1, 4096), Some(8192));
@@ -24,7 +24,7 @@ fn what_is_shown_last_is_seen() {
 fn no_look_sees_a_part_of_a_change() {
     // Each file has a stretch of its own, and no two of them touch.
     const STEP: i64 = 100;
-    let glance = Glance::NOTHING;
+    let glance = Glance::nothing();
     let is_over = AtomicBool::new(false);
     let seen = AtomicU32::new(0);
     thread::scope(|scope| {

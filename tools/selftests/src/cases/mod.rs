@@ -10,6 +10,7 @@ mod events;
 mod faults;
 mod hostile;
 mod independent;
+mod load;
 mod made_image;
 mod missing;
 mod module;
@@ -23,6 +24,7 @@ mod read;
 mod reopen;
 mod restore;
 mod sharing;
+mod signals;
 mod slow_copy;
 mod tracepoint;
 mod waking;
@@ -53,6 +55,8 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         module::TESTS,
         policy::TESTS,
         hostile::TESTS,
+        signals::TESTS,
+        load::TESTS,
     ]
     .into_iter()
     .chain(original::ALL.iter().copied())
