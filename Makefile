@@ -7,10 +7,10 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
 # The scripts read these from the environment.
-export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SANITIZE
+export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SANITIZE
 
 # Given only on the command line or in the environment: an empty one counts as not given.
-$(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SANITIZE,$(if $($v),,$(eval unexport $v)))
+$(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SANITIZE,$(if $($v),,$(eval unexport $v)))
 
 .PHONY: help setup kernel modules tools run test clients parity bench bench-publish shell lint install clean distclean
 
@@ -43,6 +43,7 @@ help:
 	@echo '  KERNEL_SRC=<dir>  build the test kernel from this 6.12 source tree, not from the package'
 	@echo '  KILLS=<n>         run: how often the daemon is killed (20); test: in each storm (8)'
 	@echo '  READERS=<n>       run: how many processes read (4)'
+	@echo '  RESTORE=racing    run: write restore all the while, or never (once after each kill)'
 	@echo '  SRC=<dir>         run, shell: the directory to make the image of'
 	@echo '  COMPRESS=lz4hc    run, shell: a compressed image'
 	@echo '  MODULE=c          run, shell: the C module of the same kernel, to compare'

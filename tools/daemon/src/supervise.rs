@@ -62,6 +62,9 @@ pub struct SuperviseArgs {
     /// How often in a row a worker may fail to start before this gives up
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     start_attempts: u32,
+    /// Write no `restore` when a worker died: for kernels that repeat unanswered requests by themselves
+    #[arg(long)]
+    no_restore: bool,
 }
 
 /// How long a worker may take to leave after SIGTERM.
@@ -170,9 +173,11 @@ impl Supervisor<'_> {
                     );
                 }
             }
-            self.device
-                .restore()
-                .context("asking the kernel to repeat unanswered requests (restore)")?;
+            if !self.args.no_restore {
+                self.device
+                    .restore()
+                    .context("asking the kernel to repeat unanswered requests (restore)")?;
+            }
             let wait = backoff.next(started.elapsed());
             if self.wait_for(&self.signals, Some(wait))? == Woken::Signal {
                 return Ok(());

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -11,9 +12,12 @@ use anyhow::{Context, Result, bail};
 use cachefiles_daemon::stats::Snapshot;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open,
+    pidfd_send_signal,
+};
 
-use crate::StormArgs;
+use crate::{Restore, StormArgs};
 
 /// Name of the daemon's program.
 const PROGRAM: &str = "cachefiles-ondemandd";
@@ -50,8 +54,10 @@ impl Daemon {
             .append(true)
             .open(&log)
             .context("opening the daemon's log")?;
+        let no_restore = (args.restore == Restore::Never).then_some("--no-restore");
         let child = Command::new(program())
             .arg("supervise")
+            .args(no_restore)
             .arg("--dir")
             .arg(&args.cache_dir)
             .args(["--tag", "storm", "--backoff-max", "50"])
@@ -90,6 +96,24 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(daemon)
+    }
+
+    /// The supervisor's device.
+    pub fn device(&self) -> Result<OwnedFd> {
+        let pid = Pid::from_child(&self.supervisor.child);
+        let fds = format!("/proc/{}/fd", pid.as_raw_nonzero());
+        for entry in std::fs::read_dir(&fds).with_context(|| format!("reading {fds}"))? {
+            let entry = entry?;
+            // It may have been closed in the meantime.
+            let target = std::fs::read_link(entry.path()).unwrap_or_default();
+            if target == Path::new("/dev/cachefiles") {
+                let number = entry.file_name().to_string_lossy().parse()?;
+                let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+                return pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty())
+                    .context("taking the supervisor's device");
+            }
+        }
+        bail!("the supervisor has no device")
     }
 
     /// The counters, over all workers since the start.

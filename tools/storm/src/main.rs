@@ -8,6 +8,7 @@ mod manifest;
 mod reader;
 mod readers;
 mod report;
+mod restorer;
 mod storm;
 mod world;
 
@@ -34,6 +35,17 @@ struct Cli {
 enum Command {
     /// Read every file of the manifest once and check it (what the reader processes run)
     Read(reader::ReadArgs),
+}
+
+/// When `restore` is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Restore {
+    /// After the death of each worker
+    Once,
+    /// All the while, too: before, at and after each death
+    Racing,
+    /// Never: the kernel has to do it by itself
+    Never,
 }
 
 /// What to mount, and what to do to it.
@@ -72,6 +84,9 @@ struct StormArgs {
     /// Seed of the order of reading and of the moments of killing
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// When to write `restore`, which has the kernel repeat what a dead worker left unanswered
+    #[arg(long, value_enum, default_value_t = Restore::Once)]
+    restore: Restore,
     /// Seconds without any progress after which the run has failed
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     stall: u64,

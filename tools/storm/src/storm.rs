@@ -7,13 +7,13 @@ use anyhow::{Context, Result, bail};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::StormArgs;
 use crate::daemon::Daemon;
 use crate::killer::Killer;
 use crate::manifest;
 use crate::readers::Readers;
 use crate::report::{self, Outcome};
-use crate::world;
+use crate::restorer::Restorer;
+use crate::{Restore, StormArgs, world};
 
 /// How often the state is looked at. Short, as a READ is in flight for about as long.
 const TICK: Duration = Duration::from_millis(2);
@@ -104,7 +104,16 @@ impl Storm<'_> {
         world::wipe_cache(self.args)?;
         let mut daemon = Daemon::start(self.args)?;
         self.killer.new_round();
-        let result = self.read_all(&mut daemon);
+        let restorer = if self.args.restore == Restore::Racing {
+            Some(Restorer::start(daemon.device()?))
+        } else {
+            None
+        };
+        let mut result = self.read_all(&mut daemon);
+        if let Some(restorer) = restorer {
+            let stopped = restorer.stop();
+            result = result.and_then(|outcome| stopped.map(|()| outcome));
+        }
         let last = self.killer.finished()
             || self.past.rounds >= self.args.max_rounds
             || !matches!(&result, Ok(outcome) if outcome.totals.errors + outcome.totals.bad == 0);
