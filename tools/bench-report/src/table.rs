@@ -142,8 +142,22 @@ fn leads(number: usize, rows: &[Row]) -> bool {
     own(row) && (reached != Some(true) || !further)
 }
 
+/// Whether a row can be left out of the shortest table: it is reached on this store as it is on another, or
+/// it is time, in which the host has a part.
+fn says_little(number: usize, rows: &[Row]) -> bool {
+    let row = &rows[number];
+    let reached =
+        |row: &Row| row.verdict.as_ref().and_then(|verdict| verdict.reached) == Some(true);
+    row.row == "concurrent"
+        || reached(row)
+            && rows[..number].iter().any(|other| {
+                (&other.row, &other.metric, other.n) == (&row.row, &row.metric, row.n)
+                    && reached(other)
+            })
+}
+
 /// The figures that have a target of their own: of a curve only its end. With `all` every one of them,
-/// and what is worse than C.
+/// on every store, and what is worse than C.
 pub fn summary(title: &str, rows: &[Row], all: bool) -> String {
     let mut text = format!("{title}\n\nOf all figures: {}.\n\n", count(rows));
     text += "| row | figure | store | n | C | ours | C / ours | C / C noise | target |\n";
@@ -153,7 +167,8 @@ pub fn summary(title: &str, rows: &[Row], all: bool) -> String {
             .verdict
             .as_ref()
             .is_some_and(|verdict| verdict.own || verdict.reached == Some(false));
-        if !(leads(number, rows) || all && listed) {
+        let short = leads(number, rows) && !says_little(number, rows);
+        if !(short || all && (listed || leads(number, rows))) {
             continue;
         }
         let cells = cells(row);
