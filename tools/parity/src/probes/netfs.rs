@@ -102,6 +102,9 @@ fn places_and_modes(ctx: &Context, rows: &mut Rows) -> Result<()> {
     let shape = |part: &str| -> String {
         match part.as_bytes().first() {
             Some(b'@') => "@XX".into(),
+            // Words in one byte order or the other, whichever is shorter: the server's inode number
+            // decides, and each machine has a server of its own.
+            Some(b'S' | b'T') => "S or T...".into(),
             Some(sort) if part.len() > 1 => format!("{}...", char::from(*sort)),
             _ => part.into(),
         }
