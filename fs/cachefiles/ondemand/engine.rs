@@ -86,7 +86,8 @@ impl Engine {
     /// Tells the daemon of an object and waits until it accepts. Does nothing if it did before.
     ///
     /// Errors: EIO the cache is dead or the object goes away; EINTR killed; ENOMEM; EBUSY it is
-    /// being opened again at this moment; EINVAL for an object whose size netfs does not leave to the daemon; the daemon's refusal.
+    /// being opened again at this moment; EINVAL for an object whose size netfs does not leave to
+    /// the daemon; the daemon's refusal.
     pub(crate) fn open(&self, object: &Arc<Object>) -> Result {
         if self.with(object, |_, _, state| state.state() == State::Open)? {
             return Ok(());
