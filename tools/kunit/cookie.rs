@@ -56,7 +56,9 @@ fn inspect_as(wanted: Wanted<'_>, inspect: fn(&Cookie) -> Outcome) -> Outcome {
     let in_use = cookie.use_for(false);
     inspected(&bench)?;
     drop(in_use);
-    Ok(())
+    drop(cookie);
+    drop(volume);
+    bench.wait_until_empty()
 }
 
 fn a_look_up_is_told_what_is_wanted() -> Outcome {
