@@ -7,10 +7,10 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
 # The scripts read these from the environment.
-export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME MIB SANITIZE
+export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME MIB SANITIZE
 
 # Given only on the command line or in the environment: an empty one counts as not given.
-$(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME MIB SANITIZE,$(if $($v),,$(eval unexport $v)))
+$(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME MIB SANITIZE,$(if $($v),,$(eval unexport $v)))
 
 .PHONY: help setup kernel modules tools run storms test test-debug test-kcsan clients parity model model-mutants fuzz miri bench bench-publish shell lint install clean distclean
 
