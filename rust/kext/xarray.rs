@@ -126,6 +126,16 @@ impl<S, L, D> LockedXArray<S, L, D> {
 
     /// An empty table.
     pub fn new(data: D, name: &'static CStr, key: &'static LockClassKey) -> impl PinInit<Self> {
+        Self::beginning_at(0, data, name, key)
+    }
+
+    /// The same with `first` as the number that comes first, as if all below had had their turn.
+    pub fn beginning_at(
+        first: u32,
+        data: D,
+        name: &'static CStr,
+        key: &'static LockClassKey,
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: Initialised by the C function, and empty.
             // SAFETY: `slot` is valid for writes and pinned from here on. Name and class are
@@ -137,7 +147,7 @@ impl<S, L, D> LockedXArray<S, L, D> {
                     core::ptr::from_ref(key).cast_mut().cast(),
                 )
             }),
-            next: UnsafeCell::new(0),
+            next: UnsafeCell::new(first),
             data: UnsafeCell::new(data),
             _nodes: PhantomData,
         })
