@@ -68,6 +68,8 @@ pub struct Cast {
     /// The hostile processes' memory allocations may fail.
     fail: bool,
     players: Vec<Player>,
+    /// Killed, and perhaps still waiting for an answer that only a daemon can give.
+    dying: Vec<Player>,
     started: u64,
     /// How much those that are gone had done: daemons, mounters, readers.
     done: [Counts; 3],
@@ -87,6 +89,7 @@ impl Cast {
             post: Post::open().context("opening a socket")?,
             fail,
             players: Vec::new(),
+            dying: Vec::new(),
             started: 0,
             done: Default::default(),
             faults: Vec::new(),
@@ -172,18 +175,63 @@ impl Cast {
         self.players.iter().filter(|player| of(player.role)).count()
     }
 
-    /// Kills one of them by SIGKILL, with all that it started. The `place` is taken modulo their number.
-    pub fn kill(&mut self, place: usize, of: impl Fn(Role) -> bool) -> Result<Option<Role>> {
+    /// The place of one of them; `number` is taken modulo how many there are.
+    fn place(&self, number: usize, of: impl Fn(Role) -> bool) -> Option<usize> {
         let places: Vec<usize> = (0..self.players.len())
             .filter(|&place| of(self.players[place].role))
             .collect();
-        let Some(&place) = places.get(place % places.len().max(1)) else {
+        places.get(number % places.len().max(1)).copied()
+    }
+
+    /// Kills one of them by SIGKILL, with all that it started. A daemon has to be gone at once, others perhaps
+    /// only when they are answered: netfs has waits that no signal ends.
+    pub fn kill(&mut self, number: usize, of: impl Fn(Role) -> bool) -> Result<Option<Role>> {
+        let Some(place) = self.place(number, of) else {
             return Ok(None);
         };
         let player = self.players.swap_remove(place);
         let role = player.role;
-        self.bury(player, true)?;
+        if role.is_daemon() {
+            self.bury(player, true)?;
+        } else {
+            // One that is dead already is as good.
+            let _ = kill_process_group(Pid::from_child(&player.child), Signal::KILL);
+            self.dying.push(player);
+        }
         Ok(Some(role))
+    }
+
+    /// Stops one of them as a debugger does, or lets all go on.
+    pub fn freeze(&self, number: usize, of: impl Fn(Role) -> bool) {
+        if let Some(player) = self.place(number, of).map(|place| &self.players[place]) {
+            let _ = kill_process_group(Pid::from_child(&player.child), Signal::STOP);
+        }
+    }
+
+    /// The opposite, for all.
+    pub fn thaw(&self) {
+        for player in &self.players {
+            let _ = kill_process_group(Pid::from_child(&player.child), Signal::CONT);
+        }
+    }
+
+    /// Waits for those that were killed. False where some do not die, in time.
+    pub fn bury_the_dead(&mut self, limit: Duration) -> Result<bool> {
+        let end = Instant::now() + limit;
+        while let Some(mut player) = self.dying.pop() {
+            while player.child.try_wait()?.is_none() {
+                if Instant::now() > end {
+                    let (name, number) = (player.role.name(), player.number);
+                    self.faults
+                        .push(format!("{name} {number} does not die of SIGKILL"));
+                    self.dying.push(player);
+                    return Ok(false);
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            self.bury(player, true)?;
+        }
+        Ok(true)
     }
 
     /// Kills all of them at one moment.

@@ -11,7 +11,6 @@ mod dice;
 mod hoard;
 mod images;
 mod injection;
-mod leaks;
 mod memory;
 mod mounter;
 mod plan;

@@ -98,7 +98,7 @@ pub fn play(part: &Part) -> Result<()> {
         is_over(stay);
         if dice.chance(10) {
             // The page cache, and with it what readers see without asking for it.
-            let _ = std::fs::write("/proc/sys/vm/drop_caches", "1");
+            let _ = std::fs::write("/proc/sys/vm/drop_caches", dice.pick(&["1", "3"]));
         }
         let lazily = dice.chance(30);
         trail.begin(&format!("unmount, lazily {lazily}"));

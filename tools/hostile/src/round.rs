@@ -46,6 +46,8 @@ pub struct Ended {
 /// A round under way.
 pub struct Round {
     plan: Plan,
+    /// The module's file.
+    module: PathBuf,
     dice: Dice,
     cast: Cast,
     images: Images,
@@ -72,6 +74,7 @@ impl Round {
             mounts: work.join("mnt"),
             device: None,
             plan,
+            module: world.module_path.clone(),
             log,
             lines: Vec::new(),
             notes: Vec::new(),
@@ -83,7 +86,7 @@ impl Round {
         round.quiet();
         ended.faults.append(&mut round.cast.faults);
         // Whatever went wrong, nobody may be left that could go on.
-        if let Err(error) = round.cast.kill_all(|_| true) {
+        if let Err(error) = round.kill_everybody() {
             ended.broken = Some(format!("{error:#}\n{}", sleepers::describe()));
         }
         round.device = None;
@@ -142,6 +145,13 @@ impl Round {
         self.finish()
     }
 
+    /// For when all else has failed: nobody is left to wait for.
+    fn kill_everybody(&mut self) -> Result<()> {
+        self.cast.kill_all(|_| true)?;
+        ensure!(self.cast.bury_the_dead(soon())?, "somebody does not die");
+        Ok(())
+    }
+
     /// Starts a process; a daemon with the device, where the director has it to give.
     fn start(&mut self, role: Role) -> Result<()> {
         let device = self.device.clone();
@@ -180,8 +190,29 @@ impl Round {
                 std::fs::write(DISK_ERRORS, "0")?;
             }
         }
+        if self.dice.chance(5) {
+            let place = self.dice.below(100);
+            self.cast.freeze(place, |_| true);
+            std::thread::sleep(self.dice.pause(300));
+            self.cast.thaw();
+        }
+        if self.dice.chance(5) {
+            self.remove_module()?;
+        }
         for role in self.cast.missing()? {
             self.start(role)?;
+        }
+        Ok(())
+    }
+
+    /// Tries to remove the module, which only succeeds at a moment at which nobody has anything of it.
+    fn remove_module(&mut self) -> Result<()> {
+        if sys::remove_module().is_ok() {
+            self.notes
+                .push("the module was removed, and inserted again".into());
+            sys::load_module(&self.module)?;
+            // It lies somewhere else now.
+            self.plan.injection.switch_on()?;
         }
         Ok(())
     }
@@ -210,7 +241,8 @@ impl Round {
             .clone()
             .map(|device| Successor::start(device, self.images.blobs()));
         // Those who have files open first.
-        let ended = self.cast.end(|role| role == Role::Reader, limit)?
+        let ended = self.cast.bury_the_dead(limit)?
+            && self.cast.end(|role| role == Role::Reader, limit)?
             && self.cast.end(|role| role == Role::Mounter, limit)?;
         ensure!(ended, "somebody hangs:\n{}", sleepers::describe());
         let [daemons, mounters, readers] = self.cast.done();

@@ -8,7 +8,6 @@ use cachefiles_selftests::tap::{Outcome, Report};
 use cachefiles_selftests::task;
 
 use crate::injection::Injection;
-use crate::leaks;
 use crate::plan::Plan;
 use crate::round::Round;
 use crate::settings::Settings;
@@ -22,14 +21,12 @@ pub fn all(settings: &Settings) -> Result<bool> {
     }
     task::be_patient(f64::from(settings.patience));
     let seeds = settings.seeds();
-    let scan = leaks::is_possible();
-    let mut report = Report::start(std::io::stdout(), seeds.len() + usize::from(scan))?;
+    let mut report = Report::start(std::io::stdout(), seeds.len())?;
     report.comment(if Injection::is_possible() {
         "this kernel can refuse memory: some rounds do"
     } else {
         "this kernel cannot refuse memory (no failslab): no round does"
     })?;
-    leaks::forget()?;
     let mut good = true;
     for (number, &seed) in seeds.iter().enumerate() {
         let plan = Plan::new(seed, Injection::is_possible());
@@ -63,16 +60,6 @@ pub fn all(settings: &Settings) -> Result<bool> {
             report.bail_out(&reason)?;
             return Ok(false);
         }
-    }
-    if scan {
-        let found = leaks::find()?;
-        let outcome = if found.is_empty() {
-            Outcome::Passed
-        } else {
-            good = false;
-            Outcome::Failed(found)
-        };
-        report.result("kmemleak finds nothing", &outcome, None)?;
     }
     Ok(good)
 }
