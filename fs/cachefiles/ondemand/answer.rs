@@ -121,10 +121,12 @@ impl Engine {
             AfterRefusal::Nothing => {}
             AfterRefusal::TryAgain => super::reopen::queue(object),
             AfterRefusal::FailReads => {
-                kext::log::error!(
-                    "The daemon does not open {} again: its readers get an I/O error",
-                    object.name().escape_ascii()
-                );
+                if let Ok(name) = object.name() {
+                    kext::log::error!(
+                        "The daemon does not open {} again: its readers get an I/O error",
+                        name.escape_ascii()
+                    );
+                }
                 // A read that comes now begins a reopen of its own, which the others then await.
                 self.fail_requests(object, EIO, |slots, state| {
                     (state.state() == State::Close)
