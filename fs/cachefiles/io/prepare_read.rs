@@ -167,7 +167,7 @@ fn fill(
         };
         flags.set_copy_to_cache();
         let fetched = match object.cache().ondemand() {
-            Some(engine) => engine.fetch(&object.into(), file, pos, hole_end),
+            Some(engine) => engine.fetch(object, file, pos, hole_end),
             // EROFS on a cache that is bound without a daemon to ask.
             None => Ok(None),
         };

@@ -78,7 +78,7 @@ impl Engine {
         };
         drop(guard);
         trace::ondemand_copen(object.debug_id(), id, size);
-        self.follow_up(object, consequence);
+        self.follow_up(object.as_arc_borrow(), consequence);
         if let Some(node) = node {
             node.shared().complete(Ok(()));
         }
@@ -119,7 +119,7 @@ impl Engine {
     pub(super) fn after_refusal(&self, object: &Arc<Object>, after: AfterRefusal) {
         match after {
             AfterRefusal::Nothing => {}
-            AfterRefusal::TryAgain => super::reopen::queue(object),
+            AfterRefusal::TryAgain => super::reopen::queue(object.as_arc_borrow()),
             AfterRefusal::FailReads => {
                 if let Ok(name) = object.name() {
                     kext::log::error!(
@@ -183,6 +183,6 @@ impl Engine {
         if closes {
             self.finish_stale_closes(object);
         }
-        self.follow_up(object, consequence);
+        self.follow_up(object.as_arc_borrow(), consequence);
     }
 }

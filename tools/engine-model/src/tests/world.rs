@@ -147,7 +147,7 @@ impl Inner {
         let object = &self.objects[object];
         let file = object.file().unwrap();
         let (pos, end) = (page * PAGE, (page + pages) * PAGE);
-        Ok(self.engine().fetch(object, &file, pos, end)?.is_some())
+        Ok(self.engine().fetch(object.as_arc_borrow(), &file, pos, end)?.is_some())
     }
 
     /// netfs puts an object away.
