@@ -19,7 +19,9 @@ use kext::fs::{File, Whence};
 /// A network file system's read is shortened to what comes from one source. An on-demand read
 /// never is, as EROFS can't cope with an answer for a part of a compressed extent: every hole of it
 /// is filled by the daemon.
-#[inline]
+///
+/// Inlined, as one of its two callers is where every read comes by.
+#[inline(always)]
 pub(crate) fn prepare_read(
     resources: &mut Resources<'_, Cachefiles>,
     start: i64,

@@ -138,6 +138,7 @@ impl Engine {
     }
 
     /// The READ `id` of this object is done. Error: EINVAL there is no such READ.
+    #[inline]
     pub(super) fn cread(&self, object: &Arc<Object>, id: u32) -> Result {
         let node = self.with(object, |slots, _, state| {
             let mut at = slots.at(id)?;

@@ -38,6 +38,7 @@ impl Engine {
     ///
     /// A message that can't be handed over stays to be read again. Errors: EMSGSIZE the buffer is
     /// too small for it; EFAULT; for an OPEN also EMFILE, ENFILE and ENOMEM.
+    #[inline]
     pub(crate) fn read_message(&self, pin: &Arc<Pin>, mut out: UserSliceWriter) -> Result<usize> {
         while let Some(delivery) = self.take_next(out.len())? {
             let delivered = match delivery {
@@ -65,6 +66,7 @@ impl Engine {
     }
 
     /// Picks a request and marks it as delivered, if its message fits into `room` bytes.
+    #[inline(always)]
     fn take_next(&self, room: usize) -> Result<Option<Delivery>> {
         let mut guard = self.table.lock();
         let (mut slots, table, mut states) = guard.parts();

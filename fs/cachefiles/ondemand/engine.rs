@@ -309,11 +309,16 @@ impl Engine {
 
     /// Waits for the answer. A killed task leaves, and takes the request with it if nobody else
     /// waits for it. Error EINTR, or that of the request.
+    #[inline(always)]
     pub(super) fn wait(&self, waiting: Waiting) -> Result {
-        let Waiting { id, node } = waiting;
-        if let Some(outcome) = node.shared().wait() {
-            return outcome;
+        match waiting.node.shared().wait() {
+            Some(outcome) => outcome,
+            None => self.leave(waiting),
         }
+    }
+
+    #[cold]
+    fn leave(&self, Waiting { id, node }: Waiting) -> Result {
         let object = &node.shared().object;
         let left = self.with(object, |slots, table, state| {
             // The id may have been answered, and given to another request, in the meantime.

@@ -49,6 +49,7 @@ impl Request {
     }
 
     /// Waits for the answer. `None` when the waiting task was killed.
+    #[inline]
     pub(crate) fn wait(&self) -> Option<Result> {
         self.done.wait_killable().ok()?;
         Some(match self.outcome.load(Ordering::Acquire) {
