@@ -122,8 +122,8 @@ impl Engine {
         fd: NonZeroU32,
         out: &mut UserSliceWriter,
     ) -> Result<usize> {
-        let len = write_message(id, fd.get(), Payload::Close, out)
-            .inspect_err(|_| self.put_back(id))?;
+        let len =
+            write_message(id, fd.get(), Payload::Close, out).inspect_err(|_| self.put_back(id))?;
         // The fd may have been closed, and the CLOSE finished by that, while it was copied.
         let delivered =
             |slots: &mut RequestSlots<'_>, _: &ObjectState| slots.at(id).map(|at| at.id());

@@ -97,13 +97,9 @@ impl Engine {
             kext::log::error!("On-demand mode needs objects whose size the daemon may set");
             return Err(EINVAL);
         }
-        let waiting = self.submit(object.as_arc_borrow(), Kind::Open).map_err(|error| {
-            if error == EALREADY {
-                EBUSY
-            } else {
-                error
-            }
-        })?;
+        let waiting = self
+            .submit(object.as_arc_borrow(), Kind::Open)
+            .map_err(|error| if error == EALREADY { EBUSY } else { error })?;
         self.wait(waiting)
     }
 

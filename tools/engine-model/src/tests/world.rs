@@ -147,7 +147,10 @@ impl Inner {
         let object = &self.objects[object];
         let file = object.file().unwrap();
         let (pos, end) = (page * PAGE, (page + pages) * PAGE);
-        Ok(self.engine().fetch(object.as_arc_borrow(), &file, pos, end)?.is_some())
+        Ok(self
+            .engine()
+            .fetch(object.as_arc_borrow(), &file, pos, end)?
+            .is_some())
     }
 
     /// netfs puts an object away.
@@ -197,7 +200,11 @@ impl Inner {
         assert!(!self.is_readable(), "the device is readable for ever");
         for object in &self.objects {
             let state = self.engine().state_of(object);
-            let dropped = self.dropped.lock().unwrap().contains(object.name().unwrap());
+            let dropped = self
+                .dropped
+                .lock()
+                .unwrap()
+                .contains(object.name().unwrap());
             match state {
                 State::Close => assert!(!dropped),
                 State::Dropping => assert!(dropped),
