@@ -12,7 +12,7 @@ export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE
 # Given only on the command line or in the environment: an empty one counts as not given.
 $(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE,$(if $($v),,$(eval unexport $v)))
 
-.PHONY: help setup kernel modules tools run storms hostile test test-debug test-kcsan clients parity model model-mutants fuzz miri bench bench-publish shell lint install clean distclean
+.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan clients parity model model-mutants fuzz miri bench bench-publish shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
@@ -21,6 +21,7 @@ help:
 	@echo '  run        read an EROFS image on demand in QEMU while the daemon is killed over and over'
 	@echo '  test       all tests: lint, host, selftests of our module and the C module, clients, parity, kill storms, hostile daemon'
 	@echo '  clients    of these, only 9p and NFS with cachefilesd on ext4 and XFS, on both modules'
+	@echo '  kunit      of these, only the unit tests of rust/ that need a kernel; FILTER="kext_table*" for some of them'
 	@echo '  parity     what user space sees of our module beside the C module, row by row'
 	@echo '  test-debug  of the tests, what runs in a machine, with KASAN, lockdep, kmemleak, fault injection ...; an hour or more'
 	@echo '  test-kcsan  the selftests and a storm with the detector of data races'
@@ -95,6 +96,9 @@ bench:
 
 bench-publish:
 	@scripts/bench --publish
+
+kunit: setup
+	@scripts/kunit $(if $(FILTER),'$(FILTER)')
 
 clients:
 	@scripts/test clients
