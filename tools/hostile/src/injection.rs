@@ -79,9 +79,12 @@ impl Injection {
             return Ok(());
         }
         let (start, end) = match self.whom {
-            Whom::Module => text_of_module()?,
+            Whom::Module => text_of(|_, module| module == "[cachefiles]")?,
             Whom::Hostiles => (0, u64::MAX),
         };
+        // What ext4 has to do it does, or says that its disk is damaged: with that the module has nothing to do.
+        let spared =
+            text_of(|name, module| matches!(module, "" | "[ext4]") && name.starts_with("ext4_"))?;
         for (name, every) in self.kinds() {
             let set = |file: &str, value: &str| {
                 let path = Path::new(DEBUGFS).join(name).join(file);
@@ -100,12 +103,11 @@ impl Injection {
                     "N"
                 },
             )?;
-            set(
-                "stacktrace-depth",
-                if self.whom == Whom::Module { "32" } else { "0" },
-            )?;
+            set("stacktrace-depth", "32")?;
             set("require-start", &format!("{start:#x}"))?;
             set("require-end", &format!("{end:#x}"))?;
+            set("reject-start", &format!("{:#x}", spared.0))?;
+            set("reject-end", &format!("{:#x}", spared.1))?;
             set("interval", &every.to_string())?;
             set("times", "-1")?;
             set("verbose", "0")?;
@@ -162,22 +164,28 @@ impl fmt::Display for Injection {
     }
 }
 
-/// Where the code of the module lies.
-fn text_of_module() -> Result<(u64, u64)> {
+/// Where the code lies that has these names: of functions, and of their module in brackets if they have one.
+fn text_of(is_part: impl Fn(&str, &str) -> bool) -> Result<(u64, u64)> {
     let symbols = fs::read_to_string("/proc/kallsyms").context("reading the kernel's symbols")?;
-    let addresses = symbols.lines().filter_map(|line| {
+    let symbols = symbols.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         let address = u64::from_str_radix(words.next()?, 16).ok()?;
         let is_text = matches!(words.next()?, "t" | "T");
-        (is_text && words.nth(1)? == "[cachefiles]").then_some(address)
+        is_text.then_some((address, words.next()?, words.next().unwrap_or_default()))
     });
-    let (low, high) = addresses.fold((u64::MAX, 0), |(low, high), address| {
-        (low.min(address), high.max(address))
-    });
-    anyhow::ensure!(
-        low <= high && low > 0,
-        "no symbol of the module is to be seen"
-    );
+    let symbols: Vec<(u64, &str, &str)> = symbols.collect();
+    // Behind it comes code that is there at boot only.
+    let end = symbols.iter().find(|(_, name, _)| *name == "_etext");
+    let end = end.map_or(u64::MAX, |(address, ..)| *address);
+    let (low, high) = symbols
+        .iter()
+        .filter(|(address, name, module)| {
+            is_part(name, module) && (!module.is_empty() || *address < end)
+        })
+        .fold((u64::MAX, 0), |(low, high), (address, ..)| {
+            (low.min(*address), high.max(*address))
+        });
+    anyhow::ensure!(low <= high && low > 0, "no such symbol is to be seen");
     // The last function has a length, too.
     Ok((low & !4095, (high + 4096) | 4095))
 }
