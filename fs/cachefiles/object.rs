@@ -196,8 +196,7 @@ impl Object {
 
     /// Another reference, with the reasons for which it is taken and will be given up.
     pub(crate) fn grab(object: ArcBorrow<'_, Self>, get: RefWhy, put: RefWhy) -> ObjectRef {
-        let usage = object.usage.fetch_add(1, Ordering::Relaxed);
-        trace::ref_(object.debug_id, object.cookie.debug_id(), usage, get);
+        object.note_get(get);
         ObjectRef {
             object: object.into(),
             put,
@@ -222,17 +221,17 @@ impl Object {
 fn address(file: &File) -> usize {
     core::ptr::from_ref(file) as usize
 }
+    /// The beginning of a traced reference.
+    pub(crate) fn note_get(&self, why: RefWhy) {
+        let usage = self.usage.fetch_add(1, Ordering::Relaxed);
+        trace::ref_(self.debug_id, self.cookie.debug_id(), usage, why);
+    }
+
 
 /// A traced reference to an object.
 pub(crate) struct ObjectRef {
     object: Arc<Object>,
     put: RefWhy,
-}
-
-impl ObjectRef {
-    pub(crate) fn arc(&self) -> &Arc<Object> {
-        &self.object
-    }
 }
 
 impl core::ops::Deref for ObjectRef {

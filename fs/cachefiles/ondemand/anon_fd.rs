@@ -4,9 +4,10 @@
 
 use crate::cache::Pin;
 use crate::io;
-use crate::object::ObjectRef;
-use cachefiles_trace as trace;
+use crate::object::Object;
+use cachefiles_trace::{self as trace, RefWhy};
 use core::num::NonZeroU32;
+use core::sync::atomic::{AtomicI64, Ordering};
 use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::sync::Arc;
@@ -21,8 +22,12 @@ const READ_COMPLETE: u32 = kernel::ioctl::_IOW::<i32>(0x98, 1);
 
 /// What an anonymous fd stands for. Dropped when its last duplicate is closed.
 pub(crate) struct ObjectFd {
-    object: ObjectRef,
+    /// A traced reference.
+    object: Arc<Object>,
     id: NonZeroU32,
+    /// Where the last `lseek()` went. Not where `write()` goes on: that is the kiocb's position,
+    /// which `lseek()` leaves alone, so that a daemon may look for holes between its writes.
+    position: AtomicI64,
     /// Goes last: with it the cache may be withdrawn.
     _pin: Arc<Pin>,
 }
@@ -31,10 +36,12 @@ pub(crate) struct ObjectFd {
 pub(crate) static SLAB: Slab<ObjectFd> = Slab::new(kernel::c_str!("cachefiles_object_fd"));
 
 impl ObjectFd {
-    pub(super) fn new(object: ObjectRef, id: NonZeroU32, pin: Arc<Pin>) -> Self {
+    pub(super) fn new(object: Arc<Object>, id: NonZeroU32, pin: Arc<Pin>) -> Self {
+        object.note_get(RefWhy::GetOndemandFd);
         Self {
             object,
             id,
+            position: AtomicI64::new(0),
             _pin: pin,
         }
     }
@@ -43,10 +50,11 @@ impl ObjectFd {
 impl Drop for ObjectFd {
     fn drop(&mut self) {
         if let Some(engine) = self.object.cache().ondemand() {
-            engine.fd_closed(self.object.arc(), self.id);
+            engine.fd_closed(&self.object, self.id);
             engine.fd_ids.free(self.id.get());
         }
         trace::ondemand_fd_release(self.object.debug_id(), self.id.get() as i32);
+        self.object.note_put(RefWhy::PutOndemandFd);
     }
 }
 
@@ -94,10 +102,22 @@ impl AnonFileOps for Operations {
         Ok(written)
     }
 
-    /// Moves within the cache file: data and holes can be looked for. Error: ENOBUFS no file.
+    /// Looks for data and holes in the cache file. Errors: ENOBUFS no file; EINVAL, ENXIO.
+    ///
+    /// The position is the fd's own. That of the file below is moved by every question that the
+    /// kernel has, and by the other fds of the object: nobody may rely on it.
     fn llseek(fd: &ObjectFd, offset: i64, whence: i32) -> Result<i64> {
         let file = fd.object.file().ok_or(ENOBUFS)?;
-        file.llseek(offset, Whence::from_raw(whence).ok_or(EINVAL)?)
+        let found = match Whence::from_raw(whence).ok_or(EINVAL)? {
+            Whence::Cur => {
+                let position = fd.position.load(Ordering::Relaxed);
+                let target = position.checked_add(offset).ok_or(EINVAL)?;
+                file.llseek(target, Whence::Set)?
+            }
+            whence => file.llseek(offset, whence)?,
+        };
+        fd.position.store(found, Ordering::Relaxed);
+        Ok(found)
     }
 
     /// Errors: EINVAL another command, or not a READ of this object.
@@ -108,7 +128,7 @@ impl AnonFileOps for Operations {
         }
         let id = u32::try_from(argument).map_err(|_| EINVAL)?;
         let engine = fd.object.cache().ondemand().ok_or(EOPNOTSUPP)?;
-        engine.cread(fd.object.arc(), id)?;
+        engine.cread(&fd.object, id)?;
         Ok(0)
     }
 }

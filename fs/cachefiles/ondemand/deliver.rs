@@ -11,7 +11,7 @@ use super::state::ObjectState;
 use super::table::Table;
 use crate::cache::Pin;
 use crate::object::Object;
-use cachefiles_trace::{self as trace, RefWhy};
+use cachefiles_trace as trace;
 use core::num::NonZeroU32;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -149,11 +149,7 @@ impl Engine {
     fn new_fd(&self, pin: &Arc<Pin>, object: &Arc<Object>) -> Result<(FdReservation, NewFd)> {
         let fd = FdReservation::new(oflags::O_WRONLY | oflags::O_CLOEXEC)?;
         let file = anon_fd::create(ObjectFd::new(
-            Object::grab(
-                object.as_arc_borrow(),
-                RefWhy::GetOndemandFd,
-                RefWhy::PutOndemandFd,
-            ),
+            object.clone(),
             NonZeroU32::new(self.fd_ids.alloc(GFP_KERNEL)?).ok_or(EINVAL)?,
             pin.clone(),
         ))?;
