@@ -138,7 +138,7 @@ impl Table {
         slots.at_ready(self.cursor)
     }
 
-    /// The daemon takes the request.
+    /// The daemon takes the request. For an OPEN [`Table::attach_fd`] follows.
     pub(crate) fn deliver(&mut self, at: &mut impl At) {
         self.cursor = at.id().wrapping_add(1);
         let entry = at.entry();
@@ -221,7 +221,8 @@ impl Table {
         })
     }
 
-    /// The OPEN `id` failed (or could not be made: `None`); it leaves the chain.
+    /// The OPEN `id` failed (or could not be made: `None`); it leaves the chain. `tries` are as for
+    /// [`ObjectState::refuse`].
     ///
     /// `FailReads` leaves the reads for the caller to take out, see [`Table::next_parked`].
     pub(crate) fn refuse_open<S: Slots>(
@@ -229,11 +230,12 @@ impl Table {
         slots: &mut S,
         object: &mut ObjectState,
         id: Option<u32>,
+        tries: u32,
     ) -> AfterRefusal {
         if let Some(id) = id {
             entry::unlink(slots, object, id);
         }
-        match object.refuse() {
+        match object.refuse(tries) {
             AfterRefusal::TryAgain if object.first == Link::NONE => {
                 // Nobody waits any more: the next read asks again.
                 object.settle();
