@@ -49,9 +49,9 @@ pub(crate) struct ObjectState {
     /// An OPEN of this object is in the table.
     opening: bool,
     /// Reopens that failed since the last one that worked.
-    failed_reopens: u32,
-    /// CLOSE requests of this object in the table.
-    pub(super) closes: u16,
+    failed_reopens: u8,
+    /// CLOSE requests of this object in the table: one at most, as it is dropped once.
+    pub(super) closes: u8,
     /// Ends of the chain of this object's requests, oldest first.
     pub(super) first: Link,
     pub(super) last: Link,
@@ -135,9 +135,9 @@ impl ObjectState {
 
     /// The OPEN failed. What has to be done about the reads that wait for it.
     ///
-    /// A daemon that refuses every reopen is asked `tries` times in a row, or without end if that is
-    /// 0, at its own pace (the next try is only made when the last was answered); then the waiting
-    /// reads fail.
+    /// A daemon that refuses every reopen is asked `tries` times in a row (255 at most), or without
+    /// end if that is 0, at its own pace: the next try is only made when the last was answered. Then
+    /// the waiting reads fail.
     ///
     /// The fd, if there is one, no longer counts: the daemon that refused knows that it did.
     pub(super) fn refuse(&mut self, tries: u32) -> AfterRefusal {
@@ -147,7 +147,7 @@ impl ObjectState {
             return AfterRefusal::Nothing;
         }
         self.failed_reopens = self.failed_reopens.saturating_add(1);
-        if tries == 0 || self.failed_reopens < tries {
+        if tries == 0 || u32::from(self.failed_reopens) < tries.min(u8::MAX.into()) {
             return AfterRefusal::TryAgain;
         }
         self.failed_reopens = 0;

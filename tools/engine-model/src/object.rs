@@ -51,8 +51,8 @@ impl Object {
         self.number
     }
 
-    pub(crate) fn name(&self) -> &[u8] {
-        &self.name
+    pub(crate) fn name(&self) -> Result<&[u8]> {
+        Ok(&self.name)
     }
 
     pub(crate) fn cookie(&self) -> &Cookie {

@@ -15,6 +15,7 @@ use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::registry::{Test, test};
 use crate::session::{Session, blobs_of};
 use crate::share::drop_caches;
+use crate::sys;
 use crate::task::Task;
 
 pub const TESTS: &[Test] = &[test!(
@@ -142,6 +143,10 @@ fn load_of_256_readers_on_1000_objects_leaves_memory_flat(ctx: &Context) -> Resu
         }
     }
     println!("KiB of {KINDS:?} after each round: {figures:?}");
+    if sys::keeps_freed_memory()? {
+        // There it is for kmemleak to say what was lost.
+        return Ok(());
+    }
     for (kind, name) in KINDS.iter().enumerate() {
         // The least of several: what is on its way out for a moment does not count.
         let least = |rounds: &[Vec<u64>]| rounds.iter().map(|figure| figure[kind]).min();
