@@ -149,7 +149,7 @@ fn serve_without_copen(session: &mut Session, newest: &AtomicU32) -> Result<()> 
             Ok(())
         }
         // Of an object that a guess has opened before its message was here: it is asked for again.
-        Message::Read(read) if session.objects.get(&read.object_id).is_none() => Ok(()),
+        Message::Read(read) if !session.objects.contains_key(&read.object_id) => Ok(()),
         message => session.take(message),
     }
 }
