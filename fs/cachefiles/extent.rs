@@ -2,9 +2,9 @@
 
 //! What is remembered of where a file has data, so that its file system need not be asked again.
 //!
-//! Data that is there stays there until the file is replaced, shortened or punched. One stretch is
-//! remembered: the last that was met, as long as what touches it makes it. A complete file is one
-//! stretch.
+//! Data that is there stays there until the file is replaced, shortened or punched. Who does that past
+//! us leaves it with fewer blocks, see `Object::notice_loss`. One stretch is remembered: the last that
+//! was met, as long as what touches it makes it. A complete file is one stretch.
 //!
 //! So is the hole that was met last. Whoever writes to the file past us fills it without our
 //! knowing, so it is only good for what does no harm then: to have the daemon write once more.
@@ -67,6 +67,11 @@ impl<P: Deref> Backing<P> {
     pub(crate) fn replace(&mut self, file: Option<P>) -> Option<P> {
         self.known.forget();
         core::mem::replace(&mut self.file, file)
+    }
+
+    /// The file has lost data. To be called after that.
+    pub(crate) fn forget(&mut self) {
+        self.known.forget();
     }
 
     /// What is known of `file`; `None` if that is not, or no longer, the file: what is in it is

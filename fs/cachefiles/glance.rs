@@ -12,6 +12,8 @@ use core::sync::atomic::{self, AtomicI64, AtomicU32, AtomicUsize, Ordering};
 /// The stretch. What is read while `version` is odd, or changed in between, does not count.
 pub(crate) struct Glance {
     version: AtomicU32,
+    /// How many blocks the file had (the lower half of the number): with fewer, it has lost data.
+    blocks: AtomicU32,
     /// The address of the file that it is in.
     file: AtomicUsize,
     start: AtomicI64,
@@ -23,6 +25,7 @@ impl Glance {
     pub(crate) const fn nothing() -> Self {
         Self {
             version: AtomicU32::new(0),
+            blocks: AtomicU32::new(0),
             file: AtomicUsize::new(0),
             start: AtomicI64::new(0),
             end: AtomicI64::new(0),
@@ -31,12 +34,13 @@ impl Glance {
 
     /// Shows another stretch, in bytes. The caller holds the lock that keeps others from doing so.
     #[inline]
-    pub(crate) fn show(&self, file: usize, start: i64, end: i64) {
+    pub(crate) fn show(&self, file: usize, blocks: u32, start: i64, end: i64) {
         let version = self.version.load(Ordering::Relaxed);
         self.version
             .store(version.wrapping_add(1), Ordering::Relaxed);
         // Whoever sees one of the stores below sees the version odd after that.
         atomic::fence(Ordering::Release);
+        self.blocks.store(blocks, Ordering::Relaxed);
         self.file.store(file, Ordering::Relaxed);
         self.start.store(start, Ordering::Relaxed);
         self.end.store(end, Ordering::Relaxed);
@@ -44,12 +48,19 @@ impl Glance {
             .store(version.wrapping_add(2), Ordering::Release);
     }
 
-    /// The end of the data at `pos` in `file`, if there is known to be some.
+    /// Whether a file with so many blocks has lost some since it was shown. With the lock held.
     #[inline]
-    pub(crate) fn data_end(&self, file: usize, pos: i64) -> Option<i64> {
+    pub(crate) fn has_lost(&self, blocks: u32) -> bool {
+        blocks < self.blocks.load(Ordering::Relaxed)
+    }
+
+    /// The end of the data at `pos` in `file`, which has so many blocks, if there is known to be some.
+    #[inline]
+    pub(crate) fn data_end(&self, file: usize, blocks: u32, pos: i64) -> Option<i64> {
         let version = self.version.load(Ordering::Acquire);
-        let is_there =
-            self.file.load(Ordering::Relaxed) == file && self.start.load(Ordering::Relaxed) <= pos;
+        let is_there = self.file.load(Ordering::Relaxed) == file
+            && self.start.load(Ordering::Relaxed) <= pos
+            && !self.has_lost(blocks);
         let end = self.end.load(Ordering::Relaxed);
         // What was read above belongs to the version, if that is still the same below.
         atomic::fence(Ordering::Acquire);

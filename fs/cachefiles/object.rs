@@ -145,38 +145,56 @@ impl Object {
 
     /// The same, to be written to.
     pub(crate) fn file_to_write(&self) -> Option<(ARef<File>, Age)> {
-        self.file.lock().to_write()
+        let mut backing = self.file.lock();
+        self.notice_loss(&mut backing);
+        backing.to_write()
     }
 
     /// Puts another file in place, or none, and returns the one that was.
     pub(crate) fn replace_file(&self, file: Option<ARef<File>>) -> Option<ARef<File>> {
         let mut backing = self.file.lock();
-        self.glance.show(0, 0, 0);
+        self.glance.show(0, 0, 0, 0);
         backing.replace(file)
     }
 
     /// Looks at what is remembered of `file`. `None` if it is not the object's any more. Takes the
     /// lock: `f` does not sleep.
     pub(crate) fn look<R>(&self, file: &File, f: impl FnOnce(&Known) -> R) -> Option<R> {
-        self.file.lock().known(file).map(|known| f(known))
+        let mut backing = self.file.lock();
+        self.notice_loss(&mut backing);
+        backing.known(file).map(|known| f(known))
     }
 
     /// Changes what is remembered of `file`. `None` if it is not the object's any more: an
     /// operation keeps the file that it began with. Takes the lock: `f` does not sleep.
     pub(crate) fn known<R>(&self, file: &File, f: impl FnOnce(&mut Known) -> R) -> Option<R> {
         let mut backing = self.file.lock();
+        self.notice_loss(&mut backing);
         let known = backing.known(file)?;
         let result = f(known);
         let (start, end) = known.data();
-        self.glance.show(address(file), start, end);
+        self.glance.show(address(file), blocks(file), start, end);
         Some(result)
+    }
+
+    /// Forgets what is known of the file if it has fewer blocks than it had then: somebody, with the
+    /// right of root, takes data out of it past us.
+    #[inline]
+    fn notice_loss(&self, backing: &mut Backing<ARef<File>>) {
+        if let Some(file) = backing.file() {
+            let (address, blocks) = (address(file), blocks(file));
+            if self.glance.has_lost(blocks) {
+                backing.forget();
+                self.glance.show(address, blocks, 0, 0);
+            }
+        }
     }
 
     /// The end of the data that `file` is known to have at `pos`. Takes no lock: `None` also if
     /// that is just being changed.
     #[inline]
     pub(crate) fn known_data_end(&self, file: &File, pos: i64) -> Option<i64> {
-        self.glance.data_end(address(file), pos)
+        self.glance.data_end(address(file), blocks(file), pos)
     }
 
     /// What the daemon has of it. Error: EINVAL in a cache without on-demand mode.
@@ -198,7 +216,7 @@ impl Object {
         trace::ref_(self.debug_id, self.cookie.debug_id(), usage, why);
     }
 
-    /// The begin of a traced reference.
+    /// The beginning of a traced reference.
     pub(crate) fn note_get(&self, why: RefWhy) {
         let usage = self.usage.fetch_add(1, Ordering::Relaxed);
         trace::ref_(self.debug_id, self.cookie.debug_id(), usage, why);
@@ -221,6 +239,14 @@ impl Object {
 #[inline]
 fn address(file: &File) -> usize {
     core::ptr::from_ref(file) as usize
+}
+
+/// How much there is in a file. Of the number only the lower half is looked at: as it is compared with
+/// what it was, that is enough to see it become less.
+#[inline]
+fn blocks(file: &File) -> u32 {
+    let blocks = file.inode().blocks();
+    (blocks & u64::from(u32::MAX)) as u32
 }
 
 /// The traced reference of an I/O on its way.

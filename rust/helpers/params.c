@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The module parameter `debug` and, where the kernel is configured for it, the
- * sysctl cachefiles/error_injection. Both are tables of macros in C.
+ * The module's parameters and, where the kernel is configured for it, the
+ * sysctl cachefiles/error_injection. All are tables of macros in C.
  */
 
 #include <linux/module.h>
@@ -13,6 +13,16 @@
 unsigned int cfh_debug;
 module_param_named(debug, cfh_debug, uint, 0644);
 MODULE_PARM_DESC(debug, "CacheFiles debugging mask");
+
+bool cfh_inherit_fds;
+module_param_named(inherit_fds, cfh_inherit_fds, bool, 0644);
+MODULE_PARM_DESC(inherit_fds,
+		 "Objects' fds live over exec (default: N, close-on-exec)");
+
+unsigned int cfh_reopen_tries = 3;
+module_param_named(reopen_tries, cfh_reopen_tries, uint, 0644);
+MODULE_PARM_DESC(reopen_tries,
+		 "Refusals until the readers of an object get EIO (default: 3; 0: never)");
 
 unsigned int cfh_error_injection;
 

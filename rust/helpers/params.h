@@ -5,6 +5,9 @@
 
 /* Read by Rust, and written by the command "debug"; each in one access. */
 extern unsigned int cfh_debug;
+/* Read by Rust. */
+extern bool cfh_inherit_fds;
+extern unsigned int cfh_reopen_tries;
 /* Stays 0 where the kernel is configured without it. */
 extern unsigned int cfh_error_injection;
 

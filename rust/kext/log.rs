@@ -5,8 +5,9 @@
 //! C header: `include/linux/printk.h`
 //!
 //! A crate that uses these macros defines `LOG_PREFIX: &[u8]` at its root, with a NUL at the end.
-//! The macros add the newline. Errors and warnings are rate limited for each place in the source,
-//! as user space can cause most of them at will.
+//! The macros add the newline. Errors, warnings and notices are rate limited for each place in the
+//! source, as user space can cause most of them at will. What is printed without a limit are the
+//! steps in the life of a cache and of the module, and what somebody debugs.
 
 use crate::{params, task::current_name};
 use cachefiles_bindings as bindings;
@@ -223,17 +224,19 @@ macro_rules! __log_warn {
     }};
 }
 
-/// Prints what is normal but worth notice.
+/// Prints what is normal but worth notice. Rate limited.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log_notice {
-    ($($arg:tt)+) => {
-        $crate::log::print(
+    ($($arg:tt)+) => {{
+        static LIMIT: $crate::log::RateLimit = $crate::log::RateLimit::new();
+        $crate::log::print_limited(
+            &LIMIT,
             $crate::log::Level::Notice,
             $crate::__log_prefix!(),
             ::core::format_args!($($arg)+),
         )
-    };
+    }};
 }
 
 /// Prints an information.

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module parameter `debug`, and the sysctl `cachefiles/error_injection`.
+//! The module's parameters, and the sysctl `cachefiles/error_injection`.
 //!
-//! Both are defined in `rust/helpers/params.c`. The sysctl exists where the kernel is configured
+//! All are defined in `rust/helpers/params.c`. The sysctl exists where the kernel is configured
 //! with `CONFIG_CACHEFILES_ERROR_INJECTION`; elsewhere nothing is ever injected.
 
 use crate::errno;
 use cachefiles_bindings as bindings;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use kernel::error::{
     code::{EIO, ENOSPC},
     Result,
@@ -36,6 +36,23 @@ pub fn debug_mask() -> u32 {
 #[inline]
 pub fn set_debug_mask(mask: u32) {
     debug().store(mask, Ordering::Relaxed);
+}
+
+/// `inherit_fds`: whether the daemon's fds live over exec, as those of the C module do.
+#[inline]
+pub fn inherit_fds() -> bool {
+    // SAFETY: An aligned variable that lives as long as the module, and is only ever true or false.
+    // C stores a new value in one access.
+    let inherit = unsafe { AtomicBool::from_ptr(&raw mut bindings::cfh_inherit_fds) };
+    inherit.load(Ordering::Relaxed)
+}
+
+/// `reopen_tries`: how often a reopening may be refused in a row; 0 for any number of times.
+#[inline]
+pub fn reopen_tries() -> u32 {
+    // SAFETY: As for `debug`.
+    let tries = unsafe { AtomicU32::from_ptr(&raw mut bindings::cfh_reopen_tries) };
+    tries.load(Ordering::Relaxed)
 }
 
 /// The sysctl `cachefiles/error_injection`, as long as this lives.

@@ -306,13 +306,17 @@ fn check_start(start: i64) -> Result {
 
 /// The daemon's write through the anonymous fd, at a page boundary. Returns the bytes written.
 ///
+/// It may lie behind the size that the daemon gave: an image may refer to what is there, and then
+/// readers ask for it. The next look-up cuts it off.
+///
 /// Errors: ENOBUFS no file any more, not aligned, or no room; what the file system says.
 #[inline]
 pub(crate) fn write_from_daemon(object: &Object, start: i64, iter: &mut IovIter) -> Result<usize> {
     let (file, age) = object.file_to_write().ok_or(ENOBUFS)?;
     let len = iter.count();
-    check_start(start)?;
-    make_room_for_daemon(object, len.div_ceil(PAGE_SIZE) as u64)?;
+    check_start(start).inspect_err(|_| note_misaligned(object, start))?;
+    make_room_for_daemon(object, len.div_ceil(PAGE_SIZE) as u64)
+        .inspect_err(|&error| note_no_room(object, error))?;
     trace::ondemand_fd_write(object.debug_id(), file.inode(), start, len);
     let blocks = note_start(object, &file, start, len);
     let result = write_now(&file, start, iter);
@@ -323,6 +327,26 @@ pub(crate) fn write_from_daemon(object: &Object, start: i64, iter: &mut IovIter)
     }
     // A negative answer is an error number, which an `i32` holds.
     usize::try_from(result).map_err(|_| kext::errno::error(result as i32))
+}
+
+/// ENOBUFS has several causes, which only the log tells apart.
+#[cold]
+fn note_misaligned(object: &Object, start: i64) {
+    kext::log::error!(
+        "The daemon writes to {} at {}, which is no multiple of the page size: ENOBUFS",
+        object.name().escape_ascii(),
+        start
+    );
+}
+
+#[cold]
+fn note_no_room(object: &Object, error: Error) {
+    if error == ENOBUFS {
+        kext::log::error!(
+            "No room for what the daemon writes to {} above the limits fstop and bstop: ENOBUFS",
+            object.name().escape_ascii()
+        );
+    }
 }
 
 /// Error: ENOBUFS, and those of `statfs()`.

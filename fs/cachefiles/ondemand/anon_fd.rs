@@ -7,6 +7,7 @@ use crate::io;
 use crate::object::Object;
 use cachefiles_trace::{self as trace, RefWhy};
 use core::num::NonZeroU32;
+use core::sync::atomic::{AtomicI64, Ordering};
 use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::sync::Arc;
@@ -21,8 +22,12 @@ const READ_COMPLETE: u32 = kernel::ioctl::_IOW::<i32>(0x98, 1);
 
 /// What an anonymous fd stands for. Dropped when its last duplicate is closed.
 pub(crate) struct ObjectFd {
+    /// A traced reference.
     object: Arc<Object>,
     id: NonZeroU32,
+    /// Where the last `lseek()` went. Not where `write()` goes on: that is the kiocb's position,
+    /// which `lseek()` leaves alone, so that a daemon may look for holes between its writes.
+    position: AtomicI64,
     /// Goes last: with it the cache may be withdrawn.
     _pin: Arc<Pin>,
 }
@@ -36,6 +41,7 @@ impl ObjectFd {
         Self {
             object,
             id,
+            position: AtomicI64::new(0),
             _pin: pin,
         }
     }
@@ -96,10 +102,22 @@ impl AnonFileOps for Operations {
         Ok(written)
     }
 
-    /// Moves within the cache file: data and holes can be looked for. Error: ENOBUFS no file.
+    /// Looks for data and holes in the cache file. Errors: ENOBUFS no file; EINVAL, ENXIO.
+    ///
+    /// The position is the fd's own. That of the file below is moved by every question that the
+    /// kernel has, and by the other fds of the object: nobody may rely on it.
     fn llseek(fd: &ObjectFd, offset: i64, whence: i32) -> Result<i64> {
         let file = fd.object.file().ok_or(ENOBUFS)?;
-        file.llseek(offset, Whence::from_raw(whence).ok_or(EINVAL)?)
+        let found = match Whence::from_raw(whence).ok_or(EINVAL)? {
+            Whence::Cur => {
+                let position = fd.position.load(Ordering::Relaxed);
+                let target = position.checked_add(offset).ok_or(EINVAL)?;
+                file.llseek(target, Whence::Set)?
+            }
+            whence => file.llseek(offset, whence)?,
+        };
+        fd.position.store(found, Ordering::Relaxed);
+        Ok(found)
     }
 
     /// Errors: EINVAL another command, or not a READ of this object.

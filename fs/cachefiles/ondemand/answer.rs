@@ -14,6 +14,7 @@ use fscache::CookieFlag;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kext::errno::EBADFD;
+use kext::params::reopen_tries;
 
 /// The largest errno: a size between it, negated, and -1 is one.
 const MAX_ERRNO: i64 = 4095;
@@ -95,7 +96,7 @@ impl Engine {
         error: Error,
     ) -> Result {
         let (after, node, closes) = Self::with_guard(&mut guard, object, |slots, table, state| {
-            let after = table.refuse_open(slots, state, Some(id));
+            let after = table.refuse_open(slots, state, Some(id), reopen_tries());
             (after, slots.remove(id), state.has_closes())
         })?;
         drop(guard);

@@ -164,7 +164,12 @@ impl Engine {
 
     /// Errors: EMFILE, ENFILE, ENOMEM.
     fn new_fd(&self, pin: &Arc<Pin>, object: &Arc<Object>) -> Result<(FdReservation, NewFd)> {
-        let fd = FdReservation::new(oflags::O_WRONLY | oflags::O_CLOEXEC)?;
+        let on_exec = if kext::params::inherit_fds() {
+            0
+        } else {
+            oflags::O_CLOEXEC
+        };
+        let fd = FdReservation::new(oflags::O_WRONLY | on_exec)?;
         let file = anon_fd::create(ObjectFd::new(
             object.clone(),
             NonZeroU32::new(self.fd_ids.alloc(GFP_KERNEL)?).ok_or(EINVAL)?,

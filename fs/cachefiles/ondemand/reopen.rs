@@ -13,6 +13,7 @@ use crate::object::Object;
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
 use kernel::workqueue::WorkItem;
+use kext::params::reopen_tries;
 
 /// Has a worker see to it: never the task that is here now, which may be the daemon itself.
 pub(super) fn queue(object: ArcBorrow<'_, Object>) {
@@ -45,7 +46,7 @@ impl Engine {
                 // As if refused: tried again a few times, and then the readers are told. Unless
                 // somebody else's OPEN came in between: its answer is theirs as well.
                 let after = self.with(object, |slots, table, state| {
-                    is_wanted(state).then(|| table.refuse_open(slots, state, None))
+                    is_wanted(state).then(|| table.refuse_open(slots, state, None, reopen_tries()))
                 });
                 if let Ok(Some(after)) = after {
                     self.after_refusal(object, after);

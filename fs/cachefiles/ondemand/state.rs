@@ -10,12 +10,6 @@
 
 use core::num::NonZeroU32;
 
-/// How often a reopen is tried before the readers that wait for it are told.
-///
-/// A daemon that refuses every reopen is asked this many times in a row, each at its own pace
-/// (the next try is only made when the last was answered), and then the waiting reads fail.
-pub(crate) const MAX_REOPEN_TRIES: u8 = 3;
-
 /// Whether the daemon has an anonymous fd through which it can serve the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -141,15 +135,19 @@ impl ObjectState {
 
     /// The OPEN failed. What has to be done about the reads that wait for it.
     ///
+    /// A daemon that refuses every reopen is asked `tries` times in a row (255 at most), or without
+    /// end if that is 0, at its own pace: the next try is only made when the last was answered. Then
+    /// the waiting reads fail.
+    ///
     /// The fd, if there is one, no longer counts: the daemon that refused knows that it did.
-    pub(super) fn refuse(&mut self) -> AfterRefusal {
+    pub(super) fn refuse(&mut self, tries: u32) -> AfterRefusal {
         self.fd = None;
         self.opening = false;
         if self.state != State::Reopening {
             return AfterRefusal::Nothing;
         }
         self.failed_reopens = self.failed_reopens.saturating_add(1);
-        if self.failed_reopens < MAX_REOPEN_TRIES {
+        if tries == 0 || u32::from(self.failed_reopens) < tries.min(u8::MAX.into()) {
             return AfterRefusal::TryAgain;
         }
         self.failed_reopens = 0;

@@ -45,6 +45,13 @@ pub enum Part {
     HoldCache,
     /// Lives in a user namespace of its own until it is killed.
     UserNamespace,
+    /// Mounts an image, and ends.
+    Mount {
+        /// Where.
+        target: PathBuf,
+        /// Of the mount.
+        options: String,
+    },
     /// Reads a file; says `ok` or the error.
     Read {
         /// The file.
@@ -90,6 +97,9 @@ impl Part {
             Self::UserNamespace => {
                 crate::raw::new_user_namespace()?;
                 say_ready_and_park()
+            }
+            Self::Mount { target, options } => {
+                sys::mount_erofs(&target, options.as_bytes()).context("mounting")
             }
             Self::Read { file } => {
                 match fs::read(&file) {
@@ -257,6 +267,17 @@ impl Actor {
             &["read", file.to_str().context("a path that is no text")?],
             None,
         )
+    }
+
+    /// A process that mounts an image.
+    pub fn mounter(target: &Path, options: &str) -> Result<Self> {
+        let target = target.to_str().context("a path that is no text")?;
+        Self::start(&["mount", target, options], None)
+    }
+
+    /// Sends SIGKILL, and does not wait for the end.
+    pub fn signal_kill(&self) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::KILL)?)
     }
 
     /// Stops it, as the freezer or a debugger does, and waits until it stands.

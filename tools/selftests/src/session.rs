@@ -55,6 +55,8 @@ pub struct Session {
     pub device: Arc<Device>,
     /// What it can serve.
     pub blobs: Blobs,
+    /// Sizes that it gives for blobs instead of the true ones.
+    pub sizes: BTreeMap<Vec<u8>, u64>,
     /// Its open objects, by object id.
     pub objects: BTreeMap<u32, Object>,
     /// READs that were taken and not answered.
@@ -125,6 +127,7 @@ impl Session {
         Self {
             device,
             blobs,
+            sizes: BTreeMap::new(),
             objects: BTreeMap::new(),
             held: Vec::new(),
             held_opens: Vec::new(),
@@ -215,11 +218,14 @@ impl Session {
 
     /// Accepts an OPEN with the size of its blob, or refuses it with ENOENT.
     pub fn answer_open(&mut self, open: Open) -> Result<()> {
-        let answer = match self.blobs.get(&open.cookie_key) {
-            Some(blob) => self.device.copen(open.msg_id, Ok(blob.len() as u64)),
-            None => self.device.copen(open.msg_id, Err(Errno::NOENT)),
+        let key = &open.cookie_key;
+        let size = match (self.sizes.get(key), self.blobs.get(key)) {
+            (Some(size), _) => Ok(*size),
+            (None, Some(blob)) => Ok(blob.len() as u64),
+            (None, None) => Err(Errno::NOENT),
         };
-        let known = self.blobs.contains_key(&open.cookie_key);
+        let answer = self.device.copen(open.msg_id, size);
+        let known = self.blobs.contains_key(key);
         let late = self.judge(answer, "copen")?;
         if known && !late {
             let object = Object {

@@ -10,7 +10,7 @@ use kext::anon_file;
 use kext::fs::PAGE;
 use kext::polling::Polling;
 use shuttle::thread::JoinHandle;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -42,6 +42,8 @@ pub(super) struct Process {
     number: usize,
     /// By object id: the descriptor, and the object's name.
     fds: Mutex<HashMap<u32, (u32, Vec<u8>)>>,
+    /// OPENs that were read and not answered yet: the message.
+    opening: Mutex<HashSet<u32>>,
     /// Threads that have not ended.
     threads: AtomicUsize,
     pollers: Mutex<Vec<Arc<Polling>>>,
@@ -53,6 +55,7 @@ impl Process {
         Arc::new(Self {
             number,
             fds: Mutex::default(),
+            opening: Mutex::default(),
             threads: AtomicUsize::new(threads),
             pollers: Mutex::default(),
             killed: AtomicBool::new(false),
@@ -183,6 +186,11 @@ impl Thread<'_> {
             let gone = name.is_some_and(|name| received.dropped.contains(name));
             assert!(!gone, "a message about an object that was dropped before");
             drop(fds);
+            if let WireMessage::Open(open) = &message {
+                // Even `restore` does not make two fds for one object.
+                let is_first = self.process.opening.lock().unwrap().insert(open.msg_id);
+                assert!(is_first, "OPEN {} is with two threads", open.msg_id);
+            }
             return Some(message);
         }
     }
@@ -201,6 +209,8 @@ impl Thread<'_> {
                 self.manner.refuses -= u32::from(refuses);
                 let size = if refuses { -2 } else { PAGES * PAGE };
                 let answered = self.world.engine().copen(open.msg_id.into(), Ok(size));
+                // A refusal gives it another id; an fd that is closed may bring it back.
+                self.process.opening.lock().unwrap().remove(&open.msg_id);
                 if refuses || answered.is_err() {
                     self.process.fds.lock().unwrap().remove(&open.object_id);
                     self.world.giving_back(|| anon_file::close(fd));

@@ -63,6 +63,20 @@ fn restore_at_any_moment_does_no_harm() {
 }
 
 #[test]
+fn restore_beside_two_threads_hands_no_open_to_both() {
+    all_orders("restore beside two threads", 2, || {
+        let (world, worker) = world(1);
+        let daemons = threads(&world, 1, [Manner::default(); 2]);
+        let restorer = {
+            let world = world.clone();
+            spawn(move || world.restore())
+        };
+        let readers = [reader(&world, 0, 0)];
+        world.end(worker, daemons, readers.into_iter().chain([restorer]));
+    });
+}
+
+#[test]
 fn restore_brings_back_what_a_thread_forgot() {
     // A daemon that takes a READ and forgets it, though it keeps its fd: only `restore` helps.
     all_orders("restore of a forgotten read", 3, || {

@@ -8,16 +8,28 @@ use super::glance::Glance;
 #[test]
 fn what_is_shown_last_is_seen() {
     let glance = Glance::nothing();
-    assert_eq!(glance.data_end(0, 0), None);
-    glance.show(1, 4096, 8192);
-    assert_eq!(glance.data_end(1, 4096), Some(8192));
-    assert_eq!(glance.data_end(1, 4095), None);
-    assert_eq!(glance.data_end(1, 8192), None);
+    assert_eq!(glance.data_end(0, 8, 0), None);
+    glance.show(1, 8, 4096, 8192);
+    assert_eq!(glance.data_end(1, 8, 4096), Some(8192));
+    assert_eq!(glance.data_end(1, 8, 4095), None);
+    assert_eq!(glance.data_end(1, 8, 8192), None);
     // Another file at the same place.
-    assert_eq!(glance.data_end(2, 4096), None);
-    glance.show(2, 0, 4096);
-    assert_eq!(glance.data_end(1, 4096), None);
-    assert_eq!(glance.data_end(2, 0), Some(4096));
+    assert_eq!(glance.data_end(2, 8, 4096), None);
+    glance.show(2, 8, 0, 4096);
+    assert_eq!(glance.data_end(1, 8, 4096), None);
+    assert_eq!(glance.data_end(2, 8, 0), Some(4096));
+}
+
+#[test]
+fn file_with_fewer_blocks_has_nothing_to_be_seen() {
+    let glance = Glance::nothing();
+    assert!(!glance.has_lost(0));
+    glance.show(1, 8, 0, 4096);
+    assert!(!glance.has_lost(9) && glance.has_lost(7));
+    assert_eq!(glance.data_end(1, 9, 0), Some(4096));
+    assert_eq!(glance.data_end(1, 7, 0), None);
+    glance.show(1, 7, 0, 512);
+    assert_eq!(glance.data_end(1, 7, 0), Some(512));
 }
 
 #[test]
@@ -34,7 +46,7 @@ fn no_look_sees_a_part_of_a_change() {
                     for file in 0..8 {
                         let start = STEP * file as i64;
                         // The start of one and the end of another would be taken for a hit here.
-                        if let Some(end) = glance.data_end(file, start) {
+                        if let Some(end) = glance.data_end(file, 8, start) {
                             assert_eq!(end, start + 10, "file {file}");
                             seen.fetch_add(1, Ordering::Relaxed);
                         }
@@ -44,7 +56,7 @@ fn no_look_sees_a_part_of_a_change() {
         }
         for file in (0..8).cycle() {
             let start = STEP * file as i64;
-            glance.show(file, start, start + 10);
+            glance.show(file, 8, start, start + 10);
             if seen.load(Ordering::Relaxed) > 100_000 {
                 break;
             }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use super::entry::Kind;
-use super::state::{MAX_REOPEN_TRIES, State};
+use super::state::State;
 use super::table::Refused;
 use super::world::{Outcome, World};
 use proptest::prelude::*;
@@ -158,7 +158,7 @@ fn a_reopen_that_is_refused_for_good_fails_the_reads() {
     let mut world = opened(1);
     let id = world.read(0, 0, 1).unwrap();
     world.daemon_dies();
-    for _ in 0..MAX_REOPEN_TRIES {
+    for _ in 0..world.tries {
         assert!(!world.ended.contains_key(&id));
         world.run_reopens();
         let (open, kind) = world.daemon_read().unwrap();
@@ -174,6 +174,25 @@ fn a_reopen_that_is_refused_for_good_fails_the_reads() {
     let (open, _) = world.daemon_read().unwrap();
     assert!(world.copen(open, true));
     assert_eq!(world.daemon_read().unwrap().0, next);
+}
+
+#[test]
+fn a_reopen_is_tried_without_end_where_that_is_wanted() {
+    let mut world = opened(1);
+    world.tries = 0;
+    let id = world.read(0, 0, 1).unwrap();
+    world.daemon_dies();
+    for _ in 0..1000 {
+        world.run_reopens();
+        let (open, kind) = world.daemon_read().unwrap();
+        assert_eq!(kind, Kind::Open);
+        assert!(world.copen(open, false));
+    }
+    assert!(!world.ended.contains_key(&id));
+    world.run_reopens();
+    let (open, _) = world.daemon_read().unwrap();
+    assert!(world.copen(open, true));
+    assert_eq!(world.daemon_read().unwrap().0, id);
 }
 
 #[test]

@@ -79,6 +79,8 @@ pub(super) struct World {
     reopens: BTreeSet<usize>,
     /// Fds that the daemon holds: id and object.
     pub(super) fds: BTreeMap<NonZeroU32, usize>,
+    /// How often a reopening may be refused in a row.
+    pub(super) tries: u32,
     dead: bool,
 }
 
@@ -94,6 +96,7 @@ impl World {
             next_fd: 1,
             reopens: BTreeSet::new(),
             fds: BTreeMap::new(),
+            tries: 3,
             dead: false,
         }
     }
@@ -220,7 +223,9 @@ impl World {
                 return true;
             }
         }
-        let after = self.table.refuse_open(&mut self.slots, state, Some(id));
+        let after = self
+            .table
+            .refuse_open(&mut self.slots, state, Some(id), self.tries);
         self.end(id, Outcome::Failed);
         self.finish_stale_closes(object);
         match after {

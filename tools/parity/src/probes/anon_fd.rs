@@ -7,13 +7,14 @@ use anyhow::{Context as _, Result};
 use cachefiles_protocol::{AlignedBuffer, Errno, ObjectFd};
 use cachefiles_selftests::context::Context;
 use cachefiles_selftests::image::BLOCK;
+use cachefiles_selftests::kmsg::KernelLog;
 use cachefiles_selftests::session::{Mount, Session};
 use cachefiles_selftests::task::{read_in_background, soon};
 use cachefiles_selftests::{raw, sys};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::FdFlags;
 
-use crate::observe::{each, polls, said, said_io, value};
+use crate::observe::{each, logged, polls, said, said_io, value};
 use crate::probe::{Probe, Rows, probe};
 use crate::world::{FSID, image, injecting, mounted, unmount};
 
@@ -108,10 +109,12 @@ fn writing(ctx: &Context, rows: &mut Rows) -> Result<()> {
     let data = session.blobs[&b"blob"[..]].clone();
     let mut buffer = AlignedBuffer::new(data.len() + BLOCK);
     buffer[..data.len()].copy_from_slice(&data);
+    let mut log = KernelLog::from_now()?;
     for off in [1, 512, 2048, 4095] {
         let seen = said(rustix::io::pwrite(object, &buffer[..BLOCK], off));
         rows.as_c(format!("pwrite.at-{off}"), seen)?;
     }
+    rows.as_c("pwrite.not-aligned.log", logged(&mut log)?)?;
     for length in [0, 1, 511, 512, 1024, 4095, 4097] {
         let seen = value(rustix::io::pwrite(object, &buffer[..length], 0));
         rows.as_c(format!("pwrite.{length}-bytes"), seen)?;
@@ -214,6 +217,12 @@ fn seeking(ctx: &Context, rows: &mut Rows) -> Result<()> {
         value(rustix::fs::seek(&second, SeekFrom::Current(0))),
     )?;
     drop(second);
+    seek(&session, SeekFrom::Start(block))?;
+    session.check_files(&mount, &image())?;
+    rows.as_c(
+        "lseek.current.after-a-look-by-the-kernel",
+        seek(&session, SeekFrom::Current(0))?,
+    )?;
     rows.row("lseek.afterwards", "right data", finish(session, mount)?)
 }
 
@@ -338,8 +347,10 @@ fn without_room(ctx: &Context, rows: &mut Rows) -> Result<()> {
     let size = rustix::fs::statvfs(sys::CACHE)?;
     let most = size.f_bavail * size.f_frsize - size.f_blocks * size.f_frsize * 4 / 10;
     rustix::fs::fallocate(&filler, FallocateFlags::empty(), 0, most)?;
+    let mut log = KernelLog::from_now()?;
     let seen = said(fd(&session)?.write_at(&page, 0));
     rows.row("ENOBUFS.below-the-stop-limit", "ENOBUFS", seen)?;
+    rows.as_c("ENOBUFS.below-the-stop-limit.log", logged(&mut log)?)?;
     rows.row(
         "ENOBUFS.below-the-stop-limit.poll",
         "OUT",

@@ -40,6 +40,7 @@ fn parameter(_: &Context, rows: &mut Rows) -> Result<()> {
     for entry in fs::read_dir("/sys/module/cachefiles/parameters")? {
         names.push(entry?.file_name().to_string_lossy().into_owned());
     }
+    names.sort();
     rows.row("parameters", "debug", names.join(" "))?;
     let mode = fs::metadata(PARAMETER)?.permissions().mode() & 0o7777;
     rows.row("debug.mode", "644", format!("{mode:o}"))?;

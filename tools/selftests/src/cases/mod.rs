@@ -8,6 +8,9 @@ mod device;
 mod events;
 #[cfg(test)]
 mod faults;
+mod fetched;
+mod gates;
+mod guessing;
 mod hostile;
 mod independent;
 mod load;
@@ -19,13 +22,16 @@ mod object_fd;
 mod on_disk;
 mod open;
 mod original;
+mod outside;
 mod policy;
+mod position;
 mod read;
 mod reopen;
 mod restore;
 mod sharing;
 mod signals;
 mod slow_copy;
+mod succession;
 mod tracepoint;
 mod waking;
 
@@ -43,17 +49,23 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         open::TESTS,
         read::TESTS,
         object_fd::TESTS,
+        position::TESTS,
+        fetched::TESTS,
+        outside::TESTS,
         restore::TESTS,
         reopen::TESTS,
         waking::TESTS,
         sharing::TESTS,
         slow_copy::TESTS,
+        guessing::TESTS,
+        succession::TESTS,
         independent::TESTS,
         crash::TESTS,
         on_disk::TESTS,
         tracepoint::TESTS,
         module::TESTS,
         policy::TESTS,
+        gates::TESTS,
         hostile::TESTS,
         signals::TESTS,
         load::TESTS,

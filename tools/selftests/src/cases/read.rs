@@ -331,6 +331,7 @@ fn cread_before_the_read_was_taken_does_no_harm(ctx: &Context) -> Result<()> {
 fn completing_a_read_without_data_fails_it_with_eio(ctx: &Context) -> Result<()> {
     let image = two_blobs();
     let (mut session, mount) = holding(ctx, &image)?;
+    session.log = Default::default();
     let reader = read_in_background(&mount.file("a"));
     // The kernel may try again page by page: none of it is ever written.
     while !reader.is_done() {
@@ -345,6 +346,11 @@ fn completing_a_read_without_data_fails_it_with_eio(ctx: &Context) -> Result<()>
         }
     }
     crate::context::expect_io_errno(reader.finish()?, Errno::IO, "the reader")?;
+    // Once ahead, and once for itself: the module adds no try of its own.
+    let id = session.object_of(b"blob-a")?.0;
+    let reads = session.log.reads.iter();
+    let count = reads.filter(|read| read.object_id == id).count();
+    ensure!(count <= 2, "READs: {:?}", session.log.reads);
     session.hold_reads = None;
     session
         .check_files(&mount, &image)

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use cachefiles_protocol::Open;
+use cachefiles_protocol::{Errno, Open};
 
 use super::restore::{finish, one_read_in_flight, two_blobs};
 use crate::actor::Actor;
@@ -41,6 +41,11 @@ pub const TESTS: &[Test] = &[
         "FAULTS 1: an object that is gone does not burn the processor"
     )
     .c_fails("every read of the device starts the next reopening"),
+    test!(
+        readers_get_eio_once_a_reopening_was_refused_three_times,
+        "FAULTS 1: a refusal reaches those who wait, after a bounded number of tries"
+    )
+    .c_fails("the reopening is repeated without end, and readers wait as long"),
     test!(
         reader_killed_while_its_object_reopens_leaves_no_trace,
         "CVE-2024-41051: no reader is stuck on a failover"
@@ -218,6 +223,38 @@ fn refused_reopening_is_not_repeated_without_pause(ctx: &Context) -> Result<()> 
         ensure!(count <= 40, "{count} OPENs in two seconds");
         Ok(())
     })
+}
+
+fn readers_get_eio_once_a_reopening_was_refused_three_times(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let mut session = ctx.session("over", &image)?;
+    let mount = session.mount(&ctx.mount_point("over"), "fsid=over")?;
+    for name in ["a", "b"] {
+        session.look_up(&mount.file(name))?;
+    }
+    session.crash();
+    let blobs = session.blobs.clone();
+    session.blobs.remove(&b"blob-a"[..]);
+    session.log = Default::default();
+    let readers: Vec<_> = (0..2)
+        .map(|_| crate::task::read_in_background(&mount.file("a")))
+        .collect();
+    let done = || readers.iter().all(|reader| reader.is_done());
+    session.pump_until("all readers to end", |_| done())?;
+    let opens = session.log.opens.len();
+    for reader in readers {
+        let seen = reader.finish()?;
+        crate::context::expect_io_errno(seen, Errno::IO, "a reader")?;
+    }
+    // A reader whose read ahead has failed asks once more, for itself, and so begins anew.
+    ensure!((3..=12).contains(&opens) && opens % 3 == 0, "{opens} OPENs");
+    // Another object is not touched by it, and this one can be had again.
+    let b = session.read_file(&mount.file("b"))?;
+    ensure!(b == image.files["b"], "wrong content");
+    session.blobs = blobs;
+    session.check_files(&mount, &image)?;
+    session.unmount(mount)?;
+    session.settle()
 }
 
 fn reader_killed_while_its_object_reopens_leaves_no_trace(ctx: &Context) -> Result<()> {

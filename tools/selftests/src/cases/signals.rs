@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Waits and signals: SIGKILL ends every wait for the daemon, and a daemon that is stopped holds
-//! nobody up once it is dead. A mount that waits for an OPEN is not among them: it waits in fscache,
-//! where no signal is looked at.
+//! nobody up once it is dead. A mount that waits for an OPEN waits in fscache, where no signal is
+//! looked at: it ends with the OPEN, and that with the daemon. All waits are listed in
+//! `Documentation/locking.rst`.
 
 use std::fs;
 
@@ -25,6 +26,21 @@ pub const TESTS: &[Test] = &[
         readers_behind_a_reopening_can_be_killed,
         "SIGKILL ends the wait for an object that is opened again"
     ),
+    test!(
+        killed_mount_ends_when_its_stopped_daemon_is_killed,
+        "a process that waits for an OPEN dies when its daemon is dead"
+    )
+    .limit(60),
+    test!(
+        killed_mount_ends_when_the_next_daemon_answers,
+        "a process that waits for an OPEN dies when that is answered"
+    )
+    .limit(60),
+    test!(
+        unmount_while_a_close_is_not_read_waits_for_nobody,
+        "a daemon that does not read holds up objects on their way out, and no process"
+    )
+    .limit(60),
     test!(
         stopped_daemon_that_is_killed_holds_up_no_unmount,
         "a frozen daemon is no worse than a dead one once it is dead"
@@ -206,4 +222,65 @@ fn stopped_daemon_goes_on_where_it_was(ctx: &Context) -> Result<()> {
     mount.unmount().finish()??;
     sys::wait_for("all cookies and volumes to go", soon(), nothing_left)?;
     daemon.kill()
+}
+
+/// A process that mounts, and waits for its OPEN; SIGKILL is sent to it, which it is not to notice yet.
+fn killed_mounter(ctx: &Context) -> Result<Actor> {
+    let point = ctx.mount_point("kill");
+    fs::create_dir_all(&point)?;
+    let mut mounter = Actor::mounter(&point, "fsid=kill")?;
+    sys::wait_for("the mount to wait", soon(), || mounter.sleeps())?;
+    ensure!(!mounter.ended()?, "the mount did not wait");
+    mounter.signal_kill()?;
+    Ok(mounter)
+}
+
+fn gone(mounter: &mut Actor) -> Result<()> {
+    sys::wait_for("the killed mount to end", soon(), || {
+        mounter.ended().unwrap_or(false)
+    })?;
+    sys::wait_for("all cookies and volumes to go", soon(), nothing_left)
+}
+
+fn killed_mount_ends_when_its_stopped_daemon_is_killed(ctx: &Context) -> Result<()> {
+    let daemon = Actor::lone_daemon(&stored(ctx)?, &[])?;
+    daemon.stop()?;
+    let mut mounter = killed_mounter(ctx)?;
+    daemon.kill()?;
+    gone(&mut mounter)
+}
+
+fn killed_mount_ends_when_the_next_daemon_answers(ctx: &Context) -> Result<()> {
+    let (blobs, image) = (stored(ctx)?, two_blobs());
+    let device = ctx.bound_device()?;
+    let daemon = Actor::daemon(&device, &blobs, &[])?;
+    daemon.stop()?;
+    let mut mounter = killed_mounter(ctx)?;
+    daemon.kill()?;
+    let next = Actor::daemon(&device, &blobs, &["--restore"])?;
+    gone(&mut mounter)?;
+    let mount = mounted(ctx, "other")?;
+    ensure!(
+        fs::read(mount.file("a"))? == image.files["a"],
+        "wrong content"
+    );
+    mount.unmount().finish()??;
+    sys::wait_for("all cookies and volumes to go", soon(), nothing_left)?;
+    next.kill()
+}
+
+fn unmount_while_a_close_is_not_read_waits_for_nobody(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let mut session = ctx.session("over", &image)?;
+    let mount = session.mount(&ctx.mount_point("over"), "fsid=over")?;
+    session.check_files(&mount, &image)?;
+    // Nobody reads from here on: the objects stay until the daemon goes.
+    mount.unmount().finish()??;
+    ensure!(
+        session.device.wait_readable(Some(soon()))?,
+        "no CLOSE is sent"
+    );
+    ensure!(!nothing_left(), "the objects are gone before their CLOSE");
+    drop(session);
+    sys::wait_for("all cookies and volumes to go", soon(), nothing_left)
 }

@@ -45,10 +45,10 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// A thread that reads one message into memory that is the image's file `a`.
-type SlowRead = Task<Result<Vec<u8>, Errno>>;
+pub type SlowRead = Task<Result<Vec<u8>, Errno>>;
 
 /// A mounted image, whose data is not fetched and whose READs are held.
-fn mounted(ctx: &Context, image: &Image) -> Result<(Session, Mount)> {
+pub fn mounted(ctx: &Context, image: &Image) -> Result<(Session, Mount)> {
     let mut session = ctx.session("slow", image)?;
     let mount = session.mount(&ctx.mount_point("slow"), "fsid=slow")?;
     for name in ["a", "b"] {
@@ -68,7 +68,7 @@ fn hold_its_buffer(session: &mut Session, sleeps: impl FnMut() -> bool) -> Resul
 }
 
 /// Begins to read the message that is waiting.
-fn slow_read(session: &mut Session, mount: &Mount) -> Result<SlowRead> {
+pub fn slow_read(session: &mut Session, mount: &Mount) -> Result<SlowRead> {
     ensure!(
         session.device.wait_readable(Some(soon()))?,
         "there is nothing to read"
@@ -83,23 +83,28 @@ fn slow_read(session: &mut Session, mount: &Mount) -> Result<SlowRead> {
 }
 
 /// Lets the slow read go on, and returns what it got.
-fn message(session: &mut Session, read: SlowRead) -> Result<Message> {
+pub fn message(session: &mut Session, read: SlowRead) -> Result<Message> {
     session.hold_reads = None;
     session.answer_held_backwards()?;
     session.pump_until("the slow read to return", |_| read.is_done())?;
+    decoded(read)
+}
+
+/// What a read that has returned got.
+pub fn decoded(read: SlowRead) -> Result<Message> {
     let bytes = read.finish()?.context("the slow read")?;
     let message = WireMessage::try_from(&bytes[..])?;
     Ok(message.map_fd(|fd| ObjectFd::from(raw::adopt(fd))))
 }
 
 /// Starts to mount a second image.
-fn mount_another(ctx: &Context, session: &mut Session, image: &Image) -> Result<MountTask> {
+pub fn mount_another(ctx: &Context, session: &mut Session, image: &Image) -> Result<MountTask> {
     session.blobs.extend(blobs_of("other", image));
     session.mount_in_background(&ctx.mount_point("other"), "fsid=other")
 }
 
 /// Everything works, in both images.
-fn finish(
+pub fn finish(
     mut session: Session,
     mount: Mount,
     other: Option<MountTask>,

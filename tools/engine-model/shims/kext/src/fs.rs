@@ -13,6 +13,10 @@ pub const PAGE: i64 = 4096;
 /// What `lseek()` looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whence {
+    /// `SEEK_SET`
+    Set,
+    /// `SEEK_CUR`
+    Cur,
     /// `SEEK_DATA`
     Data,
     /// `SEEK_HOLE`
@@ -23,6 +27,8 @@ impl Whence {
     /// Of the number that user space gives.
     pub fn from_raw(raw: i32) -> Option<Self> {
         match raw {
+            0 => Some(Self::Set),
+            1 => Some(Self::Cur),
             3 => Some(Self::Data),
             4 => Some(Self::Hole),
             _ => None,
@@ -52,9 +58,13 @@ impl File {
         present.extend(pos / PAGE..(end + PAGE - 1) / PAGE);
     }
 
-    /// `lseek()`. May sleep. Error: ENXIO, there is nothing of it from there on.
+    /// `lseek()` of a file whose own position stays at 0. May sleep. Error: ENXIO, there is nothing of
+    /// it from there on.
     pub fn llseek(&self, pos: i64, whence: Whence) -> Result<i64> {
         cachefiles_bindings::sched::may_sleep();
+        if matches!(whence, Whence::Set | Whence::Cur) {
+            return Ok(pos);
+        }
         let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = whence == Whence::Data;
         let found = (pos / PAGE..self.pages).find(|page| present.contains(page) == wanted);

@@ -12,6 +12,7 @@ pub mod anon_file;
 pub mod fs;
 pub mod io;
 pub mod log;
+pub mod params;
 pub mod slab;
 pub mod workqueue;
 

@@ -9,6 +9,7 @@ use cachefiles_protocol::Errno;
 use rustix::mount::{MountFlags, mount_remount};
 
 use super::super::module::Injection;
+use super::attribute::expect_none;
 use super::world::{
     BLOCK, Client, Server, State, bind, command_at, drop_caches, graves, stored_files,
 };
@@ -32,6 +33,16 @@ pub const TESTS: &[Test] = &[
         injected_enospc_keeps_new_files_out_and_readers_go_on,
         "a full disk is no error of the reader"
     ),
+    test!(
+        attribute_that_cannot_be_set_is_removed_and_the_cache_goes_on,
+        "FAULTS 12: an error of one file, other than EIO, costs that file"
+    )
+    .c_fails("the whole cache dies of it"),
+    test!(
+        errors_of_one_file_over_and_over_do_not_flood_the_log,
+        "lines that user space can cause at will are limited"
+    )
+    .c_skips("the cache dies of the first"),
     test!(
         errors_of_the_cache_are_no_errors_of_a_write,
         "what is written reaches the server whatever the cache says"
@@ -108,6 +119,82 @@ fn injected_eio_stops_the_cache_and_readers_go_on(ctx: &Context) -> Result<()> {
     let client = Client::mount(ctx)?;
     client.check_warm("later", &data())?;
     client.unmount()
+}
+
+/// A client, with `count` files in the cache that have name and attribute.
+fn client_of_stored(ctx: &Context, server: &Server, count: u32) -> Result<Client> {
+    let names: Vec<_> = (0..count).map(|number| number.to_string()).collect();
+    for name in &names {
+        server.put(name, &data())?;
+    }
+    for _ in 0..2 {
+        let client = Client::mount(ctx)?;
+        for name in &names {
+            client.check(name, &data())?;
+        }
+        client.unmount()?;
+    }
+    Client::mount(ctx)
+}
+
+fn attribute_that_cannot_be_set_is_removed_and_the_cache_goes_on(ctx: &Context) -> Result<()> {
+    let server = Server::new(ctx)?;
+    let device = bind(ctx, &[])?;
+    let client = client_of_stored(ctx, &server, 2)?;
+    client.check_warm("0", &data())?;
+    client.check_warm("1", &data())?;
+    let path = client.cache_file("0")?;
+    // Whoever opens a file for writing has its attribute say so first.
+    let injection = Injection::start("1")?;
+    let file = client.open("0")?;
+    let removed = sys::wait_for("the attribute to go", soon(), || expect_none(&path).is_ok());
+    drop(injection);
+    device.command("debug 0").context("the cache died")?;
+    removed?;
+    drop(file);
+    client.unmount()?;
+    device.command("debug 0").context("the cache died")?;
+    let client = Client::mount(ctx)?;
+    client.check_warm("1", &data())?;
+    client.check("0", &data())?;
+    client.unmount()?;
+    let client = Client::mount(ctx)?;
+    client.check_warm("0", &data())?;
+    client.unmount()
+}
+
+fn errors_of_one_file_over_and_over_do_not_flood_the_log(ctx: &Context) -> Result<()> {
+    const FILES: u32 = 40;
+    let server = Server::new(ctx)?;
+    let device = bind(ctx, &[])?;
+    let client = client_of_stored(ctx, &server, FILES)?;
+    let paths: Vec<_> = (0..FILES)
+        .map(|number| client.cache_file(&number.to_string()))
+        .collect::<Result<_>>()?;
+    let mut log = KernelLog::from_now()?;
+    let injection = Injection::start("1")?;
+    let mut files = Vec::new();
+    for number in 0..FILES {
+        files.push(client.open(&number.to_string())?);
+    }
+    let removed = sys::wait_for("all attributes to go", soon(), || {
+        paths.iter().all(|path| expect_none(path).is_ok())
+    });
+    drop(injection);
+    removed?;
+    let lines = log.lines()?;
+    let said = lines
+        .iter()
+        .filter(|line| line.contains("set xattr"))
+        .count();
+    // Ten in five seconds: on a slow machine there is more than one such time.
+    ensure!(
+        said > 0 && said < FILES as usize,
+        "{said} lines for {FILES} errors: {lines:?}"
+    );
+    drop(files);
+    client.unmount()?;
+    device.command("debug 0").context("the cache died")
 }
 
 fn read_that_fails_below_the_cache_is_served_by_the_server(ctx: &Context) -> Result<()> {

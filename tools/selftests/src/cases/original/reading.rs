@@ -373,25 +373,34 @@ fn volume_is_made_while_its_first_file_is_opened(ctx: &Context) -> Result<()> {
     for number in 0..4 {
         server.put(&number.to_string(), &data)?;
     }
-    let _device = bind(ctx, &[])?;
     for round in 0..6 {
         let tag = format!("round-{round}");
         if round % 3 == 2 {
             // Where the directory cannot be made nobody must wait for it.
             let place = Path::new(sys::CACHE).join(format!("cache/I9p,share,{tag}"));
-            fs::write(place, "x")?;
+            fs::write(&place, "x").with_context(|| format!("writing {}", place.display()))?;
         }
-        let client = Client::mount_as(ctx, &tag)?;
+        // Mounted before there is a cache, the volume is made for the first file, else at the mount.
+        let (device, client) = if round % 2 == 0 {
+            let device = bind(ctx, &[])?;
+            (device, Client::mount_as(ctx, &tag)?)
+        } else {
+            let client = Client::mount_as(ctx, &tag)?;
+            (bind(ctx, &[])?, client)
+        };
         let readers: Vec<_> = (0..4)
             .map(|number| {
                 let path = client.path(&number.to_string());
                 Task::start("the first reader", move || fs::read(path))
             })
             .collect();
-        for reader in readers {
-            same(&reader.finish()??, &data)?;
+        for (number, reader) in readers.into_iter().enumerate() {
+            let seen = reader.finish()?;
+            let seen = seen.with_context(|| format!("reading {number} in round {round}"))?;
+            same(&seen, &data)?;
         }
         client.unmount()?;
+        drop(device);
     }
     ensure!(
         stored_files()?.len() == 4 * 4 + 2,

@@ -190,9 +190,15 @@ impl Client {
     }
 
     /// The same, cached in a volume of its own.
+    ///
+    /// The root is opened once, which attaches this user. In 6.12 the first to use a mount must not be
+    /// several at once: `v9fs_fid_lookup_with_uid` looks for a fid of the root, then for one of its
+    /// parent, which is the root again. If another thread attaches in between, it asks the server for
+    /// a file of the root's own name, `/`, and whoever looks something up gets ENOENT.
     pub fn mount_as(ctx: &Context, tag: &str) -> Result<Self> {
         let options = format!("{},msize=262144,cachetag={tag}", share::CACHED);
         let mount = mounted(ctx, share::SHARE, &options)?;
+        File::open(mount.path()).context("opening the root of the client")?;
         Ok(Self {
             mount,
             tag: tag.to_owned(),

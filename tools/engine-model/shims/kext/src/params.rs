@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module's parameters, at their defaults.
+
+/// Fds are closed on exec.
+pub fn inherit_fds() -> bool {
+    false
+}
+
+/// Refusals until the readers are told.
+pub fn reopen_tries() -> u32 {
+    3
+}

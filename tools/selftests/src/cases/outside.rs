@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What somebody does to the files of a cache in use past the module, with the right of root.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use cachefiles_protocol::key_path;
+use rustix::fs::{FallocateFlags, fallocate};
+
+use crate::context::Context;
+use crate::image::{BLOCK, Builder, Image, pattern};
+use crate::registry::{Test, test};
+use crate::session::{Mount, Session};
+use crate::share::drop_caches;
+use crate::sys;
+
+pub const TESTS: &[Test] = &[
+    test!(
+        hole_punched_into_a_file_in_use_is_fetched_again,
+        "FAULTS 11: zeros of a hole are not taken for the data that was there"
+    ),
+    test!(
+        hole_punched_before_as_much_is_written_elsewhere_is_fetched_again,
+        "FAULTS 11: a daemon that makes room for what it fetches next loses nothing"
+    ),
+    test!(
+        file_in_use_that_is_cut_off_is_fetched_again,
+        "FAULTS 11: what lay behind a file's new end is not taken for data"
+    ),
+];
+
+const FSID: &str = "outside";
+const BLOCKS: usize = 32;
+
+fn image() -> Image {
+    Builder::new()
+        .device("blob")
+        .chunked("file", pattern(1, BLOCKS * BLOCK), BLOCKS, &[Some(1)])
+        .build()
+}
+
+/// A mounted image that was read as a whole, and its data blob's file in the cache.
+fn complete(ctx: &Context) -> Result<(Session, Mount, File)> {
+    let mut session = ctx.session(FSID, &image())?;
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    session.check_files(&mount, &image())?;
+    // In the C module the file has a name only after that.
+    session.unmount(mount)?;
+    session.settle()?;
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    for _ in 0..2 {
+        session.check_files(&mount, &image())?;
+        drop_caches()?;
+    }
+    let path = key_path(format!("erofs,{FSID}").as_bytes(), b"blob");
+    let path = Path::new(sys::CACHE).join(path);
+    let file = File::options().read(true).write(true).open(&path);
+    let file = file.with_context(|| format!("opening {}", path.display()))?;
+    Ok((session, mount, file))
+}
+
+fn punch(file: &File, block: usize, count: usize) -> Result<()> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let (from, len) = (block * BLOCK, count * BLOCK);
+    fallocate(file, flags, from as u64, len as u64).context("punching a hole")
+}
+
+/// The file reads as ever, and the daemon was asked for what is missing, from byte `from` on.
+fn finish(mut session: Session, mount: Mount, from: usize) -> Result<()> {
+    drop_caches()?;
+    let id = session.object_of(b"blob")?.0;
+    session.log = Default::default();
+    session.check_files(&mount, &image())?;
+    let reads = &session.log.reads;
+    ensure!(
+        reads
+            .iter()
+            .any(|read| read.object_id == id && read.off >= from as u64),
+        "READs: {reads:?}"
+    );
+    session.unmount(mount)?;
+    session.settle()
+}
+
+fn hole_punched_into_a_file_in_use_is_fetched_again(ctx: &Context) -> Result<()> {
+    let (session, mount, file) = complete(ctx)?;
+    punch(&file, 5, 3)?;
+    finish(session, mount, 5 * BLOCK)
+}
+
+fn hole_punched_before_as_much_is_written_elsewhere_is_fetched_again(ctx: &Context) -> Result<()> {
+    let (mut session, mount, file) = complete(ctx)?;
+    let id = session.object_of(b"blob")?.0;
+    let block = BLOCK as u64;
+    punch(&file, 20, 4)?;
+    session.check_files(&mount, &image())?;
+    drop_caches()?;
+    // The file has the same number of blocks before and after this.
+    punch(&file, 5, 4)?;
+    session
+        .blobs
+        .insert(b"blob".to_vec(), vec![7; (BLOCKS + 4) * BLOCK].into());
+    session.fill(id, BLOCKS as u64 * block, 4 * block)?;
+    session.blobs = crate::session::blobs_of(FSID, &image());
+    finish(session, mount, 5 * BLOCK)
+}
+
+fn file_in_use_that_is_cut_off_is_fetched_again(ctx: &Context) -> Result<()> {
+    let (session, mount, file) = complete(ctx)?;
+    file.set_len(3 * BLOCK as u64)?;
+    finish(session, mount, 3 * BLOCK)
+}
