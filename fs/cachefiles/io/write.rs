@@ -332,19 +332,20 @@ pub(crate) fn write_from_daemon(object: &Object, start: i64, iter: &mut IovIter)
 /// ENOBUFS has several causes, which only the log tells apart.
 #[cold]
 fn note_misaligned(object: &Object, start: i64) {
+    let Ok(name) = object.name() else { return };
     kext::log::error!(
         "The daemon writes to {} at {}, which is no multiple of the page size: ENOBUFS",
-        object.name().escape_ascii(),
+        name.escape_ascii(),
         start
     );
 }
 
 #[cold]
 fn note_no_room(object: &Object, error: Error) {
-    if error == ENOBUFS {
+    if let (true, Ok(name)) = (error == ENOBUFS, object.name()) {
         kext::log::error!(
             "No room for what the daemon writes to {} above the limits fstop and bstop: ENOBUFS",
-            object.name().escape_ascii()
+            name.escape_ascii()
         );
     }
 }
