@@ -34,9 +34,9 @@ macro_rules! hot_counters {
         pub fn $name() {
             #[cfg(CONFIG_FSCACHE_STATS)]
             {
-                // SAFETY: A global `atomic_t` that is there for ever, and is only touched by atomic
-                // operations.
                 let counter =
+                    // SAFETY: A global `atomic_t` that is there for ever, and is only touched by
+                    // atomic operations.
                     unsafe { AtomicI32::from_ptr(&raw mut bindings::$counter.counter) };
                 counter.fetch_add(1, Ordering::Relaxed);
             }
