@@ -27,6 +27,9 @@ pub(crate) enum Phase {
     New,
     Ready,
     Parked,
+    /// An OPEN that a thread of the daemon has picked, and that has no fd yet: it is nobody else's,
+    /// `restore` or not, or there would be two fds for one object.
+    Taken,
     Delivered,
 }
 

@@ -141,8 +141,13 @@ impl Table {
     /// The daemon takes the request.
     pub(crate) fn deliver(&mut self, at: &mut impl At) {
         self.cursor = at.id().wrapping_add(1);
-        at.entry().seen = true;
-        entry::set_phase(at, Phase::Delivered);
+        let entry = at.entry();
+        entry.seen = true;
+        let phase = match entry.kind {
+            Kind::Open => Phase::Taken,
+            Kind::Read { .. } | Kind::Close(_) => Phase::Delivered,
+        };
+        entry::set_phase(at, phase);
     }
 
     /// The daemon's read failed before it had the request: it is as if it was never taken.
@@ -150,7 +155,7 @@ impl Table {
     /// True if it can be handed out now.
     pub(crate) fn undeliver(at: &mut impl At, object: &ObjectState) -> bool {
         let entry = at.entry();
-        if entry.phase != Phase::Delivered {
+        if !matches!(entry.phase, Phase::Taken | Phase::Delivered) {
             return false;
         }
         let phase = match entry.kind {
@@ -172,8 +177,11 @@ impl Table {
         let wanted = !self.dead
             && object.state() != State::Dropping
             && slots.at(id).is_some_and(|mut at| {
-                let entry = at.entry();
-                entry.kind == Kind::Open && entry.phase == Phase::Delivered
+                let is_taken = at.entry().phase == Phase::Taken;
+                if is_taken {
+                    entry::set_phase(&mut at, Phase::Delivered);
+                }
+                is_taken
             });
         if wanted {
             object.attach_fd(fd);
@@ -274,10 +282,13 @@ impl Table {
     /// `restore`: what was delivered and not answered is handed out again, where it can be. True
     /// if so.
     ///
-    /// An OPEN whose fd is still held by somebody is left with them: a second fd for the same
-    /// object would be of no use, and when theirs closes the OPEN comes back by itself.
+    /// An OPEN that is on its way to somebody, or whose fd is still held by them, is left with them:
+    /// a second fd for the same object would be of no use, and when theirs closes the OPEN comes
+    /// back by itself.
     pub(crate) fn restore(at: &mut impl At, object: &ObjectState) -> bool {
-        let is_held = at.entry().kind == Kind::Open && object.fd().is_some();
+        let entry = at.entry();
+        let is_held =
+            entry.phase == Phase::Taken || (entry.kind == Kind::Open && object.fd().is_some());
         !is_held && Self::undeliver(at, object)
     }
 

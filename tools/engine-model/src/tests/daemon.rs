@@ -42,6 +42,8 @@ pub(super) struct Process {
     number: usize,
     /// By object id: the descriptor, and the object's name.
     fds: Mutex<HashMap<u32, (u32, Vec<u8>)>>,
+    /// OPENs that were read and not answered yet: the message, and the descriptor in it.
+    opening: Mutex<HashMap<u32, u32>>,
     /// Threads that have not ended.
     threads: AtomicUsize,
     pollers: Mutex<Vec<Arc<Polling>>>,
@@ -53,6 +55,7 @@ impl Process {
         Arc::new(Self {
             number,
             fds: Mutex::default(),
+            opening: Mutex::default(),
             threads: AtomicUsize::new(threads),
             pollers: Mutex::default(),
             killed: AtomicBool::new(false),
@@ -64,6 +67,12 @@ impl Process {
         self.killed.store(true, Ordering::SeqCst);
         let pollers = self.pollers.lock().unwrap().clone();
         pollers.iter().for_each(|poller| poller.wake());
+    }
+
+    /// The OPEN that came with this descriptor was answered, or may come again.
+    fn opening_ends(&self, fd: u32) {
+        let mut opening = self.opening.lock().unwrap();
+        opening.retain(|_, other| *other != fd);
     }
 
     fn is_killed(&self) -> bool {
@@ -183,6 +192,12 @@ impl Thread<'_> {
             let gone = name.is_some_and(|name| received.dropped.contains(name));
             assert!(!gone, "a message about an object that was dropped before");
             drop(fds);
+            if let WireMessage::Open(open) = &message {
+                // Even `restore` does not make two fds for one object.
+                let mut opening = self.process.opening.lock().unwrap();
+                let other = opening.insert(open.msg_id, open.fd as u32);
+                assert_eq!(other, None, "OPEN {} is with two threads", open.msg_id);
+            }
             return Some(message);
         }
     }
@@ -201,6 +216,8 @@ impl Thread<'_> {
                 self.manner.refuses -= u32::from(refuses);
                 let size = if refuses { -2 } else { PAGES * PAGE };
                 let answered = self.world.engine().copen(open.msg_id.into(), Ok(size));
+                // A refusal gives it another id; an fd that is closed may bring it back.
+                self.process.opening_ends(fd);
                 if refuses || answered.is_err() {
                     self.process.fds.lock().unwrap().remove(&open.object_id);
                     self.world.giving_back(|| anon_file::close(fd));
@@ -209,6 +226,8 @@ impl Thread<'_> {
             WireMessage::Close(close) => {
                 let fd = self.process.fds.lock().unwrap().remove(&close.object_id);
                 if let Some((fd, _)) = fd {
+                    // Another thread may be about to answer the OPEN that it came with.
+                    self.process.opening_ends(fd);
                     self.world.giving_back(|| anon_file::close(fd));
                 }
             }
