@@ -10,7 +10,7 @@ use kext::anon_file;
 use kext::fs::PAGE;
 use kext::polling::Polling;
 use shuttle::thread::JoinHandle;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -42,8 +42,8 @@ pub(super) struct Process {
     number: usize,
     /// By object id: the descriptor, and the object's name.
     fds: Mutex<HashMap<u32, (u32, Vec<u8>)>>,
-    /// OPENs that were read and not answered yet: the message.
-    opening: Mutex<HashSet<u32>>,
+    /// OPENs that were read and not answered yet: the message, and the descriptor in it.
+    opening: Mutex<HashMap<u32, u32>>,
     /// Threads that have not ended.
     threads: AtomicUsize,
     pollers: Mutex<Vec<Arc<Polling>>>,
@@ -67,6 +67,12 @@ impl Process {
         self.killed.store(true, Ordering::SeqCst);
         let pollers = self.pollers.lock().unwrap().clone();
         pollers.iter().for_each(|poller| poller.wake());
+    }
+
+    /// The OPEN that came with this descriptor was answered, or may come again.
+    fn opening_ends(&self, fd: u32) {
+        let mut opening = self.opening.lock().unwrap();
+        opening.retain(|_, other| *other != fd);
     }
 
     fn is_killed(&self) -> bool {
@@ -188,8 +194,9 @@ impl Thread<'_> {
             drop(fds);
             if let WireMessage::Open(open) = &message {
                 // Even `restore` does not make two fds for one object.
-                let is_first = self.process.opening.lock().unwrap().insert(open.msg_id);
-                assert!(is_first, "OPEN {} is with two threads", open.msg_id);
+                let mut opening = self.process.opening.lock().unwrap();
+                let other = opening.insert(open.msg_id, open.fd as u32);
+                assert_eq!(other, None, "OPEN {} is with two threads", open.msg_id);
             }
             return Some(message);
         }
@@ -210,7 +217,7 @@ impl Thread<'_> {
                 let size = if refuses { -2 } else { PAGES * PAGE };
                 let answered = self.world.engine().copen(open.msg_id.into(), Ok(size));
                 // A refusal gives it another id; an fd that is closed may bring it back.
-                self.process.opening.lock().unwrap().remove(&open.msg_id);
+                self.process.opening_ends(fd);
                 if refuses || answered.is_err() {
                     self.process.fds.lock().unwrap().remove(&open.object_id);
                     self.world.giving_back(|| anon_file::close(fd));
@@ -219,6 +226,8 @@ impl Thread<'_> {
             WireMessage::Close(close) => {
                 let fd = self.process.fds.lock().unwrap().remove(&close.object_id);
                 if let Some((fd, _)) = fd {
+                    // Another thread may be about to answer the OPEN that it came with.
+                    self.process.opening_ends(fd);
                     self.world.giving_back(|| anon_file::close(fd));
                 }
             }
