@@ -7,12 +7,12 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
 # The scripts read these from the environment.
-export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SANITIZE
+export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME MIB SANITIZE
 
 # Given only on the command line or in the environment: an empty one counts as not given.
-$(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SANITIZE,$(if $($v),,$(eval unexport $v)))
+$(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME MIB SANITIZE,$(if $($v),,$(eval unexport $v)))
 
-.PHONY: help setup kernel modules tools run test clients parity bench bench-publish shell lint install clean distclean
+.PHONY: help setup kernel modules tools run storms test test-debug test-kcsan clients parity model model-mutants fuzz miri bench bench-publish shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
@@ -22,6 +22,9 @@ help:
 	@echo '  test       all tests: lint, host, selftests of our module and the C module, clients, parity, kill storms'
 	@echo '  clients    of these, only 9p and NFS with cachefilesd on ext4 and XFS, on both modules'
 	@echo '  parity     what user space sees of our module beside the C module, row by row'
+	@echo '  test-debug  of the tests, what runs in a machine, with KASAN, lockdep, kmemleak, fault injection ...; an hour or more'
+	@echo '  test-kcsan  the selftests and a storm with the detector of data races'
+	@echo '  storms     1,000 kills under 64 readers; restore after each, racing with each, never'
 	@echo '  model      the on-demand engine under every order of its steps, more of them than in test'
 	@echo '  model-mutants  the driver broken on purpose: the model has to find each'
 	@echo '  fuzz       libFuzzer on the files that need no kernel; TIME=<seconds> for each of them'
@@ -47,6 +50,7 @@ help:
 	@echo '  SRC=<dir>         run, shell: the directory to make the image of'
 	@echo '  COMPRESS=lz4hc    run, shell: a compressed image'
 	@echo '  MODULE=c          run, shell: the C module of the same kernel, to compare'
+	@echo '  MIB=<n>           storms: the size of what is read (256)'
 	@echo '  FILTER="<words>"  test: only the selftests whose name has one of the words'
 	@echo '  QUICK=1           bench: under 5 minutes instead of half an hour'
 	@echo '  VERBOSE=1         show everything: compilers, and all that the guest prints'
@@ -72,6 +76,15 @@ shell:
 
 test:
 	@scripts/test
+
+test-debug:
+	@scripts/test --debug
+
+test-kcsan:
+	@scripts/test --kcsan
+
+storms:
+	@scripts/storms
 
 bench:
 	@scripts/bench $(if $(QUICK),--quick)

@@ -70,6 +70,9 @@ end_process() {
 	wait "$pid" 2>/dev/null || true
 }
 
+# Is the kernel built in $1 one with a sanitizer? Then all takes several times as long.
+kernel_is_slow() { grep -qE '^CONFIG_(KASAN|KCSAN)=y' "$1/.config"; }
+
 # Run a long command: its output goes to the file $1. With VERBOSE also to the terminal; otherwise
 # a line of progress every 20 seconds, and the end of the file if it fails. $2 says what it is.
 long() {

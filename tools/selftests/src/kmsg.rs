@@ -75,12 +75,24 @@ impl KernelLog {
     }
 }
 
-/// Those of `lines` that tell of a broken kernel.
+/// Those of `lines` that tell of a broken kernel. Data races between others than the module are theirs: the
+/// kernel has many.
 pub fn splats(lines: &[String]) -> Vec<&String> {
-    lines
-        .iter()
+    reports(lines)
+        .filter(|report| !is_foreign_race(report))
+        .flatten()
         .filter(|line| SPLATS.iter().any(|splat| line.contains(splat)))
         .collect()
+}
+
+/// The parts of the log between lines of equals signs, which stand around each report of KASAN and KCSAN.
+fn reports(lines: &[String]) -> impl Iterator<Item = &[String]> {
+    lines.split(|line| line.contains("===================="))
+}
+
+fn is_foreign_race(report: &[String]) -> bool {
+    let has = |word| report.iter().any(|line| line.contains(word));
+    has("BUG: KCSAN") && !has("[cachefiles]")
 }
 
 /// A record is `prefix;text` followed by lines of a machine-readable dictionary.
@@ -108,5 +120,22 @@ mod tests {
             "INFO: task cat:12 blocked for more than 60 seconds.".to_owned(),
         ];
         assert_eq!(splats(&lines), [&lines[1]]);
+    }
+
+    #[test]
+    fn data_races_count_where_the_module_takes_part() {
+        let bar = "=".repeat(66);
+        let race = |place: &str| {
+            let head = format!("BUG: KCSAN: data-race in {place} / xas_load");
+            [
+                bar.clone(),
+                head,
+                format!(" {place}+0x1/0x2"),
+                bar.clone(),
+                "between".into(),
+            ]
+        };
+        let lines: Vec<String> = [race("xas_find"), race("poll [cachefiles]")].concat();
+        assert_eq!(splats(&lines), [&lines[6]]);
     }
 }

@@ -78,6 +78,9 @@ struct StormArgs {
     /// Number of reader processes
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     readers: u16,
+    /// How many of the reader processes read each file: all of them, unless this says less
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    overlap: Option<u16>,
     /// Number of threads of the daemon
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
@@ -105,6 +108,13 @@ struct StormArgs {
     /// Where to mount the image
     #[arg(long, default_value = "/mnt/image", value_name = "DIR")]
     mount_point: PathBuf,
+}
+
+impl StormArgs {
+    /// By how many of the readers each file is read.
+    fn overlap(&self) -> u16 {
+        self.overlap.unwrap_or(self.readers).min(self.readers)
+    }
 }
 
 fn main() -> ExitCode {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A reader process: reads every file once, in an order of its own, and compares checksums.
+//! A reader process: reads every file of its share once, in an order of its own, and compares checksums.
 //!
 //! It reports on stdout, one line at a time: `p FILES BYTES BAD ERRORS` with totals so far, and
 //! `! TEXT` for each thing that is wrong.
@@ -36,6 +36,40 @@ pub struct ReadArgs {
     /// Seed of the order
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    share: Share,
+}
+
+/// Which of the files a reader reads: each file is read by the same number of them.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Share {
+    /// Number of this reader, from 0
+    #[arg(long, default_value_t = 0)]
+    pub number: u16,
+    /// Number of readers
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub readers: u16,
+    /// How many of the readers read each file
+    #[arg(long, default_value_t = 1)]
+    pub overlap: u16,
+}
+
+impl Share {
+    /// Whether the file at this place of the manifest belongs to it.
+    fn has(self, index: usize) -> bool {
+        let readers = usize::from(self.readers);
+        let distance = index % readers + readers - usize::from(self.number) % readers;
+        distance % readers < usize::from(self.overlap)
+    }
+
+    /// The options that say it.
+    pub fn to_options(self) -> [String; 3] {
+        [
+            format!("--number={}", self.number),
+            format!("--readers={}", self.readers),
+            format!("--overlap={}", self.overlap),
+        ]
+    }
 }
 
 /// Totals of one reader.
@@ -76,7 +110,9 @@ impl Totals {
 
 /// Reads everything. Wrong data is reported, not returned as an error.
 pub fn run(args: &ReadArgs) -> Result<()> {
+    let mut index = 0..;
     let mut entries = manifest::load(&args.manifest)?;
+    entries.retain(|_| index.next().is_some_and(|index| args.share.has(index)));
     entries.shuffle(&mut StdRng::seed_from_u64(args.seed));
     let mut totals = Totals::default();
     let mut reported = Instant::now();
@@ -152,6 +188,23 @@ mod tests {
             "! p 1 2 3 4",
         ] {
             assert_eq!(Totals::from_line(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn each_file_is_read_by_as_many_readers_as_overlap_says() {
+        for (readers, overlap) in [(1, 1), (4, 4), (64, 8), (5, 2)] {
+            for index in 0..200 {
+                let has = |&number: &u16| {
+                    let share = Share {
+                        number,
+                        readers,
+                        overlap,
+                    };
+                    share.has(index)
+                };
+                assert_eq!((0..readers).filter(has).count(), usize::from(overlap));
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 
-use crate::reader::Totals;
+use crate::reader::{Share, Totals};
 
 /// How many complaints of one reader are printed; they tend to be alike.
 const MAX_COMPLAINTS: usize = 10;
@@ -30,14 +30,25 @@ struct Reader {
 }
 
 impl Readers {
-    /// Starts `count` of them, each with an order of its own.
-    pub fn start(count: u16, root: &Path, manifest: &Path, seed: u64) -> Result<Self> {
+    /// Starts `count` of them, each with an order of its own; `overlap` of them read each file.
+    pub fn start(
+        count: u16,
+        overlap: u16,
+        root: &Path,
+        manifest: &Path,
+        seed: u64,
+    ) -> Result<Self> {
         let mut readers = Self::default();
-        for number in 0..u64::from(count) {
-            let seed = seed.wrapping_mul(1000).wrapping_add(number);
+        for number in 0..count {
+            let share = Share {
+                number,
+                readers: count,
+                overlap,
+            };
+            let seed = seed.wrapping_mul(1000).wrapping_add(number.into());
             readers
                 .readers
-                .push(Reader::start(number, root, manifest, seed)?);
+                .push(Reader::start(share, root, manifest, seed)?);
         }
         Ok(readers)
     }
@@ -82,7 +93,8 @@ impl Readers {
 }
 
 impl Reader {
-    fn start(number: u64, root: &Path, manifest: &Path, seed: u64) -> Result<Self> {
+    fn start(share: Share, root: &Path, manifest: &Path, seed: u64) -> Result<Self> {
+        let number = share.number;
         let program = std::env::current_exe().context("finding this program")?;
         let mut child = Command::new(program)
             .arg("read")
@@ -92,6 +104,7 @@ impl Reader {
             .arg(manifest)
             .arg("--seed")
             .arg(seed.to_string())
+            .args(share.to_options())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -145,6 +145,7 @@ impl Storm<'_> {
         let seed = self.args.seed.wrapping_add(u64::from(self.past.rounds));
         let mut readers = Readers::start(
             self.args.readers,
+            self.args.overlap(),
             &self.args.mount_point,
             &self.args.manifest,
             seed,
@@ -183,7 +184,7 @@ impl Storm<'_> {
         Ok(Outcome {
             totals: report::add_totals(self.past.totals, readers.totals()),
             stats: report::add_stats(self.past.stats, daemon.stats()?),
-            files_wanted: self.past.files_wanted + self.files * u64::from(self.args.readers),
+            files_wanted: self.past.files_wanted + self.files * u64::from(self.args.overlap()),
             readers_failed: self.past.readers_failed + readers.failures(),
             kills: self.killer.done(),
             elapsed: self.begun.elapsed(),
