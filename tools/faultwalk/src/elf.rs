@@ -27,6 +27,8 @@ pub struct Call {
     pub at: u64,
     /// The call is the last thing that `caller` does, and leaves no return address.
     pub is_tail: bool,
+    /// What was put on the stack for it right before: its last argument, where it has more than six.
+    pub pushed: Option<u32>,
 }
 
 /// What is looked at of a module.
@@ -160,6 +162,7 @@ impl Module {
                     callee: symbol.name.clone(),
                     at,
                     is_tail: operation == JUMP,
+                    pushed: pushed_before(bytes, code, instruction),
                 });
             } else if operation == CALL {
                 // The distance is counted from behind its own four bytes.
@@ -172,6 +175,19 @@ impl Module {
         }
         Ok(())
     }
+}
+
+/// The constant that the instructions right before a call put on the stack.
+fn pushed_before(bytes: &Bytes<'_>, code: &Section, call: usize) -> Option<u32> {
+    /// How far before the call, in bytes.
+    const NEAR: usize = 48;
+    /// `movl $constant, (%rsp)`, without the constant.
+    const MOVE: [u8; 3] = [0xc7, 0x04, 0x24];
+    let start = call.saturating_sub(NEAR).max(code.offset);
+    let before = bytes.part(start, call - start).ok()?;
+    let found = before.windows(7).rev().find(|part| part.starts_with(&MOVE));
+    let constant = found?.get(3..)?;
+    Some(u32::from_le_bytes(constant.try_into().ok()?))
 }
 
 fn function_at(symbols: &[Symbol], section: usize, place: u64) -> Option<&Symbol> {

@@ -17,13 +17,13 @@ pub enum Kind {
     Files,
 }
 
+/// Allocates, and frees: then without any flags, which are its last argument.
+const REALLOC: &str = "<kernel::alloc::allocator::ReallocFunc>::call";
+
 /// Functions that allocate. That none is missing shows in the walk: where one fails that is not here, the
 /// walk fails.
 const ALLOCATING: &[(&str, Kind)] = &[
-    (
-        "<kernel::alloc::allocator::ReallocFunc>::call",
-        Kind::Memory,
-    ),
+    (REALLOC, Kind::Memory),
     ("<kernel::str::CStr>::to_cstring", Kind::Memory),
     (
         "<kernel::str::CString as core::convert::TryFrom<&kernel::str::CStr>>::try_from",
@@ -88,13 +88,20 @@ pub struct Sites {
     unknown: BTreeSet<String>,
 }
 
-/// A name as it stands in the source.
+/// A name as it stands in the source, without the types that a function is made for.
 pub fn plain(symbol: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(symbol))
+    let name = format!("{:#}", rustc_demangle::demangle(symbol));
+    match name.split_once("::<") {
+        Some((function, _)) => function.to_owned(),
+        None => name,
+    }
 }
 
-fn kind_of(callee: &str) -> Option<Kind> {
-    let name = plain(callee);
+fn kind_of(call: &Call) -> Option<Kind> {
+    let name = plain(&call.callee);
+    if name == REALLOC && call.pushed == Some(0) {
+        return None;
+    }
     let known = ALLOCATING.iter().find(|(known, _)| *known == name);
     known.map(|(_, kind)| *kind)
 }
@@ -105,7 +112,7 @@ impl Sites {
         let calls = module.calls.into_iter();
         Self {
             calls: calls
-                .filter_map(|call| kind_of(&call.callee).map(|kind| (call, kind)))
+                .filter_map(|call| kind_of(&call).map(|kind| (call, kind)))
                 .collect(),
             inner: module.inner,
             seen: BTreeMap::new(),
