@@ -127,7 +127,7 @@ impl Daemon {
             None => self.calmly("mount", call)?,
         };
         self.serve_until("the look-ups behind a mount", |_| {
-            sys::lookups_done().unwrap_or(false)
+            looked_up().unwrap_or(false)
         })?;
         Ok(result.map(|()| Mounted {
             point: point.to_owned(),
@@ -227,4 +227,10 @@ impl Drop for Mounted {
         // EINVAL if it was unmounted in order, which is the usual case.
         let _ = sys::detach(&self.point);
     }
+}
+
+/// Whether no cookie is being looked up any more. One whose look-up failed is as if it never was.
+pub fn looked_up() -> Result<bool> {
+    let waits = |row: &String| matches!(row.split_whitespace().nth(5), Some("L" | "C"));
+    Ok(!sys::fscache_table("cookies")?.iter().any(waits))
 }

@@ -31,30 +31,51 @@ impl Dump {
 
 const HEADING: &str = "FAULT_INJECTION: forcing a failure.";
 
-/// Takes the reports of injected failures out of a log. A report goes on for as long as lines are of
-/// its kind, so nothing that somebody else logs in the middle of one gets lost.
+/// What the kernel says, with a stack, when a slab cache could not be made.
+const NO_SLAB: &str = "__kmem_cache_create_args(";
+
+/// A report that is being taken out of the log.
+enum Report {
+    Failure(Dump),
+    /// One that a failure led to.
+    NoSlab,
+}
+
+/// Takes the reports of injected failures out of a log, and what the kernel itself says to its own failing.
+/// A report goes on for as long as lines are of its kind, so nothing that somebody else logs in the middle
+/// of one gets lost.
 pub fn split(lines: Vec<String>) -> (Vec<Dump>, Vec<String>) {
     let (mut dumps, mut rest) = (Vec::new(), Vec::new());
-    let mut current: Option<Dump> = None;
+    let mut current: Option<Report> = None;
+    let mut end = |report: Option<Report>| {
+        if let Some(Report::Failure(dump)) = report {
+            dumps.push(dump);
+        }
+    };
     for line in lines {
         if line.starts_with(HEADING) {
-            dumps.extend(current.replace(Dump { frames: Vec::new() }));
-            continue;
-        }
-        match &mut current {
-            Some(dump) if belongs(&line) => {
-                if let Some(frame) = frame(&line) {
-                    dump.frames.push(frame);
-                }
-                if line.trim() == "</TASK>" {
-                    dumps.extend(current.take());
-                }
+            let dump = Dump { frames: Vec::new() };
+            end(current.replace(Report::Failure(dump)));
+        } else if line.starts_with(NO_SLAB) {
+            end(current.replace(Report::NoSlab));
+        } else if current.is_some() && belongs(&line) {
+            if let (Some(Report::Failure(dump)), Some(frame)) = (&mut current, frame(&line)) {
+                dump.frames.push(frame);
             }
-            _ => rest.push(line),
+            if line.trim() == "</TASK>" {
+                end(current.take());
+            }
+        } else if !is_of_the_disk(&line) {
+            rest.push(line);
         }
     }
-    dumps.extend(current);
+    end(current);
     (dumps, rest)
+}
+
+/// ext4 marks its file system as one with errors when it has no memory for a new inode.
+fn is_of_the_disk(line: &str) -> bool {
+    line.starts_with("EXT4-fs error") && line.ends_with("Out of memory")
 }
 
 /// Whether a line can be part of a report.
@@ -79,6 +100,8 @@ fn belongs(line: &str) -> bool {
     HEADS.iter().any(|head| line.starts_with(head))
         || TAGS.contains(&line.trim())
         || frame(line.trim_start().trim_start_matches("? ")).is_some()
+        // A function that is gone, or not there yet.
+        || line.trim_start().trim_start_matches("? ").starts_with("0xffffffff")
 }
 
 /// `function+0x12/0x34 [module]`. What the kernel is not sure of, behind a question mark, is none.
@@ -138,6 +161,25 @@ mod tests {
                 module: Some("cachefiles".into()),
             })
         );
+    }
+
+    #[test]
+    fn what_the_kernel_says_to_its_own_failing_is_no_complaint() {
+        let (dumps, rest) = split(lines(
+            "FAULT_INJECTION: forcing a failure.\n\
+             Call Trace:\n\
+             \x20</TASK>\n\
+             __kmem_cache_create_args(x) failed with error -12\n\
+             Call Trace:\n\
+             \x20? 0xffffffffa01d8000\n\
+             \x20do_one_initcall+0x19c/0x390\n\
+             \x20</TASK>\n\
+             EXT4-fs error (device vdb) in __ext4_new_inode:1092: Out of memory\n\
+             EXT4-fs error (device vdb) in __ext4_new_inode:1092: Corrupt filesystem",
+        ));
+        assert_eq!(dumps.len(), 1);
+        assert_eq!(rest.len(), 1);
+        assert!(rest[0].ends_with("Corrupt filesystem"));
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub fn run_all(run: &Run, steps: &[&'static Step]) -> Result<bool> {
         let mut tale = Tale::default();
         let last = walks
             .get(index + 1)
-            .is_none_or(|(next, _)| next.name != step.name);
+            .is_none_or(|(next, _)| next.subject != step.subject);
         let outcome = match take(run, step, *mode, look_for_leaks && last, &mut tale) {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -114,6 +114,8 @@ struct Tale {
     failures: usize,
     quiet: usize,
     outcomes: BTreeMap<String, usize>,
+    /// What came of the step where nothing failed.
+    otherwise: Option<String>,
     sites: Vec<(String, u64, String)>,
 }
 
@@ -134,6 +136,8 @@ impl Tale {
                     if fired {
                         self.failures += 1;
                         *self.outcomes.entry(outcome.clone()).or_default() += 1;
+                    } else {
+                        self.otherwise = Some(outcome.clone());
                     }
                     self.flush(&mut pending, &outcome);
                 }
@@ -162,6 +166,9 @@ impl std::fmt::Display for Tale {
         write!(f, "{} failures", self.failures)?;
         for (outcome, times) in &self.outcomes {
             write!(f, ", {times} x {outcome}")?;
+        }
+        if let Some(outcome) = &self.otherwise {
+            write!(f, "; else {outcome}")?;
         }
         if self.quiet > 0 {
             write!(f, "; {} of them without a stack", self.quiet)?;

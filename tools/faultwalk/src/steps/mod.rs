@@ -24,6 +24,8 @@ use crate::walk::Walk;
 pub struct Step {
     /// What is done.
     pub name: &'static str,
+    /// What it is about: at the end of a subject lost memory is looked for.
+    pub subject: &'static str,
     /// How its failures are counted: those of one thread, those of everybody.
     pub modes: &'static [Mode],
     /// Does it over and over.
@@ -42,6 +44,7 @@ macro_rules! step {
     ($run:ident, $modes:expr) => {
         $crate::steps::Step {
             name: stringify!($run),
+            subject: module_path!(),
             modes: $modes,
             run: $run,
         }

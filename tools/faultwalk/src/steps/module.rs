@@ -50,7 +50,7 @@ fn insert(walk: &Walk<'_>, fault: Option<&Fault>) -> Result<Result<(), Errno>> {
 }
 
 fn remove_module(walk: &mut Walk<'_>) -> Result<()> {
-    walk.each(Below::Kernel("__do_sys_delete_module"), |walk, fault| {
+    walk.each(Below::Module, |walk, fault| {
         let result = fault.hit(sys::remove_module)?;
         if result.is_err() {
             ensure!(

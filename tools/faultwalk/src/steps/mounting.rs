@@ -124,7 +124,7 @@ fn mount_over_a_stale_file(walk: &mut Walk<'_>) -> Result<()> {
 fn mount_over_a_stale_volume(walk: &mut Walk<'_>) -> Result<()> {
     mount_over(walk, || {
         let volume = Path::new(sys::CACHE).join(format!("cache/Ierofs,{FSID}"));
-        set_attribute(&volume, b"another one's")
+        set_attribute(&volume, b"odd")
     })
 }
 

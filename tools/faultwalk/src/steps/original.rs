@@ -17,6 +17,7 @@ use cachefiles_selftests::sys;
 use cachefiles_selftests::task::{Task, soon};
 
 use super::{EVERYWHERE, Step, device::bound, outcome, step};
+use crate::daemon::looked_up;
 use crate::inject::Fault;
 use crate::walk::{Below, Walk};
 
@@ -167,7 +168,7 @@ fn settle() -> Result<()> {
         let [writes, written, unwritten, reads, read, unread] = counts()?[..] else {
             bail!("six counters");
         };
-        let idle = sys::lookups_done()? && writes == written + unwritten && reads == read + unread;
+        let idle = looked_up()? && writes == written + unwritten && reads == read + unread;
         if idle && before == [writes, written, unwritten, reads, read, unread] {
             return Ok(());
         }

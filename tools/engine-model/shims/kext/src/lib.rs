@@ -13,6 +13,7 @@ pub mod fs;
 pub mod io;
 pub mod log;
 pub mod slab;
+pub mod task;
 pub mod workqueue;
 
 // Those who use the rest of them are not here.
