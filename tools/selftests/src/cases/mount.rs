@@ -53,7 +53,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         stale_volume_that_cannot_be_put_away_fails_the_mount,
-        "a worker does not try for ever to bury what stays where it is"
+        "WALK 3: a worker does not try for ever to bury what stays where it is"
     )
     .c_skips("a worker of the kernel loops for ever"),
 ];

@@ -17,12 +17,12 @@ use crate::registry::{Test, test};
 pub const TESTS: &[Test] = &[
     test!(
         what_could_not_be_stored_is_not_read_from_the_cache,
-        "a write that only the server has is not undone by what the cache had before"
+        "WALK 1: a write that only the server has is not undone by what the cache had before"
     )
     .c_fails("the cache goes on with the old data"),
     test!(
         what_is_written_to_a_full_disk_is_not_read_from_the_cache,
-        "below the stop limit, too"
+        "WALK 1: below the stop limit, too"
     )
     .c_fails("the cache goes on with the old data"),
     test!(
@@ -31,7 +31,7 @@ pub const TESTS: &[Test] = &[
     ),
     test!(
         what_could_not_be_discarded_is_not_taken_for_new,
-        "after a failed invalidation the old file is not stored as the new one"
+        "WALK 2: after a failed invalidation the old file is not stored as the new one"
     )
     .c_fails("the old file is stored as the new one"),
 ];
