@@ -7,25 +7,27 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
 # The scripts read these from the environment.
-export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME MIB SANITIZE
+export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE
 
 # Given only on the command line or in the environment: an empty one counts as not given.
-$(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME MIB SANITIZE,$(if $($v),,$(eval unexport $v)))
+$(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE,$(if $($v),,$(eval unexport $v)))
 
-.PHONY: help setup kernel modules tools run storms test test-debug test-kcsan faultwalk clients parity model model-mutants fuzz miri bench bench-publish shell lint install clean distclean
+.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan faultwalk clients parity model model-mutants fuzz miri bench bench-publish shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
 	@echo
 	@echo 'Targets:'
 	@echo '  run        read an EROFS image on demand in QEMU while the daemon is killed over and over'
-	@echo '  test       all tests: lint, host, selftests of our module and the C module, clients, parity, kill storms'
+	@echo '  test       all tests: lint, host, selftests of our module and the C module, clients, parity, kill storms, hostile daemon'
 	@echo '  clients    of these, only 9p and NFS with cachefilesd on ext4 and XFS, on both modules'
+	@echo '  kunit      of these, only the unit tests of rust/ that need a kernel; FILTER="kext_table*" for some of them'
 	@echo '  parity     what user space sees of our module beside the C module, row by row'
 	@echo '  test-debug  of the tests, what runs in a machine, with KASAN, lockdep, kmemleak, fault injection ...; an hour or more'
 	@echo '  test-kcsan  the selftests and a storm with the detector of data races'
 	@echo '  faultwalk  of test-debug, only: every allocation of the module fails once'
 	@echo '  storms     1,000 kills under 64 readers; restore after each, racing with each, never'
+	@echo '  hostile    random operations, legal and not, on the device and its fds; TIME=<seconds>, SEED, REPLAY=<seed>'
 	@echo '  model      the on-demand engine under every order of its steps, more of them than in test'
 	@echo '  model-mutants  the driver broken on purpose: the model has to find each'
 	@echo '  fuzz       libFuzzer on the files that need no kernel; TIME=<seconds> for each of them'
@@ -90,11 +92,17 @@ faultwalk:
 storms:
 	@scripts/storms
 
+hostile:
+	@scripts/hostile
+
 bench:
 	@scripts/bench $(if $(QUICK),--quick)
 
 bench-publish:
 	@scripts/bench --publish
+
+kunit: setup
+	@scripts/kunit $(if $(FILTER),'$(FILTER)')
 
 clients:
 	@scripts/test clients

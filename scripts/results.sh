@@ -56,6 +56,47 @@ tap_results() {
 		}' >>"$RESULTS"
 }
 
+# The cases of each suite in a file with what KUnit's results files say, one after the other. A suite that does not
+# fulfil its plan is a failure, and so is no suite at all. What a failed case says stands in front of its line.
+ktap_results() {
+	local group=$1 file=$2
+	if [[ ! -f $file ]]; then
+		result fail "$group" "writes KTAP" "there is no output"
+		return
+	fi
+	tr -d '\r' <"$file" | sed "s|$TOP/||g" | awk -v group="$group" -v OFS='\t' '
+		/^    # Subtest: / { suite = $0; sub(/^    # Subtest: /, "", suite); suites++; plan = -1; seen = 0; said = ""; open = 1 }
+		/^    1\.\.[0-9]+/ { plan = substr($0, 8) + 0 }
+		/^    (not )?ok [0-9]+ / {
+			seen++
+			status = $1 == "not" ? "fail" : "pass"
+			name = $0
+			sub(/^    (not )?ok [0-9]+ /, "", name)
+			reason = said
+			if (match(name, / # SKIP/)) {
+				status = "skip"
+				reason = substr(name, RSTART + 8)
+				name = substr(name, 1, RSTART - 1)
+			}
+			print status, group, suite ": " name, status == "pass" ? "" : substr(reason, 1, 240)
+			said = ""
+			next
+		}
+		/^    ./ && !/^    (# Subtest|1\.\.|KTAP)/ {
+			text = $0
+			sub(/^ +(# [a-z0-9_]+: )?/, "", text)
+			said = said (said == "" ? "" : "; ") text
+		}
+		/^(not )?ok [0-9]+ / {
+			if (seen != plan) print "fail", group, suite ": runs every case of its plan", seen + 0 " of " plan
+			open = 0
+		}
+		END {
+			if (open) print "fail", group, suite ": is told to its end", "it stops after " seen + 0 " of " plan
+			if (!suites) print "fail", group, "runs a suite", "there is none"
+		}' >>"$RESULTS"
+}
+
 # The lines of `cargo test`.
 cargo_results() {
 	local group=$1 file=$2

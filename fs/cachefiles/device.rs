@@ -96,6 +96,7 @@ impl CharDevice for Device {
 
     /// In on-demand mode one message, in the original mode the state of the cache. Returns 0 when
     /// there is no message, and before `bind`. Error: EIO there will never be a message again.
+    #[inline]
     fn read(device: ArcBorrow<'_, Self>, out: UserSliceWriter) -> Result<usize> {
         let Some(pin) = device.bound.get() else {
             return Ok(0);
@@ -129,23 +130,20 @@ impl CharDevice for Device {
 
     fn poll(device: ArcBorrow<'_, Self>) -> u32 {
         let mut mask = 0;
-        let readable = match device.cache() {
-            Some(cache) if cache.is_dead() && cache.ondemand().is_some() => {
-                // Nothing will ever come again. A read says so, too, for those who know only that.
-                mask |= poll::ERR;
-                true
-            }
-            Some(cache) => match cache.ondemand() {
-                Some(engine) => engine.has_ready(),
-                None => device.notifier.is_state_changed(),
-            },
-            None => device.notifier.is_state_changed(),
-        };
-        if readable {
-            mask |= poll::IN;
-        }
         if device.notifier.is_culling() {
             mask |= poll::OUT;
+        }
+        let Some((cache, engine)) = device.engine() else {
+            if device.notifier.is_state_changed() {
+                mask |= poll::IN;
+            }
+            return mask;
+        };
+        if engine.has_ready() {
+            mask |= poll::IN;
+        } else if cache.is_dead() {
+            // Nothing will ever come again. A read says so, too, for those who know only that.
+            mask |= poll::IN | poll::ERR;
         }
         mask
     }
@@ -154,6 +152,13 @@ impl CharDevice for Device {
 impl Device {
     fn cache(&self) -> Option<&Arc<Cache>> {
         self.bound.get().map(|pin| pin.cache())
+    }
+
+    /// The cache and its engine, in on-demand mode.
+    #[inline]
+    fn engine(&self) -> Option<(&Cache, &Engine)> {
+        let cache = self.cache()?;
+        Some((cache, cache.ondemand()?))
     }
 
     fn check_alive(&self) -> Result {

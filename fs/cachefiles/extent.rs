@@ -87,8 +87,9 @@ pub(crate) struct Known {
     /// Ends at `i64::MAX` where there is no data behind it.
     hole: Stretch,
     age: Age,
-    /// How often data came in.
-    additions: u32,
+    /// How often data came in. As small as it may be: where it comes round, a hole is remembered
+    /// that is none any more.
+    additions: u16,
     /// Which question is likely to be the only one.
     expect_data: bool,
 }
@@ -129,7 +130,7 @@ pub(crate) struct Age(u32);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question {
     age: Age,
-    additions: u32,
+    additions: u16,
     pub(crate) expect_data: bool,
 }
 

@@ -24,18 +24,18 @@ use kext::params::injected_read_error;
 /// Attaches the object's file to the operation. False where there has to be one and is none.
 #[inline]
 pub(crate) fn begin(resources: &mut Resources<'_, Cachefiles>, want: WantState) -> bool {
-    if resources.file().is_none() {
-        resources.set_ops();
-        let file = resources.object().and_then(|object| object.file());
-        if let Some(file) = file {
-            resources.set_file(file);
-        }
+    if resources.file().is_some() {
+        return true;
     }
-    if resources.file().is_none() && want != WantState::Params {
+    resources.set_ops();
+    if let Some(file) = resources.object().and_then(|object| object.file()) {
+        resources.set_file(file);
+        return true;
+    }
+    if want != WantState::Params {
         kext::log::error!("An operation needs the object's file, and there is none");
-        return false;
     }
-    true
+    want == WantState::Params
 }
 
 /// An object and its file, for the time of a callback.
@@ -73,10 +73,15 @@ fn seek(file: &File, pos: i64, whence: Whence) -> Result<i64> {
 /// Asks the file system only for data that is not known, and once where the answer is the expected
 /// one. Blocks that are data in part count as data, as they did when they were written: the daemon
 /// writes whole pages.
+#[inline]
 pub(crate) fn next_extent(object: &Object, file: &File, pos: i64, end: i64) -> Result<Extent> {
-    if let Some(data_end) = object.known_data_end(file, pos) {
-        return Ok(Extent::Data(data_end.min(end)));
+    match object.known_data_end(file, pos) {
+        Some(data_end) => Ok(Extent::Data(data_end.min(end))),
+        None => look_or_ask(object, file, pos, end),
     }
+}
+
+fn look_or_ask(object: &Object, file: &File, pos: i64, end: i64) -> Result<Extent> {
     let look = object.look(file, |known| known.data_end(pos).ok_or(known.question()));
     match look.unwrap_or(Err(Question::ANY)) {
         Ok(data_end) => Ok(Extent::Data(data_end.min(end))),

@@ -24,7 +24,8 @@ use kext::params::{injected_read_error, injected_write_error};
 /// Errors: ENOBUFS no room; EBUSY the file is in use; what the daemon or the file system says.
 pub(crate) fn look_up(object: &Arc<Object>) -> Result {
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
-    let found = injected_read_error().and_then(|()| fan.lookup_positive_unlocked(object.name()));
+    let name = object.name()?;
+    let found = injected_read_error().and_then(|()| fan.lookup_positive_unlocked(&name));
     trace::lookup(
         Some(object.debug_id()),
         &fan,
@@ -41,12 +42,12 @@ pub(crate) fn look_up(object: &Arc<Object>) -> Result {
         }
     };
     if !dentry.is_regular() {
-        kext::log::error!("{} is not a file", object.name().escape_ascii());
+        kext::log::error!("{} is not a file", name.escape_ascii());
         let locked = fan.lock_as_parent()?;
         grave::bury(object.cache(), Some(object), locked, &dentry, Killed::Weird)?;
         return create(object, &fan);
     }
-    open(object, &fan, &dentry)
+    open(object, &name, &fan, &dentry)
 }
 
 /// Notes towards netfs that there is nothing to be found, and makes a new file.
@@ -124,14 +125,14 @@ fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<ARef<File>> {
 }
 
 /// Takes a file that is there, or puts a new one in its place if it is of another state.
-fn open(object: &Arc<Object>, fan: &Dentry, dentry: &Dentry) -> Result {
+fn open(object: &Arc<Object>, name: &[u8], fan: &Dentry, dentry: &Dentry) -> Result {
     let cookie = object.cookie();
     let id = Some(object.debug_id());
     let inode = dentry.inode().ok_or(ENOENT)?;
     if !mark_in_use(id, &mut inode.lock()) {
         kext::log::notice!(
             "File {} (inode {}) is in use already",
-            object.name().escape_ascii(),
+            name.escape_ascii(),
             inode.ino()
         );
         return Err(EBUSY);
@@ -261,9 +262,10 @@ fn link(object: &Object, file: &File) -> Result {
     let id = Some(object.debug_id());
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
     let fan_inode = fan.inode().ok_or(ENOENT)?;
+    let name = object.name()?;
     let look_up = |locked: &kext::fs::LockedDir<'_>| {
         injected_read_error()
-            .and_then(|()| locked.lookup(object.name()))
+            .and_then(|()| locked.lookup(&name))
             .inspect_err(|&error| {
                 trace::vfs_error(id, fan_inode, error, ErrorSite::Lookup);
             })

@@ -21,9 +21,10 @@ use kext::xarray::Guarded;
 /// Numbers objects for those who watch.
 static LAST_DEBUG_ID: AtomicU32 = AtomicU32::new(0);
 
-/// The name of an object's file, in as little memory as it takes.
-enum FileName {
-    /// Most names: no memory of its own.
+/// The name of an object's file. Objects do not keep it, as it is needed to find the file and to give it its
+/// name, and follows from the cookie's key.
+pub(crate) enum FileName {
+    /// Most names: on the stack.
     Short {
         len: u8,
         buf: [u8; FileName::SHORT],
@@ -32,8 +33,7 @@ enum FileName {
 }
 
 impl FileName {
-    /// What fits an object without making it larger than the slab that it comes from.
-    const SHORT: usize = 38;
+    const SHORT: usize = 62;
 
     /// Error: ENOMEM.
     fn new(encoding: &Encoding<'_>) -> Result<Self> {
@@ -46,8 +46,12 @@ impl FileName {
         encoding.write(&mut name);
         Ok(Self::Long(name))
     }
+}
 
-    fn as_bytes(&self) -> &[u8] {
+impl core::ops::Deref for FileName {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
         match self {
             Self::Short { len, buf } => buf.get(..usize::from(*len)).unwrap_or(&[]),
             Self::Long(name) => name,
@@ -61,7 +65,6 @@ pub(crate) struct Object {
     debug_id: u32,
     /// References as the trace counts them: those that are traced, not every `Arc`.
     usage: AtomicI32,
-    name: FileName,
     /// Goes before the cookie: that may be what keeps netfs' volume, and a new one of the same name
     /// must not find our directory in use any more.
     volume: Arc<Volume>,
@@ -90,7 +93,9 @@ impl_has_work! {
 impl Object {
     /// Errors: ENOMEM; EINVAL for a key that no file can be named after.
     pub(crate) fn new(volume: &Arc<Volume>, cookie: &Cookie) -> Result<Arc<Self>> {
-        let name = FileName::new(&key::encode(cookie.key()).ok_or(EINVAL)?)?;
+        if cookie.key().len() > key::MAX_KEY_LEN {
+            return Err(EINVAL);
+        }
         let cache = volume.cache();
         let debug_id = LAST_DEBUG_ID
             .fetch_add(1, Ordering::Relaxed)
@@ -99,7 +104,6 @@ impl Object {
             pin_init!(Self {
                 debug_id,
                 usage: AtomicI32::new(1),
-                name,
                 volume: volume.clone(),
                 cookie: cookie.get(),
                 file <- new_spinlock!(Backing::NONE, "cachefiles_object"),
@@ -120,9 +124,9 @@ impl Object {
         self.debug_id
     }
 
-    /// The name of its file.
-    pub(crate) fn name(&self) -> &[u8] {
-        self.name.as_bytes()
+    /// The name of its file. Error: ENOMEM.
+    pub(crate) fn name(&self) -> Result<FileName> {
+        FileName::new(&key::encode(self.cookie.key()).ok_or(EINVAL)?)
     }
 
     pub(crate) fn cookie(&self) -> &Cookie {
@@ -216,14 +220,10 @@ impl Object {
         trace::ref_(self.debug_id, self.cookie.debug_id(), usage, why);
     }
 
-    /// Another reference, with the reasons for which it is taken and will be given up.
-    pub(crate) fn grab(object: ArcBorrow<'_, Self>, get: RefWhy, put: RefWhy) -> ObjectRef {
-        let usage = object.usage.fetch_add(1, Ordering::Relaxed);
-        trace::ref_(object.debug_id, object.cookie.debug_id(), usage, get);
-        ObjectRef {
-            object: object.into(),
-            put,
-        }
+    /// The begin of a traced reference.
+    pub(crate) fn note_get(&self, why: RefWhy) {
+        let usage = self.usage.fetch_add(1, Ordering::Relaxed);
+        trace::ref_(self.debug_id, self.cookie.debug_id(), usage, why);
     }
 
     /// The end of a traced reference.
@@ -245,28 +245,26 @@ fn address(file: &File) -> usize {
     core::ptr::from_ref(file) as usize
 }
 
-/// A traced reference to an object.
-pub(crate) struct ObjectRef {
-    object: Arc<Object>,
-    put: RefWhy,
-}
+/// The traced reference of an I/O on its way.
+pub(crate) struct IoRef(Arc<Object>);
 
-impl ObjectRef {
-    pub(crate) fn arc(&self) -> &Arc<Object> {
-        &self.object
+impl IoRef {
+    pub(crate) fn new(object: ArcBorrow<'_, Object>) -> Self {
+        object.note_get(RefWhy::GetIoreq);
+        Self(object.into())
     }
 }
 
-impl core::ops::Deref for ObjectRef {
+impl core::ops::Deref for IoRef {
     type Target = Object;
 
     fn deref(&self) -> &Object {
-        &self.object
+        &self.0
     }
 }
 
-impl Drop for ObjectRef {
+impl Drop for IoRef {
     fn drop(&mut self) {
-        self.object.note_put(self.put);
+        self.0.note_put(RefWhy::PutIoreq);
     }
 }

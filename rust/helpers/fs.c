@@ -168,11 +168,6 @@ void cfh_kiocb_end_write(struct kiocb *iocb)
 	kiocb_end_write(iocb);
 }
 
-size_t cfh_iov_iter_count(const struct iov_iter *iter)
-{
-	return iov_iter_count(iter);
-}
-
 void cfh_iov_iter_truncate(struct iov_iter *iter, size_t count)
 {
 	iov_iter_truncate(iter, count);
@@ -183,6 +178,7 @@ void cfh_iov_iter_reexpand(struct iov_iter *iter, size_t count)
 	iov_iter_reexpand(iter, count);
 }
 
+const size_t CFH_CONST_IOV_ITER_COUNT = offsetof(struct iov_iter, count);
 const unsigned int CFH_CONST_LOOKUP_DIRECTORY = LOOKUP_DIRECTORY;
 const int CFH_CONST_FALLOC_FL_ZERO_RANGE = FALLOC_FL_ZERO_RANGE;
 const int CFH_CONST_FALLOC_FL_PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE;

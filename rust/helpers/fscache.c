@@ -111,16 +111,6 @@ void cfh_fscache_end_io_access(struct fscache_cookie *cookie)
 
 /* Counters of /proc/fs/fscache/stats: nothing in a kernel without them */
 
-void cfh_fscache_count_read(void)
-{
-	fscache_count_read();
-}
-
-void cfh_fscache_count_write(void)
-{
-	fscache_count_write();
-}
-
 void cfh_fscache_count_no_write_space(void)
 {
 	fscache_count_no_write_space();

@@ -39,9 +39,14 @@ impl CyclicIds {
 
     /// An allocator that has given out nothing.
     pub fn new() -> impl PinInit<Self> {
+        Self::beginning_at(1)
+    }
+
+    /// The same with `first` as the number that comes first, as if all below had had their turn.
+    pub fn beginning_at(first: u32) -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: Initialised by the C function.
-            xa <- Opaque::ffi_init(|slot| {
+            xa <- Opaque::ffi_init(move |slot| {
                 let key = kernel::static_lock_class!();
                 let name = kernel::c_str!("cyclic_ids");
                 // SAFETY: `slot` is valid for writes and pinned from here on; name and class are
@@ -54,7 +59,7 @@ impl CyclicIds {
                     )
                 }
             }),
-            next: UnsafeCell::new(1),
+            next: UnsafeCell::new(first),
         })
     }
 

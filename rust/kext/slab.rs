@@ -52,6 +52,10 @@ impl<T> Slab<T> {
 
     /// Creates the cache. Sleeps. Errors: ENOMEM; EBUSY, it is there already.
     pub fn create(&'static self) -> Result<Created<T>> {
+        // Before there are two of the name, of which a kernel with `CONFIG_DEBUG_VM` complains.
+        if !self.cache.load(Ordering::Relaxed).is_null() {
+            return Err(EBUSY);
+        }
         // SAFETY: The name is a C string, which the cache keeps a copy of.
         let cache = unsafe {
             bindings::cfh_kmem_cache_create(

@@ -126,6 +126,16 @@ impl<S, L, D> LockedXArray<S, L, D> {
 
     /// An empty table.
     pub fn new(data: D, name: &'static CStr, key: &'static LockClassKey) -> impl PinInit<Self> {
+        Self::beginning_at(0, data, name, key)
+    }
+
+    /// The same with `first` as the number that comes first, as if all below had had their turn.
+    pub fn beginning_at(
+        first: u32,
+        data: D,
+        name: &'static CStr,
+        key: &'static LockClassKey,
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: Initialised by the C function, and empty.
             // SAFETY: `slot` is valid for writes and pinned from here on. Name and class are
@@ -137,7 +147,7 @@ impl<S, L, D> LockedXArray<S, L, D> {
                     core::ptr::from_ref(key).cast_mut().cast(),
                 )
             }),
-            next: UnsafeCell::new(0),
+            next: UnsafeCell::new(first),
             data: UnsafeCell::new(data),
             _nodes: PhantomData,
         })
@@ -237,6 +247,16 @@ impl<S, L, D> Guard<'_, S, L, D> {
         Ok((slots, data, value))
     }
 
+    /// The slots and the data of the table, and the right to the values kept elsewhere.
+    #[inline]
+    pub fn parts(&mut self) -> (Slots<'_, S, L>, &mut D, GuardedAccess<'_>) {
+        // SAFETY: The lock is held while `self` is borrowed, and as that is a mutable borrow, no
+        // value of `Guarded::get` is alive but those that this is asked for.
+        let access = unsafe { GuardedAccess::new(self.table.identity()) };
+        let (slots, data) = self.slots();
+        (slots, data, access)
+    }
+
     /// Calls `f` for the nodes from the number `from` on, but not for more than `limit` of them.
     /// Returns the number to go on from, or `None` where it came to the end.
     pub fn for_each(
@@ -245,10 +265,7 @@ impl<S, L, D> Guard<'_, S, L, D> {
         limit: usize,
         mut f: impl FnMut(&mut Position<'_, S, L>, &mut GuardedAccess<'_>),
     ) -> Option<u32> {
-        // SAFETY: The lock is held while `self` is borrowed, and as that is a mutable borrow, no
-        // value of `Guarded::get` is alive but those that this is asked for.
-        let mut access = unsafe { GuardedAccess::new(self.table.identity()) };
-        let (mut slots, _) = self.slots();
+        let (mut slots, _, mut access) = self.parts();
         let mut position = slots.at_or_behind(from)?;
         for _ in 0..limit {
             f(&mut position, &mut access);

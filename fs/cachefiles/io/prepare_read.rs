@@ -19,7 +19,9 @@ use kext::fs::{File, Whence};
 /// A network file system's read is shortened to what comes from one source. An on-demand read
 /// never is, as EROFS can't cope with an answer for a part of a compressed extent: every hole of it
 /// is filled by the daemon.
-#[inline]
+///
+/// Inlined, as one of its two callers is where every read comes by.
+#[inline(always)]
 pub(crate) fn prepare_read(
     resources: &mut Resources<'_, Cachefiles>,
     start: i64,
@@ -167,7 +169,7 @@ fn fill(
         };
         flags.set_copy_to_cache();
         let fetched = match object.cache().ondemand() {
-            Some(engine) => engine.fetch(&object.into(), file, pos, hole_end),
+            Some(engine) => engine.fetch(object, file, pos, hole_end),
             // EROFS on a cache that is bound without a daemon to ask.
             None => Ok(None),
         };

@@ -4,8 +4,8 @@
 
 use super::{seek, wait_for};
 use crate::backend::Cachefiles;
-use crate::object::{Object, ObjectRef};
-use cachefiles_trace::{self as trace, ErrorSite, RefWhy};
+use crate::object::{IoRef, Object};
+use cachefiles_trace::{self as trace, ErrorSite};
 use fscache::{ReadHole, Resources, Termination, WantState};
 use kernel::prelude::*;
 use kext::errno::{ENOBUFS, ENODATA, ESTALE};
@@ -15,7 +15,7 @@ use kext::params::injected_read_error;
 
 /// What a read leaves to be done when it ends.
 struct ReadDone {
-    object: ObjectRef,
+    object: IoRef,
     /// Bytes of hole in front that were filled with zeros.
     skipped: usize,
     /// What the cookie's counter said at the start: another value means that the data is old.
@@ -124,7 +124,7 @@ pub(crate) fn read(
         return finish(done, failure, ENOMEM);
     };
     let owner = ReadDone {
-        object: Object::grab(object, RefWhy::GetIoreq, RefWhy::PutIoreq),
+        object: IoRef::new(object),
         skipped,
         inval_counter: resources.inval_counter(),
         failure,

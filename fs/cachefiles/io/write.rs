@@ -7,9 +7,9 @@
 use super::{seek, wait_for, wait_for_file};
 use crate::backend::Cachefiles;
 use crate::extent::Known;
-use crate::object::{Object, ObjectRef};
+use crate::object::{IoRef, Object};
 use crate::space::Purpose;
-use cachefiles_trace::{self as trace, ErrorSite, RefWhy};
+use cachefiles_trace::{self as trace, ErrorSite};
 use fscache::{CookieFlag, Resources, Termination, WantState, WriteLimits, WriteSubrequest};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
@@ -27,7 +27,7 @@ const BIO_MAX_VECS: u32 = 256;
 
 /// What a write leaves to be done when it ends.
 struct WriteDone {
-    object: ObjectRef,
+    object: IoRef,
     /// What [`Space::begin_write`](crate::space::Space::begin_write) returned.
     blocks: u64,
     /// Where it begins.
@@ -163,7 +163,7 @@ fn submit(
     };
     let owner = WriteDone {
         blocks: note_start(&object, file, start, len),
-        object: Object::grab(object, RefWhy::GetIoreq, RefWhy::PutIoreq),
+        object: IoRef::new(object),
         start,
         len,
         tail,

@@ -4,8 +4,8 @@
 
 use crate::cache::Pin;
 use crate::io;
-use crate::object::ObjectRef;
-use cachefiles_trace as trace;
+use crate::object::Object;
+use cachefiles_trace::{self as trace, RefWhy};
 use core::num::NonZeroU32;
 use kernel::prelude::*;
 use kernel::str::CStr;
@@ -21,7 +21,7 @@ const READ_COMPLETE: u32 = kernel::ioctl::_IOW::<i32>(0x98, 1);
 
 /// What an anonymous fd stands for. Dropped when its last duplicate is closed.
 pub(crate) struct ObjectFd {
-    object: ObjectRef,
+    object: Arc<Object>,
     id: NonZeroU32,
     /// Goes last: with it the cache may be withdrawn.
     _pin: Arc<Pin>,
@@ -31,7 +31,8 @@ pub(crate) struct ObjectFd {
 pub(crate) static SLAB: Slab<ObjectFd> = Slab::new(kernel::c_str!("cachefiles_object_fd"));
 
 impl ObjectFd {
-    pub(super) fn new(object: ObjectRef, id: NonZeroU32, pin: Arc<Pin>) -> Self {
+    pub(super) fn new(object: Arc<Object>, id: NonZeroU32, pin: Arc<Pin>) -> Self {
+        object.note_get(RefWhy::GetOndemandFd);
         Self {
             object,
             id,
@@ -43,10 +44,11 @@ impl ObjectFd {
 impl Drop for ObjectFd {
     fn drop(&mut self) {
         if let Some(engine) = self.object.cache().ondemand() {
-            engine.fd_closed(self.object.arc(), self.id);
+            engine.fd_closed(&self.object, self.id);
             engine.fd_ids.free(self.id.get());
         }
         trace::ondemand_fd_release(self.object.debug_id(), self.id.get() as i32);
+        self.object.note_put(RefWhy::PutOndemandFd);
     }
 }
 
@@ -108,7 +110,7 @@ impl AnonFileOps for Operations {
         }
         let id = u32::try_from(argument).map_err(|_| EINVAL)?;
         let engine = fd.object.cache().ondemand().ok_or(EOPNOTSUPP)?;
-        engine.cread(fd.object.arc(), id)?;
+        engine.cread(&fd.object, id)?;
         Ok(0)
     }
 }

@@ -78,7 +78,7 @@ impl Engine {
         };
         drop(guard);
         trace::ondemand_copen(object.debug_id(), id, size);
-        self.follow_up(object, consequence);
+        self.follow_up(object.as_arc_borrow(), consequence);
         if let Some(node) = node {
             node.shared().complete(Ok(()));
         }
@@ -119,12 +119,14 @@ impl Engine {
     pub(super) fn after_refusal(&self, object: &Arc<Object>, after: AfterRefusal) {
         match after {
             AfterRefusal::Nothing => {}
-            AfterRefusal::TryAgain => super::reopen::queue(object),
+            AfterRefusal::TryAgain => super::reopen::queue(object.as_arc_borrow()),
             AfterRefusal::FailReads => {
-                kext::log::error!(
-                    "The daemon does not open {} again: its readers get an I/O error",
-                    object.name().escape_ascii()
-                );
+                if let Ok(name) = object.name() {
+                    kext::log::error!(
+                        "The daemon does not open {} again: its readers get an I/O error",
+                        name.escape_ascii()
+                    );
+                }
                 // A read that comes now begins a reopen of its own, which the others then await.
                 self.fail_requests(object, EIO, |slots, state| {
                     (state.state() == State::Close)
@@ -136,6 +138,7 @@ impl Engine {
     }
 
     /// The READ `id` of this object is done. Error: EINVAL there is no such READ.
+    #[inline]
     pub(super) fn cread(&self, object: &Arc<Object>, id: u32) -> Result {
         let node = self.with(object, |slots, _, state| {
             let mut at = slots.at(id)?;
@@ -181,6 +184,6 @@ impl Engine {
         if closes {
             self.finish_stale_closes(object);
         }
-        self.follow_up(object, consequence);
+        self.follow_up(object.as_arc_borrow(), consequence);
     }
 }

@@ -6,12 +6,12 @@ use super::anon_fd::{self, NewFd, ObjectFd};
 use super::engine::Engine;
 use super::entry::Kind;
 use super::message::{Message, Payload};
-use super::request::{RequestNode, RequestSlots};
+use super::request::RequestSlots;
 use super::state::ObjectState;
 use super::table::Table;
 use crate::cache::Pin;
 use crate::object::Object;
-use cachefiles_trace::{self as trace, RefWhy};
+use cachefiles_trace as trace;
 use core::num::NonZeroU32;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -19,13 +19,18 @@ use kernel::uaccess::UserSliceWriter;
 use kext::anon_file::{oflags, FdReservation};
 use kext::errno::EMSGSIZE;
 
-/// A request on its way to the daemon.
-struct Delivery {
-    id: u32,
-    node: Arc<RequestNode>,
-    kind: Kind,
-    /// The object id that goes into the message; 0 for an OPEN, which gets its own.
-    object_id: u32,
+/// A request on its way to the daemon, with its id.
+enum Delivery {
+    Open(u32, Arc<Object>),
+    Close(u32, NonZeroU32, Arc<Object>),
+    /// Takes no reference to its object: whatever becomes of that, the message stays the same.
+    Read {
+        id: u32,
+        /// The anonymous fd that is to be answered by.
+        object_id: u32,
+        off: u64,
+        len: u64,
+    },
 }
 
 impl Engine {
@@ -33,19 +38,23 @@ impl Engine {
     ///
     /// A message that can't be handed over stays to be read again. Errors: EMSGSIZE the buffer is
     /// too small for it; EFAULT; for an OPEN also EMFILE, ENFILE and ENOMEM.
+    #[inline]
     pub(crate) fn read_message(&self, pin: &Arc<Pin>, mut out: UserSliceWriter) -> Result<usize> {
         while let Some(delivery) = self.take_next(out.len())? {
-            let put_back = |_: &Error| self.put_back(&delivery);
-            let delivered = match delivery.kind {
-                Kind::Open => self.deliver_open(pin, &delivery, &mut out)?,
-                Kind::Close(_) => {
-                    let len = self.deliver_close(&delivery, &mut out);
-                    Some(len.inspect_err(put_back)?)
+            let delivered = match delivery {
+                Delivery::Open(id, object) => self.deliver_open(pin, &object, id, &mut out)?,
+                Delivery::Close(id, fd, object) => {
+                    Some(self.deliver_close(&object, id, fd, &mut out)?)
                 }
-                Kind::Read { off, len } => {
+                Delivery::Read {
+                    id,
+                    object_id,
+                    off,
+                    len,
+                } => {
                     let payload = Payload::Read { off, len };
-                    let len = write_message(&delivery, delivery.object_id, payload, &mut out);
-                    Some(len.inspect_err(put_back)?)
+                    let len = write_message(id, object_id, payload, &mut out);
+                    Some(len.inspect_err(|_| self.put_back(id))?)
                 }
             };
             if let Some(len) = delivered {
@@ -57,54 +66,67 @@ impl Engine {
     }
 
     /// Picks a request and marks it as delivered, if its message fits into `room` bytes.
+    #[inline(always)]
     fn take_next(&self, room: usize) -> Result<Option<Delivery>> {
         let mut guard = self.table.lock();
-        let (mut slots, table) = guard.slots();
+        let (mut slots, table, mut states) = guard.parts();
         let Some(mut at) = table.pick(&mut slots) else {
             return Ok(None);
         };
-        let (id, kind) = (at.id(), at.locked().kind);
-        if payload(&at.shared().object, kind, 0).message_len() > room {
+        let (id, kind, request) = (at.id(), at.locked().kind, at.shared());
+        let payload = match kind {
+            Kind::Open => open_payload(&request.object, 0),
+            Kind::Close(_) => Payload::Close,
+            Kind::Read { off, len } => Payload::Read { off, len },
+        };
+        if payload.message_len() > room {
             return Err(EMSGSIZE);
         }
         table.deliver(&mut at);
-        let node: Arc<RequestNode> = at.node().into();
-        let object_id = match kind {
-            Kind::Open => 0,
-            Kind::Close(fd) => fd.get(),
-            Kind::Read { .. } => {
-                let object = &node.shared().object;
-                Self::with_guard(&mut guard, object, |_, _, state| state.fd())?
-                    .map_or(0, |fd| fd.get())
-            }
-        };
-        Ok(Some(Delivery {
-            id,
-            node,
-            kind,
-            object_id,
+        Ok(Some(match kind {
+            Kind::Open => Delivery::Open(id, request.object.clone()),
+            Kind::Close(fd) => Delivery::Close(id, fd, request.object.clone()),
+            Kind::Read { off, len } => Delivery::Read {
+                id,
+                object_id: request
+                    .state(&mut states)
+                    .and_then(|state| state.fd())
+                    .map_or(0, |fd| fd.get()),
+                off,
+                len,
+            },
         }))
     }
 
-    fn put_back(&self, delivery: &Delivery) {
-        let ready = self.with(&delivery.node.shared().object, |slots, _, state| {
-            slots
-                .at(delivery.id)
-                .is_some_and(|mut at| Table::undeliver(&mut at, state))
+    /// A message could not be handed over: it is as if it was never taken.
+    #[cold]
+    fn put_back(&self, id: u32) {
+        let mut ready = false;
+        // Where it is gone by now, the one behind it is not meant.
+        self.table.lock().for_each(id, 1, |at, states| {
+            if let (true, Some(state)) = (at.id() == id, at.shared().state(states)) {
+                ready = Table::undeliver(at, state);
+            }
         });
-        if ready == Ok(true) {
+        if ready {
             // Somebody else may have more luck with it.
             self.notifier.requests_ready(1);
         }
     }
 
     /// A CLOSE has no answer: it is done once it is read.
-    fn deliver_close(&self, delivery: &Delivery, out: &mut UserSliceWriter) -> Result<usize> {
-        let len = write_message(delivery, delivery.object_id, Payload::Close, out)?;
-        let object = &delivery.node.shared().object;
+    fn deliver_close(
+        &self,
+        object: &Arc<Object>,
+        id: u32,
+        fd: NonZeroU32,
+        out: &mut UserSliceWriter,
+    ) -> Result<usize> {
+        let len =
+            write_message(id, fd.get(), Payload::Close, out).inspect_err(|_| self.put_back(id))?;
         // The fd may have been closed, and the CLOSE finished by that, while it was copied.
         let delivered =
-            |slots: &mut RequestSlots<'_>, _: &ObjectState| slots.at(delivery.id).map(|at| at.id());
+            |slots: &mut RequestSlots<'_>, _: &ObjectState| slots.at(id).map(|at| at.id());
         self.finish_requests(object, Ok(()), delivered);
         Ok(len)
     }
@@ -114,16 +136,16 @@ impl Engine {
     fn deliver_open(
         &self,
         pin: &Arc<Pin>,
-        delivery: &Delivery,
+        object: &Arc<Object>,
+        id: u32,
         out: &mut UserSliceWriter,
     ) -> Result<Option<usize>> {
-        let object = &delivery.node.shared().object;
         let (fd, file) = self
             .new_fd(pin, object)
-            .inspect_err(|_| self.put_back(delivery))?;
+            .inspect_err(|_| self.put_back(id))?;
         let object_id = file.object_id();
         let (wanted, closes) = self.with(object, |slots, table, state| {
-            let wanted = table.attach_fd(slots, state, delivery.id, object_id);
+            let wanted = table.attach_fd(slots, state, id, object_id);
             (wanted, state.has_closes())
         })?;
         if !wanted {
@@ -132,15 +154,10 @@ impl Engine {
         if closes {
             self.finish_stale_closes(object);
         }
-        trace::ondemand_open(object.debug_id(), delivery.id, object_id.get(), fd.fd(), 0);
+        trace::ondemand_open(object.debug_id(), id, object_id.get(), fd.fd(), 0);
         // If copying fails the file is closed, by which the OPEN comes back: see `fd_closed`. It may
         // be another thread's by the time we are told, and is not ours to put back.
-        let len = write_message(
-            delivery,
-            object_id.get(),
-            payload(object, delivery.kind, fd.fd()),
-            out,
-        )?;
+        let len = write_message(id, object_id.get(), open_payload(object, fd.fd()), out)?;
         file.install(fd);
         Ok(Some(len))
     }
@@ -149,11 +166,7 @@ impl Engine {
     fn new_fd(&self, pin: &Arc<Pin>, object: &Arc<Object>) -> Result<(FdReservation, NewFd)> {
         let fd = FdReservation::new(oflags::O_WRONLY | oflags::O_CLOEXEC)?;
         let file = anon_fd::create(ObjectFd::new(
-            Object::grab(
-                object.as_arc_borrow(),
-                RefWhy::GetOndemandFd,
-                RefWhy::PutOndemandFd,
-            ),
+            object.clone(),
             NonZeroU32::new(self.fd_ids.alloc(GFP_KERNEL)?).ok_or(EINVAL)?,
             pin.clone(),
         ))?;
@@ -161,27 +174,23 @@ impl Engine {
     }
 }
 
-fn payload(object: &Object, kind: Kind, fd: u32) -> Payload<'_> {
-    match kind {
-        Kind::Open => Payload::Open {
-            volume_key: object.volume().netfs().key_with_nul(),
-            cookie_key: object.cookie().key(),
-            fd,
-        },
-        Kind::Close(_) => Payload::Close,
-        Kind::Read { off, len } => Payload::Read { off, len },
+fn open_payload(object: &Object, fd: u32) -> Payload<'_> {
+    Payload::Open {
+        volume_key: object.volume().netfs().key_with_nul(),
+        cookie_key: object.cookie().key(),
+        fd,
     }
 }
 
 /// Inlined, as each of its three callers has a kind of message of its own.
 #[inline(always)]
 fn write_message(
-    delivery: &Delivery,
+    id: u32,
     object_id: u32,
     payload: Payload<'_>,
     out: &mut UserSliceWriter,
 ) -> Result<usize> {
-    match Message::new(delivery.id, object_id, payload).ok_or(EINVAL)? {
+    match Message::new(id, object_id, payload).ok_or(EINVAL)? {
         Message::Bare(words) => out.write(&words)?,
         Message::Full(words, keys) => {
             out.write(&words)?;

@@ -11,13 +11,13 @@ use super::entry::Kind;
 use super::state::{ObjectState, State};
 use crate::object::Object;
 use kernel::prelude::*;
-use kernel::sync::Arc;
+use kernel::sync::{Arc, ArcBorrow};
 use kernel::workqueue::WorkItem;
 
 /// Has a worker see to it: never the task that is here now, which may be the daemon itself.
-pub(super) fn queue(object: &Arc<Object>) {
+pub(super) fn queue(object: ArcBorrow<'_, Object>) {
     // If it is queued already, the reference comes back, and that run will do.
-    let _ = fscache::queue().enqueue(object.clone());
+    let _ = fscache::queue().enqueue(Arc::from(object));
 }
 
 impl WorkItem for Object {
@@ -40,7 +40,7 @@ impl Engine {
         if self.with(object, |_, _, state| is_wanted(state)) != Ok(true) {
             return;
         }
-        if let Err(error) = self.submit(object, Kind::Open) {
+        if let Err(error) = self.submit(object.as_arc_borrow(), Kind::Open) {
             if error == ENOMEM || error == EBUSY {
                 // As if refused: tried again a few times, and then the readers are told. Unless
                 // somebody else's OPEN came in between: its answer is theirs as well.

@@ -49,11 +49,13 @@ impl Request {
     }
 
     /// Waits for the answer. `None` when the waiting task was killed.
+    #[inline]
     pub(crate) fn wait(&self) -> Option<Result> {
         self.done.wait_killable().ok()?;
-        Some(kernel::error::to_result(
-            self.outcome.load(Ordering::Acquire),
-        ))
+        Some(match self.outcome.load(Ordering::Acquire) {
+            0 => Ok(()),
+            errno => Err(kext::errno::error(errno)),
+        })
     }
 }
 

@@ -56,8 +56,8 @@ pub(crate) struct ObjectState {
     opening: bool,
     /// Reopens that failed since the last one that worked.
     failed_reopens: u8,
-    /// CLOSE requests of this object in the table.
-    pub(super) closes: u16,
+    /// CLOSE requests of this object in the table: one at most, as it is dropped once.
+    pub(super) closes: u8,
     /// Ends of the chain of this object's requests, oldest first.
     pub(super) first: Link,
     pub(super) last: Link,

@@ -38,7 +38,7 @@ pub(crate) struct Consequence {
 ///
 /// A bound, so that the cost of a read does not grow with the reads already waiting: each costs it
 /// some 65 instructions. Those who read the same range at the same time meet at the newest.
-const COALESCE_WINDOW: usize = 8;
+const COALESCE_WINDOW: usize = 4;
 
 /// Protected by the table's lock, beside the slots.
 #[derive(Debug)]

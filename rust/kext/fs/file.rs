@@ -196,7 +196,7 @@ impl File {
         to_result(ret as i32)
     }
 
-    /// Changes how a range of the file, in bytes, is stored.
+    /// Changes how a range of the file, in bytes, is stored. Takes write access to the mount.
     ///
     /// Errors: `EOPNOTSUPP`, `EINVAL`, `EFBIG`, `ENOSPC`, `EPERM`, `EIO`, and others.
     pub fn fallocate(&self, mode: FallocMode, start: i64, len: i64) -> Result {

@@ -30,6 +30,10 @@ impl Path {
     ///
     /// Errors: `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`, `ENOMEM`, `EIO`.
     pub fn lookup_directory(name: &CStr) -> Result<Self> {
+        // Which would be the working directory to `kern_path()`.
+        if name.is_empty() {
+            return Err(ENOENT);
+        }
         let mut path = bindings::path::default();
         // SAFETY: `name` is a NUL-terminated string; `path` is a valid place for the answer.
         to_result(unsafe {

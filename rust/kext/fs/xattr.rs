@@ -25,14 +25,20 @@ impl Dentry {
     /// negative; `EOPNOTSUPP`, `EACCES`, `ENOMEM`, `EIO`.
     pub fn get_xattr(&self, name: &CStr, buf: &mut [u8]) -> Result<usize> {
         self.check_positive()?;
-        // SAFETY: The dentry is alive and positive; `name` is NUL-terminated; `buf` has room for as
-        // many bytes as is said.
+        // File systems take the null pointer, not the length, for the question how long it is.
+        let to = if buf.is_empty() {
+            core::ptr::null_mut()
+        } else {
+            buf.as_mut_ptr().cast()
+        };
+        // SAFETY: The dentry is alive and positive; `name` is NUL-terminated; `to` has room for as
+        // many bytes as is said, or is null.
         let ret = unsafe {
             bindings::vfs_getxattr(
                 nop_idmap(),
                 self.as_ptr(),
                 name.as_char_ptr(),
-                buf.as_mut_ptr().cast(),
+                to,
                 buf.len(),
             )
         };

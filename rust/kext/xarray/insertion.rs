@@ -60,6 +60,7 @@ impl<'a, S, L, D> Guard<'a, S, L, D> {
     /// the node is stored: what the caller found out under the lock may have changed.
     ///
     /// Errors: ENOMEM; EBUSY, no number is free.
+    #[inline(always)]
     pub fn insert_cyclic(
         &mut self,
         node: Pin<UniqueArc<Node<S, L>>>,

@@ -70,7 +70,7 @@ pub struct Row {
     /// The other against itself.
     pub other_noise: f64,
     /// What is wanted, and whether it is so.
-    pub verdict: Option<Verdict>,
+    pub verdict: Verdict,
 }
 
 /// The lines of a file that are figures. Others may be the plugin's: marks, and symbols.
@@ -149,7 +149,8 @@ pub fn compare(lines: &[Line], module: &str) -> Vec<Row> {
                 other_noise: noise(&other.values),
                 c,
                 other,
-                verdict: None,
+                // Some are judged by others: below, when all are there.
+                verdict: Verdict::default(),
             })
         })
         .collect();

@@ -51,17 +51,12 @@ fn cells(row: &Row) -> [String; 10] {
 }
 
 fn verdict(row: &Row) -> String {
-    row.verdict.as_ref().map_or(String::new(), |verdict| {
-        format!(
-            "{}: {}",
-            match verdict.reached {
-                Some(true) => "yes",
-                Some(false) => "NO",
-                None => "? (noise)",
-            },
-            verdict.target
-        )
-    })
+    let reached = match row.verdict.reached {
+        Some(true) => "yes",
+        Some(false) => "NO",
+        None => "? (noise)",
+    };
+    format!("{reached}: {}", row.verdict.target)
 }
 
 /// For a terminal.
@@ -118,8 +113,8 @@ pub fn markdown(title: &str, rows: &[Row]) -> String {
 /// How many rows reach what they must.
 pub fn count(rows: &[Row]) -> String {
     let mut counts = [0; 3];
-    for verdict in rows.iter().filter_map(|row| row.verdict.as_ref()) {
-        counts[match verdict.reached {
+    for row in rows {
+        counts[match row.verdict.reached {
             Some(true) => 0,
             Some(false) => 1,
             None => 2,
@@ -133,21 +128,18 @@ pub fn count(rows: &[Row]) -> String {
 /// same curve that is further on has one too.
 fn leads(number: usize, rows: &[Row]) -> bool {
     let row = &rows[number];
-    let own = |row: &Row| row.verdict.as_ref().is_some_and(|verdict| verdict.own);
-    let reached = row.verdict.as_ref().and_then(|verdict| verdict.reached);
     let further = rows[number + 1..].iter().any(|other| {
-        own(other)
+        other.verdict.own
             && (&other.row, &other.metric, &other.store) == (&row.row, &row.metric, &row.store)
     });
-    own(row) && (reached != Some(true) || !further)
+    row.verdict.own && (row.verdict.reached != Some(true) || !further)
 }
 
 /// Whether a row can be left out of the shortest table: it is reached on this store as it is on another, or
 /// it is time, in which the host has a part.
 fn says_little(number: usize, rows: &[Row]) -> bool {
     let row = &rows[number];
-    let reached =
-        |row: &Row| row.verdict.as_ref().and_then(|verdict| verdict.reached) == Some(true);
+    let reached = |row: &Row| row.verdict.reached == Some(true);
     row.row == "concurrent"
         || reached(row)
             && rows[..number].iter().any(|other| {
@@ -163,10 +155,7 @@ pub fn summary(title: &str, rows: &[Row], all: bool) -> String {
     text += "| row | figure | store | n | C | ours | C / ours | C / C noise | target |\n";
     text += &format!("|{}\n", "---|".repeat(9));
     for (number, row) in rows.iter().enumerate() {
-        let listed = row
-            .verdict
-            .as_ref()
-            .is_some_and(|verdict| verdict.own || verdict.reached == Some(false));
+        let listed = row.verdict.own || row.verdict.reached == Some(false);
         let short = leads(number, rows) && !says_little(number, rows);
         if !(short || all && (listed || leads(number, rows))) {
             continue;

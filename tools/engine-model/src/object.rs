@@ -7,7 +7,7 @@ use crate::ondemand::ObjectState;
 use cachefiles_trace::RefWhy;
 use fscache::{Cookie, Volume as Netfs};
 use kernel::prelude::*;
-use kernel::sync::{Arc, ArcBorrow};
+use kernel::sync::Arc;
 use kext::fs::File;
 use kext::xarray::Guarded;
 
@@ -51,8 +51,8 @@ impl Object {
         self.number
     }
 
-    pub(crate) fn name(&self) -> &[u8] {
-        &self.name
+    pub(crate) fn name(&self) -> Result<&[u8]> {
+        Ok(&self.name)
     }
 
     pub(crate) fn cookie(&self) -> &Cookie {
@@ -75,24 +75,7 @@ impl Object {
         Ok(&self.ondemand)
     }
 
-    pub(crate) fn grab(object: ArcBorrow<'_, Self>, _get: RefWhy, _put: RefWhy) -> ObjectRef {
-        ObjectRef(object.into())
-    }
-}
+    pub(crate) fn note_get(&self, _why: RefWhy) {}
 
-/// A traced reference.
-pub(crate) struct ObjectRef(Arc<Object>);
-
-impl ObjectRef {
-    pub(crate) fn arc(&self) -> &Arc<Object> {
-        &self.0
-    }
-}
-
-impl core::ops::Deref for ObjectRef {
-    type Target = Object;
-
-    fn deref(&self) -> &Object {
-        &self.0
-    }
+    pub(crate) fn note_put(&self, _why: RefWhy) {}
 }

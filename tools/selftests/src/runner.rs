@@ -159,7 +159,8 @@ pub fn end_group(child: &mut Child) -> Result<()> {
     loop {
         // ESRCH is the answer hoped for.
         let _ = kill_process_group(group, Signal::KILL);
-        let _ = child.try_wait()?;
+        // Here or below: once it is waited for, there is no such child any more.
+        let _ = child.try_wait();
         match waitpgid(group, WaitOptions::NOHANG) {
             Ok(Some(_)) => continue,
             Err(rustix::io::Errno::CHILD) => return Ok(()),

@@ -47,6 +47,17 @@ pub fn module_loaded() -> bool {
     Path::new("/sys/module").join(MODULE).exists()
 }
 
+/// Whether the kernel is one with KASAN, which keeps what is freed for a while: its figures of memory say little.
+pub fn keeps_freed_memory() -> Result<bool> {
+    let symbols = fs::read_to_string("/proc/kallsyms").context("reading the kernel's symbols")?;
+    Ok(symbols.contains(" kasan_quarantine_put"))
+}
+
+/// Whether the kernel checks the order in which locks are taken.
+pub fn has_lockdep() -> bool {
+    Path::new("/proc/lockdep").exists()
+}
+
 /// How many references the module has.
 pub fn module_references() -> Result<i64> {
     let text = fs::read_to_string("/sys/module/cachefiles/refcnt").context("reading refcnt")?;

@@ -4,6 +4,7 @@
 
 use anyhow::{Result, ensure};
 
+use super::cold::cpu_time;
 use super::{Bench, Files, take_reads};
 use crate::daemon::{Daemon, Taken};
 
@@ -20,7 +21,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
         daemon.objects.clear();
         bench.meter.quiesce();
 
-        let start = bench.meter.mark();
+        let (start, own) = (bench.meter.mark(), cpu_time());
         daemon.device.restore()?;
         let restored = bench.meter.since(start);
         let (mut polls, mut reads, mut empty) = (0, 0, 0);
@@ -41,12 +42,13 @@ pub fn run(bench: &mut Bench) -> Result<()> {
                 _ => {}
             }
         }
-        let total = bench.meter.since(start);
+        let (total, own) = (bench.meter.since(start), cpu_time() - own);
         bench.pool.check()?;
         let each = |value: u64| value as f64 / count as f64;
         let output = &bench.output;
         output.instructions("failover", "restore", Some(count), restored as f64);
         output.instructions("failover", "per request", Some(count), each(total));
+        output.instructions("failover", "daemon per request", Some(count), each(own));
         output.put(
             "failover",
             "reads per request",

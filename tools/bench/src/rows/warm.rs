@@ -53,19 +53,18 @@ pub fn run(bench: &mut Bench) -> Result<()> {
         Arc::new(open(&mut daemon, 0)?),
         Arc::new(open(&mut daemon, 1)?),
     );
-    measure(
+    both_orders(
         bench,
         &complete,
-        "sequential, complete",
-        Advice::Normal,
-        (0..PAGES).collect(),
+        ["sequential, complete", "random, complete"],
     )?;
+    // Without readahead, which would ask for what is missing.
     measure(
         bench,
-        &complete,
-        "random, complete",
+        &fragmented,
+        "sequential, fragmented",
         Advice::Random,
-        scattered(1).collect(),
+        (0..PAGES).step_by(2).collect(),
     )?;
     measure(
         bench,
@@ -79,6 +78,18 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     daemon.unmount(mount)?;
     drop(daemon);
     floors(bench)
+}
+
+/// All pages, with readahead in their order, and without.
+fn both_orders(bench: &mut Bench, file: &File, [in_order, at_random]: [&str; 2]) -> Result<()> {
+    measure(bench, file, in_order, Advice::Normal, (0..PAGES).collect())?;
+    measure(
+        bench,
+        file,
+        at_random,
+        Advice::Random,
+        scattered(1).collect(),
+    )
 }
 
 /// What a page costs, after one turn to find the code and the inode warm.
@@ -111,13 +122,8 @@ fn floors(bench: &mut Bench) -> Result<()> {
     fs::write(&plain, &data)?;
     let file = File::open(&plain)?;
     rustix::fs::fsync(&file)?;
-    measure(
-        bench,
-        &file,
-        "floor: random, plain file",
-        Advice::Random,
-        scattered(1).collect(),
-    )?;
+    let floors = ["floor: sequential, plain file", "floor: random, plain file"];
+    both_orders(bench, &file, floors)?;
     drop(file);
 
     let image = Path::new(sys::CACHE).join("image");
@@ -133,13 +139,11 @@ fn floors(bench: &mut Bench) -> Result<()> {
     mount("/dev/loop1", point, c"erofs", MountFlags::RDONLY, None)
         .context("mounting the loop device")?;
     let file = File::open(point.join("file"))?;
-    measure(
-        bench,
-        &file,
+    let floors = [
+        "floor: sequential, EROFS on a loop device",
         "floor: random, EROFS on a loop device",
-        Advice::Random,
-        scattered(1).collect(),
-    )?;
+    ];
+    both_orders(bench, &file, floors)?;
     drop(file);
     sys::unmount_patiently(point, soon())?;
     let status = Command::new("losetup")

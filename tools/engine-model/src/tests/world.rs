@@ -147,14 +147,17 @@ impl Inner {
         let object = &self.objects[object];
         let file = object.file().unwrap();
         let (pos, end) = (page * PAGE, (page + pages) * PAGE);
-        Ok(self.engine().fetch(object, &file, pos, end)?.is_some())
+        Ok(self
+            .engine()
+            .fetch(object.as_arc_borrow(), &file, pos, end)?
+            .is_some())
     }
 
     /// netfs puts an object away.
     pub(super) fn drop_object(&self, object: usize) {
         let object = &self.objects[object];
         self.engine().drop_object(object);
-        let name = object.name().to_vec();
+        let name = object.name().unwrap().to_vec();
         self.dropped.lock().unwrap().insert(name);
     }
 
@@ -197,7 +200,11 @@ impl Inner {
         assert!(!self.is_readable(), "the device is readable for ever");
         for object in &self.objects {
             let state = self.engine().state_of(object);
-            let dropped = self.dropped.lock().unwrap().contains(object.name());
+            let dropped = self
+                .dropped
+                .lock()
+                .unwrap()
+                .contains(object.name().unwrap());
             match state {
                 State::Close => assert!(!dropped),
                 State::Dropping => assert!(dropped),

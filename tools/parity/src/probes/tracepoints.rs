@@ -88,7 +88,12 @@ fn record(rows: &mut Rows, seen: &mut Seen, step: &str, trace: &Trace) -> Result
         rows.as_c(format!("{step}.{event}"), brief(&texts))?;
     }
     for object in trace.objects() {
-        let order = trace.order(object, &["ref", "ondemand_fd_release"]);
+        let mut without = vec!["ref", "ondemand_fd_release"];
+        if step == "original.write" {
+            // That the file is being written to is noted by a worker, before or after the next read.
+            without.push("coherency");
+        }
+        let order = trace.order(object, &without);
         rows.as_c(format!("{step}.order.o{object}"), brief(&order))?;
     }
     Ok(())

@@ -14,7 +14,8 @@ use super::attribute::Attribute;
 use super::world::{BLOCK, Client, Counts, Server, bind, drop_caches, open_direct, same};
 use crate::context::Context;
 use crate::image::pattern;
-use crate::registry::{Test, test};
+use crate::registry::{Skip, Test, test};
+use crate::sys;
 
 pub const TESTS: &[Test] = &[
     test!(
@@ -248,6 +249,11 @@ fn file_opened_with_o_trunc_loses_what_the_cache_had(ctx: &Context) -> Result<()
 }
 
 fn mapped_writes_reach_the_server_and_the_cache(ctx: &Context) -> Result<()> {
+    if sys::has_lockdep() {
+        // Seen with the C module, too. Lockdep says so once, and then nothing any more.
+        let reason = "9p writes a mapping back with mmap_lock held, and a write to a file system must not begin there";
+        return Err(Skip(reason.into()).into());
+    }
     let mut data = pattern(26, 15 * BLOCK + 700);
     let server = Server::new(ctx)?;
     server.put("file", &data)?;

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the unit tests need of C: inline functions and macros, and callbacks
+ * that the kernel has no table for. All have the prefix cfk_.
+ *
+ * This file is compiled into the module of the tests, and read by bindgen.
+ */
+
+#include <linux/atomic.h>
+#include <linux/dcache.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/module.h>
+#include <linux/poll.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+/* The module, and the threads that run its code */
+
+void cfk_module_get(void)
+{
+	__module_get(THIS_MODULE);
+}
+
+void cfk_module_put(void)
+{
+	module_put(THIS_MODULE);
+}
+
+/* Negative where the kernel does not count: then no module can go at all. */
+int cfk_module_refcount(void)
+{
+#ifdef CONFIG_MODULE_UNLOAD
+	return module_refcount(THIS_MODULE);
+#else
+	return -1;
+#endif
+}
+
+/* A kernel thread ignores every signal but those that it asks for. */
+void cfk_allow_signals(void)
+{
+	allow_signal(SIGKILL);
+	allow_signal(SIGUSR1);
+}
+
+/* A worker of its own that takes one work at a time */
+
+struct workqueue_struct *cfk_alloc_ordered_workqueue(const char *name)
+{
+	return alloc_ordered_workqueue("%s", 0, name);
+}
+
+/* Those who poll a file, as select and epoll do it */
+
+struct cfk_poller {
+	struct poll_table_struct table;
+	struct wait_queue_entry entry;
+	struct wait_queue_head *head;
+	struct file *file;
+	__poll_t events;
+	bool exclusive;
+	atomic_t wakeups;
+};
+
+static int cfk_poller_wake(struct wait_queue_entry *entry, unsigned int mode,
+			   int flags, void *key)
+{
+	struct cfk_poller *poller =
+		container_of(entry, struct cfk_poller, entry);
+
+	/* Not for events that nobody asked for. */
+	if (key && !(key_to_poll(key) & poller->events))
+		return 0;
+	atomic_inc(&poller->wakeups);
+	return 1;
+}
+
+static void cfk_poller_queue(struct file *file, struct wait_queue_head *head,
+			     struct poll_table_struct *table)
+{
+	struct cfk_poller *poller =
+		container_of(table, struct cfk_poller, table);
+
+	if (WARN_ON_ONCE(poller->head))
+		return;
+	poller->head = head;
+	if (poller->exclusive)
+		add_wait_queue_exclusive(head, &poller->entry);
+	else
+		add_wait_queue(head, &poller->entry);
+}
+
+/* Polls the file, and waits from then on. What is ready goes to *ready. */
+struct cfk_poller *cfk_poller_new(struct file *file, unsigned int events,
+				  bool exclusive, unsigned int *ready)
+{
+	struct cfk_poller *poller = kzalloc(sizeof(*poller), GFP_KERNEL);
+
+	if (!poller)
+		return NULL;
+	init_poll_funcptr(&poller->table, cfk_poller_queue);
+	init_waitqueue_func_entry(&poller->entry, cfk_poller_wake);
+	poller->file = get_file(file);
+	poller->events = (__force __poll_t)events;
+	poller->exclusive = exclusive;
+	*ready = (__force unsigned int)vfs_poll(file, &poller->table);
+	return poller;
+}
+
+bool cfk_poller_waits(const struct cfk_poller *poller)
+{
+	return poller->head;
+}
+
+int cfk_poller_wakeups(const struct cfk_poller *poller)
+{
+	return atomic_read(&poller->wakeups);
+}
+
+void cfk_poller_free(struct cfk_poller *poller)
+{
+	if (poller->head)
+		remove_wait_queue(poller->head, &poller->entry);
+	fput(poller->file);
+	kfree(poller);
+}
+
+/* Files, who owns them and who uses them */
+
+long cfk_file_count(const struct file *file)
+{
+	return file_count(file);
+}
+
+unsigned int cfk_inode_uid(const struct inode *inode)
+{
+	return from_kuid(&init_user_ns, inode->i_uid);
+}
+
+int cfk_set_owner(struct dentry *dentry, unsigned int uid)
+{
+	struct iattr attr = {
+		.ia_valid	= ATTR_UID,
+		.ia_uid		= make_kuid(&init_user_ns, uid),
+	};
+	int ret;
+
+	inode_lock(d_inode(dentry));
+	ret = notify_change(&nop_mnt_idmap, dentry, &attr, NULL);
+	inode_unlock(d_inode(dentry));
+	return ret;
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A network file system, as far as fscache sees it: volumes, cookies and operations.
+//!
+//! C headers: `include/linux/fscache.h`, `include/linux/netfs.h`
+
+use crate::{bindings, Buffer, Outcome};
+use core::cell::Cell;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, Ordering};
+use kernel::alloc::flags::GFP_KERNEL;
+use kernel::error::from_err_ptr;
+use kernel::ffi::c_void;
+use kernel::prelude::*;
+use kernel::str::CStr;
+use kernel::sync::Arc;
+use kext::errno::{error, ENOBUFS};
+use kext::sync::SetOnce;
+
+/// A volume that wants to be cached. Given up when this is dropped.
+///
+/// # Invariants
+///
+/// `volume` is a volume that was acquired and is not relinquished.
+pub struct NetVolume {
+    volume: NonNull<bindings::fscache_volume>,
+}
+
+impl NetVolume {
+    /// A volume for the cache of this name. Sleeps. Errors: EBUSY, there is such a volume already;
+    /// ENOMEM.
+    pub fn acquire(key: &CStr, cache: &CStr, coherency: &[u8]) -> Result<Self> {
+        // SAFETY: Strings; and as many bytes as is said, which are copied.
+        let volume = from_err_ptr(unsafe {
+            bindings::__fscache_acquire_volume(
+                key.as_char_ptr(),
+                cache.as_char_ptr(),
+                coherency.as_ptr().cast(),
+                coherency.len(),
+            )
+        })?;
+        // INVARIANT: Acquired just now.
+        let volume = NonNull::new(volume).ok_or(ENOMEM)?;
+        Ok(Self { volume })
+    }
+
+    /// A cookie of this volume. Error: EINVAL, the key is empty or something is too long, or ENOMEM.
+    pub fn cookie(&self, wanted: Wanted<'_>) -> Result<NetCookie<'_>> {
+        let advice = if wanted.has_size_of_cache {
+            bindings::FSCACHE_ADV_WANT_CACHE_SIZE as u8
+        } else {
+            0
+        };
+        // SAFETY: A volume of ours; as many bytes as is said, which are copied.
+        let cookie = unsafe {
+            bindings::__fscache_acquire_cookie(
+                self.volume.as_ptr(),
+                advice,
+                wanted.key.as_ptr().cast(),
+                wanted.key.len(),
+                wanted.aux.as_ptr().cast(),
+                wanted.aux.len(),
+                wanted.size,
+            )
+        };
+        // INVARIANT: Acquired just now.
+        let cookie = NonNull::new(cookie).ok_or(EINVAL)?;
+        Ok(NetCookie {
+            cookie,
+            is_retired: Cell::new(false),
+            _volume: PhantomData,
+        })
+    }
+}
+
+impl Drop for NetVolume {
+    fn drop(&mut self) {
+        // SAFETY: Ours, by the type invariant. All cookies are given up, as they borrow this.
+        unsafe {
+            bindings::__fscache_relinquish_volume(self.volume.as_ptr(), core::ptr::null(), false)
+        };
+    }
+}
+
+/// What a cookie is to be like.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Its key in the volume.
+    pub key: &'a [u8],
+    /// What tells stale data from current.
+    pub aux: &'a [u8],
+    /// The size of the file, in bytes.
+    pub size: i64,
+    /// The size is the cache's to tell.
+    pub has_size_of_cache: bool,
+}
+
+/// A cookie. Given up when this is dropped.
+///
+/// # Invariants
+///
+/// `cookie` is a cookie that was acquired and is not relinquished.
+pub struct NetCookie<'a> {
+    cookie: NonNull<bindings::fscache_cookie>,
+    is_retired: Cell<bool>,
+    _volume: PhantomData<&'a NetVolume>,
+}
+
+impl NetCookie<'_> {
+    /// Uses it until the answer is dropped: it is looked up, by a worker.
+    pub fn use_for(&self, writing: bool) -> InUse<'_> {
+        // SAFETY: Ours, by the type invariant.
+        unsafe { bindings::__fscache_use_cookie(self.cookie.as_ptr(), writing) };
+        InUse { cookie: self }
+    }
+
+    /// When it is given up, what is cached is to be deleted.
+    pub fn retire(&self) {
+        self.is_retired.set(true);
+    }
+
+    fn state(&self) -> bindings::fscache_cookie_state {
+        // SAFETY: Ours, by the type invariant; the state changes at any time, hence the volatile
+        // read.
+        unsafe { (&raw const (*self.cookie.as_ptr()).state).read_volatile() }
+    }
+
+    /// Whether it was found, and can be read and written.
+    pub fn is_active(&self) -> bool {
+        self.state() == bindings::fscache_cookie_state_FSCACHE_COOKIE_STATE_ACTIVE
+    }
+
+    /// Whether the cache is not used for it, for the time being.
+    pub fn is_quiescent(&self) -> bool {
+        self.state() == bindings::fscache_cookie_state_FSCACHE_COOKIE_STATE_QUIESCENT
+    }
+}
+
+impl Drop for NetCookie<'_> {
+    fn drop(&mut self) {
+        // SAFETY: Ours, by the type invariant. Nobody uses it, as `InUse` borrows this.
+        unsafe {
+            bindings::__fscache_relinquish_cookie(self.cookie.as_ptr(), self.is_retired.get())
+        };
+    }
+}
+
+/// A cookie that is in use.
+pub struct InUse<'a> {
+    cookie: &'a NetCookie<'a>,
+}
+
+impl InUse<'_> {
+    /// Says that what is cached is out of date.
+    pub fn invalidate(&self, size: i64) {
+        // SAFETY: The cookie is ours, and there is no new coherency data.
+        unsafe {
+            let cookie = self.cookie.cookie.as_ptr();
+            bindings::__fscache_invalidate(cookie, core::ptr::null(), size, 0);
+        }
+    }
+
+    /// Begins to read; waits for the cookie to be looked up. Error: ENOBUFS, the cache cannot be
+    /// used for it.
+    pub fn begin_read(&self) -> Result<Reading<'_>> {
+        let resources = KBox::new(bindings::netfs_cache_resources::default(), GFP_KERNEL)?;
+        let resources = KBox::into_raw(resources);
+        let cookie = self.cookie.cookie.as_ptr();
+        // SAFETY: The place is for the resources, and stays; the cookie is ours.
+        let ret = unsafe { bindings::__fscache_begin_read_operation(resources, cookie) };
+        // INVARIANT: Begun just now, if there was no error.
+        let reading = Reading {
+            resources,
+            has_begun: ret == 0,
+            _use: PhantomData,
+        };
+        if ret == 0 {
+            Ok(reading)
+        } else {
+            Err(error(ret))
+        }
+    }
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The cookie is ours, and in use.
+        unsafe {
+            bindings::__fscache_unuse_cookie(
+                self.cookie.cookie.as_ptr(),
+                core::ptr::null(),
+                core::ptr::null(),
+            )
+        };
+    }
+}
+
+/// An operation that has begun. Ended when this is dropped.
+///
+/// # Invariants
+///
+/// `resources` came out of a `KBox`. If `has_begun`, an operation of them has begun.
+pub struct Reading<'a> {
+    resources: *mut bindings::netfs_cache_resources,
+    has_begun: bool,
+    _use: PhantomData<&'a InUse<'a>>,
+}
+
+/// What is told of the end of a read.
+struct Told {
+    result: SetOnce<(isize, bool)>,
+    times: AtomicU32,
+}
+
+/// A read that has ended.
+pub struct Read {
+    /// What it was read into.
+    pub buffer: Buffer,
+    /// What the call that began it returned.
+    pub returned: i32,
+    /// Bytes, or a negative error number.
+    pub result: isize,
+    /// Whether its end was told as one in another context.
+    pub was_async: bool,
+    /// How often its end was told.
+    pub times: u32,
+}
+
+impl Reading<'_> {
+    /// Has the cache read into the buffer, and waits for the end.
+    #[track_caller]
+    pub fn read(&self, start: i64, buffer: Buffer) -> Outcome<Read> {
+        let mut buffer = buffer;
+        let told = Told {
+            result: SetOnce::new(),
+            times: AtomicU32::new(0),
+        };
+        let told = Arc::new(told, GFP_KERNEL)?;
+        // SAFETY: The operation has begun (type invariant), so it has functions, if the cache gave
+        // it some.
+        let read = unsafe { (*self.resources).ops.as_ref() }.and_then(|ops| ops.read);
+        let Some(read) = read else {
+            return Err(ENOBUFS.into());
+        };
+        let len = buffer.len();
+        // A part for the one who tells, which is not given up: there must be only one, but a test
+        // is to find out.
+        let private = Arc::into_raw(told.clone()).cast_mut();
+        let returned = buffer.to_read_into(len, |iter| {
+            // SAFETY: As above. What `tell` needs stays, and the memory up to the end of the read.
+            unsafe {
+                read(
+                    self.resources,
+                    start,
+                    iter.as_ptr(),
+                    bindings::netfs_read_from_hole_NETFS_READ_HOLE_FAIL,
+                    Some(tell),
+                    private.cast(),
+                )
+            }
+        });
+        let waited = crate::wait_until("the read to end", || told.result.get().is_some());
+        let Some(&(result, was_async)) = told.result.get() else {
+            // The memory may still be written to.
+            core::mem::forget(buffer);
+            waited?;
+            return Err(EIO.into());
+        };
+        // SAFETY: It came out of an `Arc` above, and the read has ended.
+        drop(unsafe { Arc::from_raw(private) });
+        Ok(Read {
+            buffer,
+            returned,
+            result,
+            was_async,
+            times: told.times.load(Ordering::SeqCst),
+        })
+    }
+}
+
+/// # Safety
+///
+/// `told` is a [`Told`] that is there still.
+unsafe extern "C" fn tell(told: *mut c_void, result: isize, was_async: bool) {
+    // SAFETY: By the caller's promise.
+    let told = unsafe { &*told.cast_const().cast::<Told>() };
+    told.times.fetch_add(1, Ordering::SeqCst);
+    // Last, as the reader goes on then.
+    told.result.set((result, was_async));
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if self.has_begun {
+            // SAFETY: The operation has begun (type invariant), and this is its end.
+            unsafe {
+                if let Some(end) = (*self.resources)
+                    .ops
+                    .as_ref()
+                    .and_then(|ops| ops.end_operation)
+                {
+                    end(self.resources);
+                }
+            }
+        }
+        // SAFETY: It came out of a `KBox` (type invariant).
+        drop(unsafe { KBox::from_raw(self.resources) });
+    }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Unit tests of the abstractions in `rust/`, for what only exists in a kernel.
+//!
+//! One suite for each file, named after the crate and the part of it that it tests. A test is a function
+//! named after the behaviour that it checks. `Documentation/testing.rst` tells how they are run.
+
+#![forbid(unsafe_code)]
+
+mod anon_file;
+mod cache;
+mod completion;
+mod cookie;
+mod cred;
+mod device;
+mod dir;
+mod errno;
+mod file;
+mod guarded;
+mod ids;
+mod io;
+mod marks;
+mod params;
+mod registry;
+mod rename;
+mod scratch;
+mod set_once;
+mod slab;
+mod store;
+mod table;
+mod tally;
+mod task;
+mod work;
+mod xattr;
+
+use kernel::prelude::*;
+
+module! {
+    type: Tests,
+    name: "cachefiles_kunit",
+    author: "The cachefiles in Rust authors",
+    description: "Unit tests of what cachefiles is built on",
+    license: "GPL",
+}
+
+/// KUnit finds the suites by itself, and runs them after this.
+struct Tests;
+
+impl kernel::Module for Tests {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+impl Drop for Tests {
+    fn drop(&mut self) {
+        // What the tests had open is closed a little later, as they run in kernel threads.
+        kunit::flush_closed_files();
+    }
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `kext::fs`: names, and the directories that they are in.
+
+use crate::scratch::Scratch;
+use kernel::prelude::*;
+use kernel::str::CString;
+use kext::errno::{ENAMETOOLONG, ESTALE};
+use kext::fs::{Dentry, RenameLock};
+use kunit::{ensure, ensure_eq, Outcome};
+
+kunit::suite!(
+    "kext_dir",
+    [
+        a_name_that_nobody_has_is_negative,
+        a_directory_that_is_made_is_there,
+        a_file_that_gets_a_name_is_found_by_it,
+        a_name_is_given_once,
+        bad_names_are_refused,
+        what_is_no_directory_has_no_names,
+        a_name_that_is_deleted_is_gone,
+        a_file_that_is_held_outlives_its_name,
+        nothing_is_not_deleted,
+        a_directory_is_not_deleted_like_a_file,
+        a_name_of_another_directory_is_refused,
+        a_name_that_was_moved_away_is_refused,
+        a_nameless_file_that_was_named_and_deleted_is_not_named_again,
+        what_is_below_a_directory_is_within_it,
+        what_cannot_be_printed_is_escaped,
+        what_a_read_only_mount_holds_is_not_written,
+    ]
+);
+
+/// The error of an operation that must not succeed.
+fn refusal<T>(result: Result<T>) -> Option<Error> {
+    result.err()
+}
+
+fn unlink(at: &Scratch, name: &Dentry) -> Result {
+    let _write = at.mount().want_write()?;
+    at.dir().lock_as_parent()?.unlink(name)
+}
+
+fn a_name_that_nobody_has_is_negative() -> Outcome {
+    for at in Scratch::on_each()? {
+        let nothing = at.name(b"nothing")?;
+        ensure!(nothing.is_negative());
+        ensure!(!nothing.is_dir() && !nothing.is_regular() && !nothing.can_lookup());
+        ensure!(nothing.inode().is_none());
+        ensure!(nothing.is_child_of(at.dir()));
+        let found = at.dir().lookup_positive_unlocked(b"nothing");
+        ensure_eq!(refusal(found), Some(ENOENT));
+    }
+    Ok(())
+}
+
+fn a_directory_that_is_made_is_there() -> Outcome {
+    for at in Scratch::on_each()? {
+        let sub = at.mkdir(b"sub")?;
+        ensure!(sub.is_dir() && sub.can_lookup() && !sub.is_regular() && !sub.is_negative());
+        let found = at.dir().lookup_positive_unlocked(b"sub")?;
+        ensure!(core::ptr::eq(&*found, &*sub));
+        let locked = at.dir().lock_as_parent()?;
+        let again = locked.mkdir(&sub, 0o755);
+        drop(locked);
+        ensure_eq!(again, Err(EEXIST));
+    }
+    Ok(())
+}
+
+fn a_file_that_gets_a_name_is_found_by_it() -> Outcome {
+    for at in Scratch::on_each()? {
+        let file = at.nameless()?;
+        let name = at.link(&file, b"file")?;
+        ensure!(name.is_regular() && !name.is_dir() && !name.is_negative());
+        let found = at.dir().lookup_positive_unlocked(b"file")?;
+        let same = found
+            .inode()
+            .is_some_and(|inode| core::ptr::eq(inode, file.inode()));
+        ensure!(same);
+    }
+    Ok(())
+}
+
+fn a_name_is_given_once() -> Outcome {
+    for at in Scratch::on_each()? {
+        let (first, second) = (at.nameless()?, at.nameless()?);
+        let name = at.link(&first, b"file")?;
+        let _write = at.mount().want_write()?;
+        let locked = at.dir().lock_as_parent()?;
+        let refused = locked.link(second.dentry(), &name);
+        drop(locked);
+        ensure_eq!(refused, Err(EEXIST));
+    }
+    Ok(())
+}
+
+fn bad_names_are_refused() -> Outcome {
+    let longest = [b'x'; 255];
+    let too_long = [b'x'; 256];
+    for at in Scratch::on_each()? {
+        let bad: [(&[u8], Error); 7] = [
+            (b"", EACCES),
+            (b".", EACCES),
+            (b"..", EACCES),
+            (b"a/b", EACCES),
+            (b"/", EACCES),
+            (b"a\0b", EACCES),
+            (&too_long, ENAMETOOLONG),
+        ];
+        for (name, error) in bad {
+            let locked = at.dir().lock_as_parent()?;
+            let found = refusal(locked.lookup(name));
+            drop(locked);
+            ensure_eq!(found, Some(error));
+            let found = refusal(at.dir().lookup_positive_unlocked(name));
+            ensure_eq!(found, Some(error));
+        }
+        ensure!(at.name(&longest)?.is_negative());
+        ensure!(at.name(b"...")?.is_negative());
+    }
+    Ok(())
+}
+
+fn what_is_no_directory_has_no_names() -> Outcome {
+    for at in Scratch::on_each()? {
+        let file = at.file(b"file")?;
+        let nothing = at.name(b"nothing")?;
+        ensure_eq!(refusal(file.lock_as_parent()), Some(ENOTDIR));
+        ensure_eq!(refusal(nothing.lock_as_parent()), Some(ENOENT));
+        let found = file.lookup_positive_unlocked(b"x");
+        ensure_eq!(refusal(found), Some(ENOTDIR));
+        let found = nothing.lookup_positive_unlocked(b"x");
+        ensure_eq!(refusal(found), Some(ENOTDIR));
+    }
+    Ok(())
+}
+
+fn a_name_that_is_deleted_is_gone() -> Outcome {
+    for at in Scratch::on_each()? {
+        let name = at.file(b"file")?;
+        unlink(&at, &name)?;
+        let found = at.dir().lookup_positive_unlocked(b"file");
+        ensure_eq!(refusal(found), Some(ENOENT));
+        ensure!(at.name(b"file")?.is_negative());
+    }
+    Ok(())
+}
+
+/// Everything that is borrowed from a dentry relies on this: see the head of `kext::fs`.
+fn a_file_that_is_held_outlives_its_name() -> Outcome {
+    for at in Scratch::on_each()? {
+        // The one reference there is to the name.
+        let name = at.file(b"file")?;
+        let ino = name.inode().map(|inode| inode.ino());
+        unlink(&at, &name)?;
+        ensure!(!name.is_negative());
+        ensure!(name.is_unhashed());
+        ensure_eq!(name.inode().map(|inode| inode.ino()), ino);
+        ensure!(ino.is_some());
+    }
+    Ok(())
+}
+
+fn nothing_is_not_deleted() -> Outcome {
+    for at in Scratch::on_each()? {
+        let nothing = at.name(b"nothing")?;
+        ensure_eq!(unlink(&at, &nothing), Err(ENOENT));
+    }
+    Ok(())
+}
+
+fn a_directory_is_not_deleted_like_a_file() -> Outcome {
+    for at in Scratch::on_each()? {
+        let sub = at.mkdir(b"sub")?;
+        ensure_eq!(unlink(&at, &sub), Err(EISDIR));
+        ensure!(sub.is_dir() && !sub.is_unhashed());
+    }
+    Ok(())
+}
+
+fn a_name_of_another_directory_is_refused() -> Outcome {
+    for at in Scratch::on_each()? {
+        let sub = at.mkdir(b"sub")?;
+        let (file, nothing) = (at.file(b"file")?, at.name(b"nothing")?);
+        let _write = at.mount().want_write()?;
+        let locked = sub.lock_as_parent()?;
+        let refused = [
+            locked.unlink(&file),
+            locked.mkdir(&nothing, 0o755),
+            locked.link(&file, &nothing),
+        ];
+        drop(locked);
+        ensure_eq!(refused, [Err(ESTALE); 3]);
+        ensure!(nothing.is_negative() && !file.is_unhashed());
+    }
+    Ok(())
+}
+
+fn a_name_that_was_moved_away_is_refused() -> Outcome {
+    for at in Scratch::on_each()? {
+        let sub = at.mkdir(b"sub")?;
+        let file = at.file(b"file")?;
+        let _write = at.mount().want_write()?;
+        // Somebody moves it between our lookup and our lock.
+        let lock = RenameLock::new(&sub, at.dir())?;
+        let target = lock.lookup_in_first(b"elsewhere")?;
+        lock.rename(&file, &target)?;
+        drop(lock);
+        let locked = at.dir().lock_as_parent()?;
+        let refused = locked.unlink(&file);
+        drop(locked);
+        ensure_eq!(refused, Err(ESTALE));
+        ensure!(file.is_child_of(&sub) && !file.is_unhashed());
+    }
+    Ok(())
+}
+
+fn a_nameless_file_that_was_named_and_deleted_is_not_named_again() -> Outcome {
+    for at in Scratch::on_each()? {
+        let file = at.nameless()?;
+        let name = at.link(&file, b"file")?;
+        unlink(&at, &name)?;
+        let again = at.name(b"again")?;
+        let _write = at.mount().want_write()?;
+        let locked = at.dir().lock_as_parent()?;
+        let refused = locked.link(file.dentry(), &again);
+        drop(locked);
+        ensure_eq!(refused, Err(ENOENT));
+    }
+    Ok(())
+}
+
+fn what_is_below_a_directory_is_within_it() -> Outcome {
+    let (at, other) = (Scratch::on_tmpfs()?, Scratch::on_tmpfs()?);
+    let sub = at.mkdir(b"sub")?;
+    ensure!(sub.is_within(at.dir()) && at.dir().is_within(at.dir()));
+    ensure!(!at.dir().is_within(&sub) && !sub.is_within(other.dir()));
+    ensure!(sub.is_child_of(at.dir()) && !sub.is_child_of(&sub));
+    ensure!(sub.is_within(at.mount().root()) && !sub.is_child_of(at.mount().root()));
+    Ok(())
+}
+
+fn what_cannot_be_printed_is_escaped() -> Outcome {
+    let at = Scratch::on_tmpfs()?;
+    let names: [(&[u8], &str); 3] = [
+        (b"plain", "plain"),
+        (b"\x01\n\xff", "\\x01\\n\\xff"),
+        (
+            &[b'x'; 255],
+            core::str::from_utf8(&[b'x'; 255]).unwrap_or(""),
+        ),
+    ];
+    for (name, printed) in names {
+        let text = CString::try_from_fmt(format_args!("{}", at.name(name)?.name()))?;
+        ensure_eq!(text.to_str(), Ok(printed));
+    }
+    Ok(())
+}
+
+fn what_a_read_only_mount_holds_is_not_written() -> Outcome {
+    let path = crate::scratch::read_only()?;
+    ensure_eq!(refusal(path.mount().want_write()), Some(EROFS));
+    ensure!(path.dentry().super_block_is_read_only());
+    let at = Scratch::on_tmpfs()?;
+    ensure!(at.mount().want_write().is_ok());
+    ensure!(!at.dir().super_block_is_read_only());
+    Ok(())
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `kext::params`: what the administrator sets.
+
+use kernel::prelude::*;
+use kernel::types::ARef;
+use kext::fs::File;
+use kext::params::{self, ErrorInjection};
+use kunit::{ensure_eq, skip, Outcome};
+
+kunit::suite!(
+    "kext_params",
+    [
+        the_debug_mask_is_what_was_set_last,
+        errors_are_injected_as_the_sysctl_says,
+        nothing_is_injected_without_the_sysctl,
+        the_sysctl_is_registered_once,
+        the_sysctl_goes_with_its_registration,
+    ]
+);
+
+fn the_debug_mask_is_what_was_set_last() -> Outcome {
+    let before = params::debug_mask();
+    for mask in [1, 0, u32::MAX, before] {
+        params::set_debug_mask(mask);
+        ensure_eq!(params::debug_mask(), mask);
+    }
+    Ok(())
+}
+
+fn register() -> Outcome<ErrorInjection> {
+    if !cfg!(CONFIG_CACHEFILES_ERROR_INJECTION) {
+        skip!("this kernel has no CONFIG_CACHEFILES_ERROR_INJECTION");
+    }
+    Ok(ErrorInjection::register()?)
+}
+
+fn sysctl() -> Result<ARef<File>> {
+    kunit::open(kernel::c_str!("/proc/sys/cachefiles/error_injection"))
+}
+
+fn injected() -> [Result; 3] {
+    [
+        params::injected_read_error(),
+        params::injected_write_error(),
+        params::injected_remove_error(),
+    ]
+}
+
+fn errors_are_injected_as_the_sysctl_says() -> Outcome {
+    let registered = register()?;
+    let cases: [(&[u8], [Result; 3]); 5] = [
+        (b"0\n", [Ok(()); 3]),
+        (b"1\n", [Ok(()), Err(ENOSPC), Ok(())]),
+        (b"2\n", [Err(EIO); 3]),
+        (b"3\n", [Err(EIO); 3]),
+        (b"0\n", [Ok(()); 3]),
+    ];
+    for (text, expected) in cases {
+        kunit::write_to(&*sysctl()?, text, 0)?;
+        ensure_eq!(injected(), expected);
+    }
+    drop(registered);
+    Ok(())
+}
+
+fn nothing_is_injected_without_the_sysctl() -> Outcome {
+    ensure_eq!(injected(), [Ok(()); 3]);
+    Ok(())
+}
+
+fn the_sysctl_is_registered_once() -> Outcome {
+    let registered = register()?;
+    ensure_eq!(ErrorInjection::register().err(), Some(EBUSY));
+    // The first one is not harmed by it.
+    ensure_eq!(sysctl().err(), None);
+    drop(registered);
+    Ok(())
+}
+
+fn the_sysctl_goes_with_its_registration() -> Outcome {
+    for _ in 0..2 {
+        let registered = register()?;
+        ensure_eq!(sysctl().err(), None);
+        drop(registered);
+        ensure_eq!(sysctl().err(), Some(ENOENT));
+    }
+    Ok(())
+}
