@@ -37,7 +37,7 @@ const CVES: &[&str] = &[
 ];
 const LATER: usize = 3;
 const STILL_WRONG: usize = 18;
-const WALKED: usize = 4;
+const WALKED: usize = 5;
 
 /// Which fault, and its tests with the remark that stands behind each.
 type Rows = BTreeMap<String, BTreeMap<String, String>>;
