@@ -12,7 +12,7 @@ export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE
 # Given only on the command line or in the environment: an empty one counts as not given.
 $(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE,$(if $($v),,$(eval unexport $v)))
 
-.PHONY: help setup kernel modules tools run storms kunit hostile faultwalk test test-debug test-kcsan clients parity model model-mutants fuzz miri bench bench-publish shell lint install clean distclean
+.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan faultwalk clients parity model model-mutants fuzz miri bench bench-publish shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
@@ -24,8 +24,8 @@ help:
 	@echo '  kunit      of these, only the unit tests of rust/ that need a kernel; FILTER="kext_table*" for some of them'
 	@echo '  parity     what user space sees of our module beside the C module, row by row'
 	@echo '  test-debug  of the tests, what runs in a machine, with KASAN, lockdep, kmemleak, fault injection ...; an hour or more'
-	@echo '  faultwalk  on the debug kernel: every allocation of the module fails once'
 	@echo '  test-kcsan  the selftests and a storm with the detector of data races'
+	@echo '  faultwalk  of test-debug, only: every allocation of the module fails once'
 	@echo '  storms     1,000 kills under 64 readers; restore after each, racing with each, never'
 	@echo '  hostile    random operations, legal and not, on the device and its fds; TIME=<seconds>, SEED, REPLAY=<seed>'
 	@echo '  model      the on-demand engine under every order of its steps, more of them than in test'

@@ -170,6 +170,8 @@ pub(crate) fn check_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry
             if error == EIO {
                 cache.file_error(error, format_args!("Failed to read xattr"));
             }
+            // As of a file: what was made and got no attribute would be in the way for ever.
+            let error = if error == ENODATA { ESTALE } else { error };
             (Coherency::VolCheckXattr, Err(error))
         }
         Ok(len) if len != expected => (Coherency::VolCheckXattr, Err(ESTALE)),

@@ -12,7 +12,7 @@ use crate::ondemand::Engine;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::prelude::*;
 use kernel::str::{CStr, CString};
-use kernel::sync::{new_mutex, Arc, ArcBorrow, Mutex};
+use kernel::sync::{new_mutex, Arc, ArcBorrow, Mutex, UniqueArc};
 use kernel::uaccess::{UserSliceReader, UserSliceWriter};
 use kext::chardev::CharDevice;
 use kext::errno::EOPNOTSUPP;
@@ -265,10 +265,13 @@ impl Device {
             security_id: config.security_id,
             mode,
         };
+        // Before there is a cache: once there is one, somebody may wait for the daemon, who would wait here
+        // for it to be withdrawn.
+        let place = UniqueArc::new_uninit(GFP_KERNEL)?;
         let cache = bind::bind(&settings, &self.notifier)?;
-        let pin = Pin::new(cache, self.claim.clone());
+        let pin = place.write(Pin::new(cache, self.claim.clone()));
         // `config` is locked, so nobody else can have bound in between.
-        self.bound.set(Arc::new(pin, GFP_KERNEL)?);
+        self.bound.set(pin.into());
         Ok(())
     }
 

@@ -196,19 +196,26 @@ fn in_use<'a>(object: &'a Object, file: ARef<File>) -> InUse<impl FnOnce(ARef<Fi
 
 type InUse<F> = ScopeGuard<ARef<File>, F>;
 
-/// Lets go of the object's file: commits it, or removes it if netfs retired the object.
+/// Lets go of the object's file: commits it, or removes it if netfs retired the object, or it is of no use.
 pub(crate) fn put_away(object: &Object) {
     use cachefiles_trace::RefWhy;
 
-    let Some(file) = object.file() else { return };
-    match (
-        object.cookie().test_flag(CookieFlag::Retired),
-        object.is_tmpfile(),
-    ) {
+    let Some(file) = object.held_file() else {
+        return;
+    };
+    let retired = object.cookie().test_flag(CookieFlag::Retired);
+    match (retired || object.is_spoilt(), object.is_tmpfile()) {
         (true, false) => {
             object.see(RefWhy::SeeCleanDelete);
-            // Failing is made known by itself, and leaves a file that is found to be stale.
-            let _ = delete(object, &file);
+            let why = if retired {
+                Killed::Retired
+            } else {
+                Killed::Stale
+            };
+            // Failing is made known by itself.
+            if delete(object, &file, why).is_err() {
+                coherency::remove_object(object, &file);
+            }
         }
         (true, true) => object.see(RefWhy::SeeCleanDropTmp),
         (false, _) => {
@@ -224,18 +231,12 @@ pub(crate) fn put_away(object: &Object) {
     drop((last, file));
 }
 
-fn delete(object: &Object, file: &File) -> Result {
+fn delete(object: &Object, file: &File, why: Killed) -> Result {
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
     let locked = fan.lock_as_parent()?;
     // Held, so that unlinking does not turn the dentry of the open file negative.
     let dentry: ARef<Dentry> = file.dentry().into();
-    grave::unlink(
-        object.cache(),
-        Some(object),
-        &locked,
-        &dentry,
-        Killed::Retired,
-    )
+    grave::unlink(object.cache(), Some(object), &locked, &dentry, why)
 }
 
 fn commit(object: &Object, file: &ARef<File>) {
@@ -299,12 +300,14 @@ fn link(object: &Object, file: &File) -> Result {
 pub(crate) fn invalidate(object: &Arc<Object>) -> bool {
     let cookie = object.cookie();
     let was_tmpfile = object.is_tmpfile();
-    if object.file().is_none() {
+    if object.held_file().is_none() {
         cookie.resume_after_invalidation();
         return true;
     }
     let _secure = object.cache().secure();
     let Ok(file) = create_tmpfile(object) else {
+        // The old one must not be committed as what is valid from now on.
+        object.spoil();
         return false;
     };
     let old = object.replace_file(Some(file));

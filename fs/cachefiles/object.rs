@@ -76,6 +76,8 @@ pub(crate) struct Object {
     glance: Glance,
     /// The file has no name yet.
     tmpfile: AtomicBool,
+    /// The file lacks a change that the server has.
+    spoilt: AtomicBool,
     /// What the daemon has of it, in on-demand mode; protected by the lock of the request table.
     ondemand: Option<Guarded<ObjectState>>,
     #[pin]
@@ -107,6 +109,7 @@ impl Object {
                 file <- new_spinlock!(Backing::NONE, "cachefiles_object"),
                 glance: Glance::nothing(),
                 tmpfile: AtomicBool::new(false),
+                spoilt: AtomicBool::new(false),
                 ondemand: cache.ondemand().map(Engine::new_object_state),
                 reopen <- new_work!("cachefiles_reopen"),
                 _count: cache.fscache.count_object(),
@@ -138,8 +141,13 @@ impl Object {
         self.volume.cache()
     }
 
-    /// The file, if there is one at the moment.
+    /// The file, if there is one at the moment that may be used.
     pub(crate) fn file(&self) -> Option<ARef<File>> {
+        self.held_file().filter(|_| !self.is_spoilt())
+    }
+
+    /// The file, if there is one at the moment: for who lets go of it.
+    pub(crate) fn held_file(&self) -> Option<ARef<File>> {
         self.file.lock().file().cloned()
     }
 
@@ -154,6 +162,9 @@ impl Object {
     pub(crate) fn replace_file(&self, file: Option<ARef<File>>) -> Option<ARef<File>> {
         let mut backing = self.file.lock();
         self.glance.show(0, 0, 0, 0);
+        if file.is_some() {
+            self.spoilt.store(false, Ordering::Release);
+        }
         backing.replace(file)
     }
 
@@ -208,6 +219,17 @@ impl Object {
 
     pub(crate) fn set_tmpfile(&self, tmpfile: bool) {
         self.tmpfile.store(tmpfile, Ordering::Release);
+    }
+
+    /// Something could not be written, cut off or discarded: what the file holds in its place is old. It
+    /// is not used any more, and removed when the object is put away, unless another one takes its
+    /// place. Any context.
+    pub(crate) fn spoil(&self) {
+        self.spoilt.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_spoilt(&self) -> bool {
+        self.spoilt.load(Ordering::Acquire)
     }
 
     /// Lets those who watch know that the object came by.

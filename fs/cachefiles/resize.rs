@@ -67,6 +67,8 @@ pub(crate) fn resize(object: &Object, file: Option<&File>, new_size: u64) {
             let shortened = shorten(object, file, new_size);
             object.known(file, Known::forget);
             if shortened.is_err() {
+                // What should be gone would be there again when the object grows.
+                object.spoil();
                 coherency::remove_object(object, file);
             }
         }

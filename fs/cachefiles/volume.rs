@@ -66,10 +66,14 @@ impl Volume {
                 Ok(()) => break dir,
                 Err(error) if error == ESTALE => {
                     let store = cache.store.lock_as_parent()?;
-                    // If it can't be buried, the next round finds it again and fails for good.
                     let buried = grave::bury(cache, None, store, &dir, Killed::VolumeWeird);
+                    let is_there = dir.is_child_of(&cache.store);
                     drop(dir);
                     buried?;
+                    if is_there {
+                        // The next round would find it again, and so on.
+                        return Err(ESTALE);
+                    }
                     kext::task::cond_resched();
                 }
                 Err(error) => return Err(error),

@@ -30,6 +30,8 @@ struct WriteDone {
     object: IoRef,
     /// What [`Space::begin_write`](crate::space::Space::begin_write) returned.
     blocks: u64,
+    /// Where it begins.
+    start: i64,
     /// Bytes that were asked for.
     len: usize,
     /// Bytes behind them that no direct I/O can write: they count as written when all else was, or
@@ -43,11 +45,15 @@ impl IoCompletion for WriteDone {
         let Self {
             object,
             blocks,
+            start,
             len,
             tail,
             done,
         } = self;
         note_end(&object, file, blocks, result);
+        if result < 0 {
+            not_written(&object, file, start, len, !was_async);
+        }
         let outcome = if usize::try_from(result) == Ok(len) {
             result.saturating_add_unsigned(tail)
         } else {
@@ -83,6 +89,26 @@ fn note_error(object: &Object, file: &File, result: isize) {
     );
 }
 
+/// A write did not reach the file, and netfs goes on without: what the range held before is old now.
+///
+/// A hole stays a hole, which only shows where we may sleep.
+#[cold]
+fn not_written(object: &Object, file: &File, start: i64, len: usize, may_sleep: bool) {
+    let end = start.saturating_add_unsigned(len as u64);
+    if !may_sleep || has_data(file, start, end).unwrap_or(true) {
+        object.spoil();
+    }
+}
+
+/// Whether there is data in the range. Errors: those of `lseek()`.
+fn has_data(file: &File, start: i64, end: i64) -> Result<bool> {
+    match seek(file, start, Whence::Data) {
+        Ok(data) => Ok(data < end),
+        Err(error) if error == ENXIO => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes to the cache. Returns 0 or a negative errno, EIOCBQUEUED where `done` comes later.
 pub(crate) fn write(
     resources: &mut Resources<'_, Cachefiles>,
@@ -92,8 +118,17 @@ pub(crate) fn write(
 ) -> isize {
     match wait_for(resources, WantState::Write) {
         Some((object, file)) => submit(object, file, start, iter, 0, done),
-        None => refuse(done, ENOBUFS),
+        None => refuse_all(resources, done),
     }
+}
+
+/// The object cannot be written to, so its file, if it has one, is old from now on.
+#[cold]
+fn refuse_all(resources: &mut Resources<'_, Cachefiles>, done: Termination) -> isize {
+    if let Some(object) = resources.object() {
+        object.spoil();
+    }
+    refuse(done, ENOBUFS)
 }
 
 fn refuse(done: Termination, error: Error) -> isize {
@@ -117,14 +152,19 @@ fn submit(
         let blocks = note_start(&object, file, start, len);
         let result = write_now(file, start, iter);
         note_end(&object, file, blocks, result);
+        if result < 0 {
+            not_written(&object, file, start, len, true);
+        }
         return result.min(0);
     }
     let Ok(slot) = RequestSlot::new() else {
+        not_written(&object, file, start, len, true);
         return refuse(done, ENOMEM);
     };
     let owner = WriteDone {
         blocks: note_start(&object, file, start, len),
         object: IoRef::new(object),
+        start,
         len,
         tail,
         done,
@@ -200,21 +240,55 @@ pub(crate) fn issue_write(mut write: WriteSubrequest<'_, Cachefiles>) {
 
     let (mut resources, iter, done) = write.split();
     iter.truncate(len);
-    let ready = wait_for(&mut resources, WantState::Write)
-        .ok_or(ENOBUFS)
-        .and_then(|(object, file)| {
-            {
-                let _secure = object.cache().secure();
-                let pages = (len / PAGE_SIZE) as u64;
-                object.cache().has_space(0, pages, Purpose::Write)?;
-            }
-            Ok((object, file, i64::try_from(start).map_err(|_| EFBIG)?))
-        });
     // Either way netfs is told by `done`.
-    match ready {
-        Ok((object, file, start)) => submit(object, file, start, iter, tail, done),
+    let (Some((object, file)), Ok(start)) = (
+        wait_for(&mut resources, WantState::Write),
+        i64::try_from(start),
+    ) else {
+        refuse_all(&mut resources, done);
+        return;
+    };
+    let room = {
+        let _secure = object.cache().secure();
+        let pages = (len / PAGE_SIZE) as u64;
+        let room = object.cache().has_space(0, pages, Purpose::Write);
+        room.or_else(|error| do_without_room(&object, file, start, len, error))
+    };
+    match room {
+        Ok(()) => submit(object, file, start, iter, tail, done),
         Err(error) => refuse(done, error),
     };
+}
+
+/// Overwriting what has blocks takes none. Where only a part has, these are given back: they hold what is
+/// old now. Error: `error`, there is no room for the write.
+#[cold]
+fn do_without_room(
+    object: &Object,
+    file: &File,
+    start: i64,
+    len: usize,
+    error: Error,
+) -> Result {
+    let end = start.saturating_add_unsigned(len as u64);
+    let discarded = match has_data(file, start, end) {
+        Ok(false) => return Err(error),
+        Ok(true) if seek(file, start, Whence::Hole).is_ok_and(|hole| hole >= end) => return Ok(()),
+        Ok(true) => discard(object, file, start, end),
+        Err(error) => Err(error),
+    };
+    if discarded.is_err() {
+        object.spoil();
+    }
+    Err(error)
+}
+
+/// Makes a hole of the range. Errors: those of `fallocate()`.
+fn discard(object: &Object, file: &File, start: i64, end: i64) -> Result {
+    let punched = injected_remove_error()
+        .and_then(|()| file.fallocate(FallocMode::PunchHoleKeepSize, start, end - start));
+    object.known(file, Known::forget);
+    punched
 }
 
 /// There is no whole page in what is left of the write: let it go.
@@ -263,12 +337,7 @@ fn make_room(object: &Object, file: &File, start: i64, len: usize) -> Result {
     let cache = object.cache();
     let pages = (len / PAGE_SIZE) as u64;
     let end = start.saturating_add_unsigned(len as u64);
-    let has_blocks = match seek(file, start, Whence::Data) {
-        Ok(data) => data < end,
-        Err(error) if error == ENXIO => false,
-        Err(error) => return Err(error),
-    };
-    if !has_blocks {
+    if !has_data(file, start, end)? {
         return cache.has_space(0, pages, Purpose::Write);
     }
     if cache.has_space(0, pages, Purpose::Check).is_ok() {
@@ -279,10 +348,7 @@ fn make_room(object: &Object, file: &File, start: i64, len: usize) -> Result {
     }
     // Some of it has no block yet, and there is no room: give the blocks that it has back.
     fscache::stats::count_no_write_space();
-    let punched = injected_remove_error()
-        .and_then(|()| file.fallocate(FallocMode::PunchHoleKeepSize, start, end - start));
-    object.known(file, Known::forget);
-    punched.map_err(|error| {
+    discard(object, file, start, end).map_err(|error| {
         trace::io_error(
             Some(object.debug_id()),
             file.inode(),

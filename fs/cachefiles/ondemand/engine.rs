@@ -14,6 +14,7 @@ use crate::io::next_extent;
 use crate::notify::Notifier;
 use crate::object::Object;
 use cachefiles_trace as trace;
+use core::num::NonZeroU32;
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow, UniqueArc};
 use kext::errno::EALREADY;
@@ -134,10 +135,7 @@ impl Engine {
     pub(crate) fn drop_object(&self, object: &Arc<Object>) {
         let fd = self.with(object, |_, _, state| state.fd()).ok().flatten();
         if let Some(fd) = fd {
-            if let Ok(waiting) = self.submit(object.as_arc_borrow(), Kind::Close(fd)) {
-                // Dead, or closed in the meantime: either way the daemon has let go.
-                let _ = self.wait(waiting);
-            }
+            self.tell_closed(object, fd);
         }
         let left = self.with(object, |_, table, state| {
             table.drop_object(state);
@@ -147,6 +145,23 @@ impl Engine {
             self.fail_requests(object, EIO, |_, state| state.first.id());
         }
         kext::workqueue::cancel_work_sync(object);
+    }
+
+    /// Sends the CLOSE, and waits until it is read or the fd is closed.
+    fn tell_closed(&self, object: &Arc<Object>, fd: NonZeroU32) {
+        loop {
+            match self.submit(object.as_arc_borrow(), Kind::Close(fd)) {
+                Ok(waiting) => {
+                    // Dead, or closed in the meantime: either way the daemon has let go.
+                    let _ = self.wait(waiting);
+                    return;
+                }
+                // There is no other time to tell the daemon, and an fd that it keeps for ever keeps
+                // object and cookie, for which the next mount would wait. There will be memory again.
+                Err(error) if error == ENOMEM || error == EBUSY => kext::task::cond_resched(),
+                Err(_) => return,
+            }
+        }
     }
 
     /// The cache died: no request is taken any more, and those in the table fail with EIO.

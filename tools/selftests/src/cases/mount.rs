@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::Errno;
 
-use crate::context::{Context, expect_errno};
+use crate::context::{Context, expect_errno, expect_no_cache};
 use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::registry::{Test, test};
 use crate::session::{Session, blobs_of};
@@ -51,6 +51,11 @@ pub const TESTS: &[Test] = &[
         stale_cache_file_is_replaced,
         "a file whose attribute is wrong is not trusted"
     ),
+    test!(
+        stale_volume_that_cannot_be_put_away_fails_the_mount,
+        "WALK 3: a worker does not try for ever to bury what stays where it is"
+    )
+    .c_skips("a worker of the kernel loops for ever"),
 ];
 
 fn mount_read_unmount_remount_warm_sends_no_read(ctx: &Context) -> Result<()> {
@@ -377,4 +382,27 @@ fn stale_cache_file_is_replaced(ctx: &Context) -> Result<()> {
     let length = rustix::fs::getxattr(&path, attribute, &mut [0u8; 64]).context("the new file")?;
     ensure!(length == 18, "the new attribute has {length} bytes");
     Ok(())
+}
+
+fn stale_volume_that_cannot_be_put_away_fails_the_mount(ctx: &Context) -> Result<()> {
+    use rustix::fs::{IFlags, XattrFlags, ioctl_getflags, ioctl_setflags};
+
+    let image = Builder::new().plain("file", pattern(1, BLOCK)).build();
+    drop(round_trip(ctx, "stuck", &image, "")?);
+    let volume = std::path::Path::new(crate::sys::CACHE).join("cache/Ierofs,stuck");
+    rustix::fs::setxattr(&volume, "user.CacheFiles.cache", b"odd", XattrFlags::REPLACE)
+        .context("spoiling the attribute")?;
+    // Neither moved nor removed.
+    let dir = fs::File::open(&volume)?;
+    let flags = ioctl_getflags(&dir).context("reading the flags")?;
+    ioctl_setflags(&dir, flags | IFlags::IMMUTABLE).context("making it immutable")?;
+    let mut session = ctx.session("stuck", &image)?;
+    let point = ctx.mount_point("stuck");
+    let stuck = session.try_mount(&point, b"fsid=stuck");
+    ioctl_setflags(&dir, flags).context("making it mutable")?;
+    expect_no_cache(stuck?.map(drop), "a mount on a stale volume that stays")?;
+    session.settle()?;
+    let mount = session.mount(&point, "fsid=stuck")?;
+    session.check_files(&mount, &image)?;
+    session.unmount(mount)
 }

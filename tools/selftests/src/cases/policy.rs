@@ -49,6 +49,11 @@ pub const TESTS: &[Test] = &[
         "a file that says nothing of itself is not in the way for ever"
     )
     .c_fails("nothing is cached under this name any more"),
+    test!(
+        volume_without_its_attribute_is_replaced,
+        "WALK 4: a directory that was made, and got no attribute, is not in the way for ever"
+    )
+    .c_fails("nothing is cached in this volume any more"),
 ];
 
 const FSID: &str = "policy";
@@ -197,6 +202,21 @@ fn new_file_has_its_name_while_it_is_in_use(ctx: &Context) -> Result<()> {
     )?;
     session.unmount(mount)?;
     session.settle()
+}
+
+fn volume_without_its_attribute_is_replaced(ctx: &Context) -> Result<()> {
+    let mut session = ctx.session(FSID, &image())?;
+    use_once(ctx, &mut session)?;
+    session.settle()?;
+    let path = blob_path();
+    let volume = path.parent().and_then(std::path::Path::parent);
+    let volume = volume.context("a file outside of volumes")?;
+    rustix::fs::removexattr(volume, "user.CacheFiles.cache")?;
+    for _ in 0..2 {
+        use_once(ctx, &mut session)?;
+        session.settle()?;
+    }
+    Ok(())
 }
 
 fn file_without_its_attribute_is_replaced(ctx: &Context) -> Result<()> {

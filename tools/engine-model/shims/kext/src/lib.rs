@@ -14,6 +14,7 @@ pub mod io;
 pub mod log;
 pub mod params;
 pub mod slab;
+pub mod task;
 pub mod workqueue;
 
 // Those who use the rest of them are not here.

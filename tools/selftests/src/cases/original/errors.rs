@@ -293,7 +293,10 @@ fn file_that_cannot_be_opened_is_not_left_in_use(ctx: &Context) -> Result<()> {
     let path = client.cache_file("file")?;
     // Opened for reading and writing, the cache file needs a writable mount.
     let read_only = MountFlags::RDONLY | MountFlags::BIND;
-    mount_remount(sys::CACHE, read_only, c"").context("making the mount read-only")?;
+    // The kernel closes the file of an object in its own time.
+    sys::wait_for("a mount that nobody writes to", soon(), || {
+        mount_remount(sys::CACHE, read_only, c"").is_ok()
+    })?;
     for _ in 0..3 {
         client.check_cold("file", &data())?;
         drop_caches(true)?;

@@ -9,6 +9,7 @@ mod errors;
 mod idle;
 mod races;
 mod reading;
+mod stale;
 mod state;
 pub(super) mod world;
 mod writing;
@@ -24,6 +25,7 @@ pub const ALL: &[&[Test]] = &[
     coherency::TESTS,
     cull::TESTS,
     errors::TESTS,
+    stale::TESTS,
     idle::TESTS,
     races::TESTS,
 ];
