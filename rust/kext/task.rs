@@ -27,6 +27,12 @@ pub fn cond_resched() {
     unsafe { bindings::cfh_cond_resched() };
 }
 
+/// Sleeps for `milliseconds` at least, which no signal ends.
+pub fn sleep(milliseconds: u32) {
+    // SAFETY: As for `cond_resched`.
+    unsafe { bindings::msleep(milliseconds) };
+}
+
 /// Waits until every RCU read-side critical section that is under way has ended. May sleep.
 pub fn synchronize_rcu() {
     // SAFETY: As for `cond_resched`.

@@ -2,8 +2,8 @@
 
 //! The running task.
 
-/// Another task may run.
-pub fn cond_resched() {
+/// Other tasks may run meanwhile.
+pub fn sleep(_milliseconds: u32) {
     cachefiles_bindings::sched::may_sleep();
     cachefiles_bindings::sched::point();
 }
