@@ -5,7 +5,7 @@
 use super::engine::Engine;
 use super::entry::Kind;
 use super::request::RequestGuard;
-use super::state::{AfterRefusal, State};
+use super::state::{AfterRefusal, ObjectState, State};
 use super::table::Table;
 use crate::object::Object;
 use cachefiles_trace as trace;
@@ -55,7 +55,8 @@ impl Engine {
     }
 
     /// The size is set before any read can be handed out. Where the fd was closed already, the
-    /// OPEN fails with EBADFD, and the daemon is not told: it knows.
+    /// OPEN fails with EBADFD, and the daemon is not told: it knows. Error: EINVAL it has read the
+    /// CLOSE of the object, maybe in a thread that did not know this fd yet.
     fn accept(
         &self,
         mut guard: RequestGuard<'_>,
@@ -75,7 +76,10 @@ impl Engine {
             Some((consequence, slots.remove(id)))
         })?;
         let Some((consequence, node)) = accepted else {
-            return self.refuse(guard, object, id, EBADFD);
+            let dropped = |state: &ObjectState| state.state() == State::Dropping;
+            let late = Self::with_guard(&mut guard, object, |_, _, state| dropped(state))?;
+            self.refuse(guard, object, id, EBADFD)?;
+            return if late { Err(EINVAL) } else { Ok(()) };
         };
         drop(guard);
         trace::ondemand_copen(object.debug_id(), id, size);

@@ -114,7 +114,8 @@ impl Engine {
         }
     }
 
-    /// A CLOSE has no answer: it is done once it is read.
+    /// A CLOSE has no answer: it is done once it is read. The daemon forgets the object then, so no
+    /// answer to an OPEN of it is taken any more: it would keep an fd of which it is never told.
     fn deliver_close(
         &self,
         object: &Arc<Object>,
@@ -124,6 +125,7 @@ impl Engine {
     ) -> Result<usize> {
         let len =
             write_message(id, fd.get(), Payload::Close, out).inspect_err(|_| self.put_back(id))?;
+        self.with(object, |_, table, state| table.drop_object(state))?;
         // The fd may have been closed, and the CLOSE finished by that, while it was copied.
         let delivered =
             |slots: &mut RequestSlots<'_>, _: &ObjectState| slots.at(id).map(|at| at.id());

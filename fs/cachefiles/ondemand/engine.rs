@@ -133,8 +133,8 @@ impl Engine {
     /// Takes an object away from the daemon: sends the CLOSE, and waits until it is read or the
     /// fd is closed; then fails what is left, and sees that no reopen is under way.
     pub(crate) fn drop_object(&self, object: &Arc<Object>) {
-        let fd = self.with(object, |_, _, state| state.fd()).ok().flatten();
-        if let Some(fd) = fd {
+        let fd = self.with(object, |_, _, state| state.leave());
+        if let Ok(Some(fd)) = fd {
             self.tell_closed(object, fd);
         }
         let left = self.with(object, |_, table, state| {

@@ -48,6 +48,8 @@ pub(crate) struct ObjectState {
     fd: Option<NonZeroU32>,
     /// An OPEN of this object is in the table.
     opening: bool,
+    /// The object is about to be dropped: the daemon is told so, and gets no other fd any more.
+    leaving: bool,
     /// Reopens that failed since the last one that worked.
     failed_reopens: u8,
     /// CLOSE requests of this object in the table: one at most, as it is dropped once.
@@ -64,6 +66,7 @@ impl ObjectState {
             state: State::Close,
             fd: None,
             opening: false,
+            leaving: false,
             failed_reopens: 0,
             closes: 0,
             first: Link::NONE,
@@ -117,9 +120,25 @@ impl ObjectState {
         }
     }
 
-    /// The OPEN was delivered together with a new fd.
-    pub(super) fn attach_fd(&mut self, id: NonZeroU32) {
+    /// The OPEN was delivered together with a new fd. False where the object goes away, and the
+    /// daemon would not be told of that any more.
+    pub(super) fn attach_fd(&mut self, id: NonZeroU32) -> bool {
+        if self.is_leaving() {
+            return false;
+        }
         self.fd = Some(id);
+        true
+    }
+
+    /// Whether no fd is to be handed out any more.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// From now on no fd is handed out. Returns the one that the daemon is to be told of.
+    pub(crate) fn leave(&mut self) -> Option<NonZeroU32> {
+        self.leaving = true;
+        self.fd
     }
 
     /// The daemon accepted the OPEN. False where the fd is already closed.
@@ -181,6 +200,7 @@ impl ObjectState {
             return false;
         }
         self.state = State::Dropping;
+        self.leaving = true;
         self.opening = false;
         true
     }

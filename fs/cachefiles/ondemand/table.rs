@@ -174,17 +174,13 @@ impl Table {
         id: u32,
         fd: NonZeroU32,
     ) -> bool {
-        let wanted = !self.dead
-            && object.state() != State::Dropping
-            && slots.at(id).is_some_and(|mut at| {
-                let is_taken = at.entry().phase == Phase::Taken;
-                if is_taken {
-                    entry::set_phase(&mut at, Phase::Delivered);
-                }
-                is_taken
-            });
-        if wanted {
-            object.attach_fd(fd);
+        let is_taken = !self.dead
+            && slots
+                .at(id)
+                .is_some_and(|mut at| at.entry().phase == Phase::Taken);
+        let wanted = is_taken && object.attach_fd(fd);
+        if let (true, Some(mut at)) = (wanted, slots.at(id)) {
+            entry::set_phase(&mut at, Phase::Delivered);
         }
         wanted
     }
@@ -256,7 +252,7 @@ impl Table {
         object: &mut ObjectState,
         fd: NonZeroU32,
     ) -> Consequence {
-        if !object.detach_fd(fd) || self.dead || object.state() == State::Dropping {
+        if !object.detach_fd(fd) || self.dead || object.is_leaving() {
             return Consequence::default();
         }
         let mut ready = 0;

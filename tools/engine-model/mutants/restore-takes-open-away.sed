@@ -3,4 +3,4 @@
 # file: fs/cachefiles/ondemand/table.rs
 # test: restore_beside_two_threads_hands_no_open_to_both
 s/entry\.phase == Phase::Taken \|\| \(entry\.kind/(entry.kind/
-s/let is_taken = at\.entry\(\)\.phase == Phase::Taken;/let is_taken = matches!(at.entry().phase, Phase::Taken | Phase::Delivered);/
+s/\|mut at\| at\.entry\(\)\.phase == Phase::Taken\)/|mut at| matches!(at.entry().phase, Phase::Taken | Phase::Delivered))/

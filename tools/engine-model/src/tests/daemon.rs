@@ -126,6 +126,12 @@ fn run(world: &Inner, process: &Process, manner: Manner) {
     thread.run();
     // The last one out closes the files.
     if process.threads.fetch_sub(1, Ordering::SeqCst) == 1 {
+        if world.is_stopped() && !world.is_dead() && !process.is_killed() {
+            // There was nothing left to read: who drops an object has told of its fd.
+            let fds = process.fds.lock().unwrap();
+            let forgotten = fds.values().find(|(_, name)| world.is_dropped(name));
+            assert_eq!(forgotten, None, "no CLOSE for an fd of a dropped object");
+        }
         world.giving_back(anon_file::close_all);
     }
 }

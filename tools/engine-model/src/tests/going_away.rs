@@ -2,7 +2,7 @@
 
 //! Objects that are put away, and caches that die, in the middle of things.
 
-use super::daemon::{daemon, successor, Manner};
+use super::daemon::{daemon, successor, threads, Manner};
 use super::explore::all_orders;
 use super::world::{world, World};
 use kernel::error::code::EIO;
@@ -59,6 +59,16 @@ fn an_object_is_dropped_while_it_is_opened() {
         };
         let others = [opener, dropper(&world, 0)];
         world.end(worker, [daemon], others);
+    });
+}
+
+#[test]
+fn an_object_is_dropped_while_one_of_two_threads_opens_it() {
+    all_orders("drop against two threads", 2, || {
+        let (world, worker) = world(1);
+        let daemon = threads(&world, 1, [Manner::default(); 2]);
+        let others = [hopeful(&world, 0, 0), dropper(&world, 0)];
+        world.end(worker, daemon, others);
     });
 }
 

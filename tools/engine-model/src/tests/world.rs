@@ -116,6 +116,10 @@ impl Inner {
         poller
     }
 
+    pub(super) fn is_dropped(&self, name: &[u8]) -> bool {
+        self.dropped.lock().unwrap().contains(name)
+    }
+
     pub(super) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
     }
@@ -200,11 +204,7 @@ impl Inner {
         assert!(!self.is_readable(), "the device is readable for ever");
         for object in &self.objects {
             let state = self.engine().state_of(object);
-            let dropped = self
-                .dropped
-                .lock()
-                .unwrap()
-                .contains(object.name().unwrap());
+            let dropped = self.is_dropped(object.name().unwrap());
             match state {
                 State::Close => assert!(!dropped),
                 State::Dropping => assert!(dropped),
