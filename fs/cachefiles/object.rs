@@ -151,7 +151,7 @@ impl Object {
         self.file.lock().file().cloned()
     }
 
-    /// The same, to be written to.
+    /// The same, to be written to, with its [`Age`].
     pub(crate) fn file_to_write(&self) -> Option<(ARef<File>, Age)> {
         let mut backing = self.file.lock();
         self.notice_loss(&mut backing);
