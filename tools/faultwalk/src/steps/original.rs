@@ -150,15 +150,10 @@ fn serve(server: &NetMount, data: &[u8], version: u64) -> Result<()> {
 fn settle() -> Result<()> {
     let counts = || -> Result<Vec<i64>> {
         let counters = share::Counters::now()?;
-        [
-            "CaWrOps.WR",
-            "CaWrOps.ws",
-            "CaRdOps.RD",
-            "CaRdOps.rs",
-        ]
-        .iter()
-        .map(|name| counters.get(name))
-        .collect()
+        ["CaWrOps.WR", "CaWrOps.ws", "CaRdOps.RD", "CaRdOps.rs"]
+            .iter()
+            .map(|name| counters.get(name))
+            .collect()
     };
     let end = std::time::Instant::now() + soon();
     loop {

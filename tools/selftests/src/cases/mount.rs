@@ -390,8 +390,13 @@ fn stale_volume_that_cannot_be_put_away_fails_the_mount(ctx: &Context) -> Result
     let image = Builder::new().plain("file", pattern(1, BLOCK)).build();
     drop(round_trip(ctx, "stuck", &image, "")?);
     let volume = std::path::Path::new(crate::sys::CACHE).join("cache/Ierofs,stuck");
-    rustix::fs::setxattr(&volume, "user.CacheFiles.cache", b"odd", XattrFlags::REPLACE)
-        .context("spoiling the attribute")?;
+    rustix::fs::setxattr(
+        &volume,
+        "user.CacheFiles.cache",
+        b"odd",
+        XattrFlags::REPLACE,
+    )
+    .context("spoiling the attribute")?;
     // Neither moved nor removed.
     let dir = fs::File::open(&volume)?;
     let flags = ioctl_getflags(&dir).context("reading the flags")?;

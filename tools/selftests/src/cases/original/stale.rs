@@ -54,7 +54,13 @@ fn cached(ctx: &Context, server: &Server) -> Result<(Client, File)> {
 
 /// That it reads as `expected`: now, and by later clients, to whom the server names the version that the
 /// cache has noted, if it has one.
-fn check(server: &Server, ctx: &Context, client: Client, file: File, expected: &[u8]) -> Result<()> {
+fn check(
+    server: &Server,
+    ctx: &Context,
+    client: Client,
+    file: File,
+    expected: &[u8],
+) -> Result<()> {
     server.check("file", expected)?;
     drop_caches(false)?;
     client.check("file", expected)?;
