@@ -263,13 +263,7 @@ pub(crate) fn issue_write(mut write: WriteSubrequest<'_, Cachefiles>) {
 /// Overwriting what has blocks takes none. Where only a part has, these are given back: they hold what is
 /// old now. Error: `error`, there is no room for the write.
 #[cold]
-fn do_without_room(
-    object: &Object,
-    file: &File,
-    start: i64,
-    len: usize,
-    error: Error,
-) -> Result {
+fn do_without_room(object: &Object, file: &File, start: i64, len: usize, error: Error) -> Result {
     let end = start.saturating_add_unsigned(len as u64);
     let discarded = match has_data(file, start, end) {
         Ok(false) => return Err(error),
