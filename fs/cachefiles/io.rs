@@ -73,7 +73,7 @@ fn seek(file: &File, pos: i64, whence: Whence) -> Result<i64> {
 /// Asks the file system only for data that is not known, and once where the answer is the expected
 /// one. Blocks that are data in part count as data, as they did when they were written: the daemon
 /// writes whole pages.
-#[inline]
+#[inline(always)]
 pub(crate) fn next_extent(object: &Object, file: &File, pos: i64, end: i64) -> Result<Extent> {
     match object.known_data_end(file, pos) {
         Some(data_end) => Ok(Extent::Data(data_end.min(end))),

@@ -143,7 +143,10 @@ impl Object {
 
     /// The file, if there is one at the moment that may be used.
     pub(crate) fn file(&self) -> Option<ARef<File>> {
-        self.held_file().filter(|_| !self.is_spoilt())
+        if self.is_spoilt() {
+            return None;
+        }
+        self.held_file()
     }
 
     /// The file, if there is one at the moment: for who lets go of it.

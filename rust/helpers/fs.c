@@ -97,13 +97,6 @@ loff_t cfh_i_size_read(const struct inode *inode)
 	return i_size_read(inode);
 }
 
-/* Files */
-
-struct file *cfh_get_file(struct file *file)
-{
-	return get_file(file);
-}
-
 /* Security hooks: empty inline functions in a kernel without LSMs */
 
 int cfh_security_path_mkdir(const struct path *dir, struct dentry *dentry,

@@ -60,7 +60,7 @@ impl<T> Registry<T> {
     pub fn insert(&self, id: u32, thing: Arc<T>, flags: Flags) -> Result {
         let entry = Arc::into_raw(thing);
         // SAFETY: Initialised, by the type invariant; unlocked below.
-        unsafe { bindings::cfh_xa_lock(self.xa.get()) };
+        unsafe { super::lock(self.xa.get()) };
         // SAFETY: The lock is held. The entry is aligned, by the assertion in `new`.
         let ret = unsafe {
             bindings::__xa_insert(
@@ -92,7 +92,7 @@ impl<T> Registry<T> {
     #[inline]
     pub fn lock(&self) -> RegistryGuard<'_, T> {
         // SAFETY: Initialised, by the type invariant.
-        unsafe { bindings::cfh_xa_lock(self.xa.get()) };
+        unsafe { super::lock(self.xa.get()) };
         // INVARIANT: Just locked.
         RegistryGuard {
             registry: self,
