@@ -47,10 +47,12 @@ pub fn module_loaded() -> bool {
     Path::new("/sys/module").join(MODULE).exists()
 }
 
-/// Whether the kernel is one with KASAN, which keeps what is freed for a while: its figures of memory say little.
-pub fn keeps_freed_memory() -> Result<bool> {
+/// Whether the kernel is one with KASAN or KCSAN: all takes long there, and figures of memory say little, as the
+/// former keeps what is freed for a while.
+pub fn has_sanitizer() -> Result<bool> {
     let symbols = fs::read_to_string("/proc/kallsyms").context("reading the kernel's symbols")?;
-    Ok(symbols.contains(" kasan_quarantine_put"))
+    let signs = [" kasan_quarantine_put", " kcsan_atomic_next"];
+    Ok(signs.iter().any(|sign| symbols.contains(sign)))
 }
 
 /// Whether the kernel checks the order in which locks are taken.

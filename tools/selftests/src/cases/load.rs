@@ -133,7 +133,8 @@ fn load_of_256_readers_on_1000_objects_leaves_memory_flat(ctx: &Context) -> Resu
     let image = image();
     let mut session = Session::new(ctx.bound_device()?, Default::default());
     let (mut figures, mut early) = (Vec::new(), BTreeMap::new());
-    for number in 0..ROUNDS {
+    let is_slow = sys::has_sanitizer()?;
+    for number in 0..if is_slow { 1 } else { ROUNDS } {
         round(ctx, &mut session, number, &image).with_context(|| format!("round {number}"))?;
         drop_caches()?;
         let figure: Result<Vec<u64>> = KINDS.iter().map(|name| memory(name)).collect();
@@ -143,7 +144,7 @@ fn load_of_256_readers_on_1000_objects_leaves_memory_flat(ctx: &Context) -> Resu
         }
     }
     println!("KiB of {KINDS:?} after each round: {figures:?}");
-    if sys::keeps_freed_memory()? {
+    if is_slow {
         // There it is for kmemleak to say what was lost.
         return Ok(());
     }
