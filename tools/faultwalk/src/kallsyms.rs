@@ -59,6 +59,16 @@ impl Kernel {
     }
 }
 
+/// Where a function of a loaded module begins.
+pub fn module_function(module: &str, function: &str) -> Result<u64> {
+    let text = fs::read_to_string("/proc/kallsyms").context("reading /proc/kallsyms")?;
+    let ending = format!(" {function}\t[{module}]");
+    let line = text.lines().find(|line| line.ends_with(&ending));
+    let line = line.with_context(|| format!("{module} has no function {function}"))?;
+    let address = line.split(' ').next().unwrap_or_default();
+    u64::from_str_radix(address, 16).with_context(|| format!("the address of {function}: {line}"))
+}
+
 /// Where the code of the loaded module lies.
 pub fn module_code(name: &str, module: &Module) -> Result<Range<u64>> {
     let sections = Path::new("/sys/module").join(name).join("sections");

@@ -23,6 +23,7 @@ use cachefiles_selftests::settings::Settings;
 use clap::{Parser, Subcommand};
 
 use crate::inject::Mode;
+use crate::sites::Place;
 use crate::steps::Step;
 
 /// Fails the allocations of a cachefiles.ko one by one. Needs root, an ext4 disk to spoil, netfs and erofs
@@ -61,6 +62,9 @@ pub struct Run {
     /// Only the nth failure, to look at it.
     #[arg(long, value_name = "N", requires = "mode")]
     pub nth: Option<u32>,
+    /// Only what is allocated from this place: a function of the module, and the return address in it.
+    #[arg(long, value_name = "FUNCTION+BYTES", hide = true)]
+    pub only: Option<Place>,
     /// Let nothing fail: each step once, on any kernel.
     #[arg(long)]
     pub dry: bool,

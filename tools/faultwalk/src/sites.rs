@@ -68,6 +68,33 @@ const ALLOCATING: &[(&str, Kind)] = &[
 /// Sites of the first kind that no step reaches: a part of the function's name, what it calls, and why.
 const OUT_OF_REACH: &[(&str, &str, &str)] = &[];
 
+/// A return address: a function of the module, and how far behind its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The function's symbol.
+    pub function: String,
+    /// In bytes.
+    pub at: u64,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}+{}", self.function, self.at)
+    }
+}
+
+impl std::str::FromStr for Place {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (function, at) = text.rsplit_once('+').context("there is no + in it")?;
+        Ok(Self {
+            function: function.to_owned(),
+            at: at.parse().context("no number behind the +")?,
+        })
+    }
+}
+
 /// What came of the failures of a site.
 #[derive(Debug, Default, Clone)]
 pub struct Seen {
@@ -152,6 +179,17 @@ impl Sites {
     fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (&Call, Option<&Seen>)> {
         let calls = self.calls.iter().filter(move |(_, known)| *known == kind);
         calls.map(|(call, _)| (call, self.seen(call)))
+    }
+
+    /// The sites at which the module asks for memory that were not seen to fail, though they might.
+    pub fn unseen(&self) -> Vec<Place> {
+        self.of_kind(Kind::Memory)
+            .filter(|(call, seen)| seen.is_none() && reason(call).is_none() && !call.is_tail)
+            .map(|(call, _)| Place {
+                function: call.caller.clone(),
+                at: call.at,
+            })
+            .collect()
     }
 
     /// How many of a kind failed, of how many.

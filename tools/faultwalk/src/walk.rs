@@ -12,8 +12,9 @@ use crate::Run;
 use crate::dump;
 use crate::elf::Module;
 use crate::inject::{self, Fault, Mode};
-use crate::kallsyms::{Kernel, module_code};
+use crate::kallsyms::{Kernel, module_code, module_function};
 use crate::record::{Event, Writer};
+use crate::sites::Place;
 
 /// No step has as many allocations: something allocates without end, or the kernel does not count.
 const MOST: u32 = 2000;
@@ -98,9 +99,13 @@ impl<'a> Walk<'a> {
         let Some(kernel) = &self.kernel else {
             return Ok(Fault::none(mode));
         };
-        let required = match below {
-            Below::Module => module_code(sys::MODULE, self.module)?,
-            Below::Kernel(function) => kernel.function(function)?,
+        let required = match (&self.run.only, below) {
+            (Some(place), _) => {
+                let at = module_function(sys::MODULE, &place.function)? + place.at;
+                at..at + 1
+            }
+            (None, Below::Module) => module_code(sys::MODULE, self.module)?,
+            (None, Below::Kernel(function)) => kernel.function(function)?,
         };
         // The kernel's own book-keeping of what was allocated, which allocates: each place twice is enough.
         let rejected = kernel.functions_from("kmemleak_alloc", "kmemleak_")?;
@@ -110,10 +115,15 @@ impl<'a> Walk<'a> {
     /// What the kernel said meanwhile: where the failure was, and nothing bad.
     fn judge(&mut self, fired: bool) -> Result<()> {
         let (dumps, rest) = dump::split(self.log.lines().context("reading the kernel log")?);
-        if fired && dumps.is_empty() {
-            self.record.note(&Event::Quiet)?;
+        match &self.run.only {
+            Some(Place { function, at }) if fired => self.record.note(&Event::Site {
+                function: function.clone(),
+                at: *at,
+            })?,
+            None if fired && dumps.is_empty() => self.record.note(&Event::Quiet)?,
+            _ => {}
         }
-        for dump in &dumps {
+        for dump in dumps.iter().filter(|_| self.run.only.is_none()) {
             let event = match dump.innermost(sys::MODULE) {
                 Some(frame) => Event::Site {
                     function: frame.function.clone(),
