@@ -332,7 +332,7 @@ fn check_name(name: &[u8], command: &str) -> Result {
 fn to_cstring(text: &[u8]) -> Result<CString> {
     let mut buf = KVec::with_capacity(text.len() + 1, GFP_KERNEL)?;
     buf.extend_from_slice(text, GFP_KERNEL)?;
-    buf.push(0, GFP_KERNEL)?;
+    buf.extend_from_slice(&[0], GFP_KERNEL)?;
     let text = CStr::from_bytes_with_nul(&buf).map_err(|_| EINVAL)?;
     Ok(text.to_cstring()?)
 }

@@ -65,8 +65,29 @@ const ALLOCATING: &[(&str, Kind)] = &[
     ("vfs_unlink", Kind::Files),
 ];
 
-/// Sites of the first kind that no step reaches: a part of the function's name, what it calls, and why.
-const OUT_OF_REACH: &[(&str, &str, &str)] = &[];
+/// Sites of the first kind of which no step reaches all: a part of the function's name, what it calls, and why.
+const OUT_OF_REACH: &[(&str, &str, &str)] = &[
+    (
+        "FdReservation>::new",
+        "get_unused_fd_flags",
+        "the daemon's table of fds would have to grow",
+    ),
+    (
+        "kvec::Vec<u8",
+        REALLOC,
+        "room is made before something is added",
+    ),
+    (
+        "::acquire_volume",
+        REALLOC,
+        "one is for the coherency data of a volume, and neither EROFS nor 9p has any",
+    ),
+    (
+        "grave::bury",
+        "try_from_fmt",
+        "one is for another name, where the first one is taken",
+    ),
+];
 
 /// A return address: a function of the module, and how far behind its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,7 +205,7 @@ impl Sites {
     /// The sites at which the module asks for memory that were not seen to fail, though they might.
     pub fn unseen(&self) -> Vec<Place> {
         self.of_kind(Kind::Memory)
-            .filter(|(call, seen)| seen.is_none() && reason(call).is_none() && !call.is_tail)
+            .filter(|(call, seen)| seen.is_none() && !call.is_tail)
             .map(|(call, _)| Place {
                 function: call.caller.clone(),
                 at: call.at,
@@ -240,20 +261,11 @@ impl Sites {
             .map(|(call, _)| format!("{} -> {}", plain(&call.caller), plain(&call.callee)))
             .collect();
         ensure!(missed.is_empty(), "never failed:\n{}", missed.join("\n"));
-        let reached = self
-            .of_kind(Kind::Memory)
-            .find(|(call, seen)| seen.is_some() && reason(call).is_some());
-        if let Some((call, _)) = reached {
-            anyhow::bail!("{} is not out of reach after all", plain(&call.caller));
-        }
         for (caller, callee, _) in OUT_OF_REACH {
-            let exists = self
+            let is_left = self
                 .of_kind(Kind::Memory)
-                .any(|(call, _)| matches_reason(call, caller, callee));
-            ensure!(
-                exists,
-                "out of reach is said to be {caller}, which there is none of"
-            );
+                .any(|(call, seen)| seen.is_none() && matches_reason(call, caller, callee));
+            ensure!(is_left, "{caller} is not out of reach after all");
         }
         Ok(())
     }
