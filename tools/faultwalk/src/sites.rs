@@ -78,7 +78,7 @@ const OUT_OF_REACH: &[(&str, &str, &str)] = &[
         "room is made before something is added",
     ),
     (
-        "::acquire_volume",
+        "CacheOps<cachefiles::backend::Cachefiles>>::acquire_volume",
         REALLOC,
         "one is for the coherency data of a volume, and neither EROFS nor 9p has any",
     ),
