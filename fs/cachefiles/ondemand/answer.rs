@@ -101,7 +101,7 @@ impl Engine {
     ) -> Result {
         let (after, node, closes) = Self::with_guard(&mut guard, object, |slots, table, state| {
             let after = table.refuse_open(slots, state, Some(id), reopen_tries());
-            (after, slots.remove(id), state.has_closes())
+            (after, slots.remove(id), state.has_close())
         })?;
         drop(guard);
         if let Some(node) = node {
@@ -181,7 +181,7 @@ impl Engine {
     /// The last duplicate of an anonymous fd was closed: by the daemon, or by its death.
     pub(super) fn fd_closed(&self, object: &Arc<Object>, fd: NonZeroU32) {
         let closed = self.with(object, |slots, table, state| {
-            (table.close_fd(slots, state, fd), state.has_closes())
+            (table.close_fd(slots, state, fd), state.has_close())
         });
         let Ok((consequence, closes)) = closed else {
             return;

@@ -148,7 +148,7 @@ impl Engine {
         let object_id = file.object_id();
         let (wanted, closes) = self.with(object, |slots, table, state| {
             let wanted = table.attach_fd(slots, state, id, object_id);
-            (wanted, state.has_closes())
+            (wanted, state.has_close())
         })?;
         if !wanted {
             return Ok(None);

@@ -82,7 +82,7 @@ impl Entry {
             object.last = gap.prev;
         }
         if let Kind::Close(_) = self.kind {
-            object.closes = object.closes.saturating_sub(1);
+            object.close_leaves();
         }
         Some(gap)
     }

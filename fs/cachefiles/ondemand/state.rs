@@ -40,6 +40,11 @@ impl Link {
     }
 }
 
+/// The object is about to be dropped: the daemon gets no other fd of it any more.
+const LEAVING: u8 = 1;
+/// A CLOSE of it is in the table: one at most, as it is dropped once.
+const HAS_CLOSE: u8 = 2;
+
 /// Protected by the table's lock: the daemon's side of one object.
 #[derive(Debug)]
 pub(crate) struct ObjectState {
@@ -48,12 +53,10 @@ pub(crate) struct ObjectState {
     fd: Option<NonZeroU32>,
     /// An OPEN of this object is in the table.
     opening: bool,
-    /// The object is about to be dropped: the daemon is told so, and gets no other fd any more.
-    leaving: bool,
     /// Reopens that failed since the last one that worked.
     failed_reopens: u8,
-    /// CLOSE requests of this object in the table: one at most, as it is dropped once.
-    pub(super) closes: u8,
+    /// [`LEAVING`] and [`HAS_CLOSE`], in one byte: so an object fits into 192.
+    flags: u8,
     /// Ends of the chain of this object's requests, oldest first.
     pub(super) first: Link,
     pub(super) last: Link,
@@ -66,9 +69,8 @@ impl ObjectState {
             state: State::Close,
             fd: None,
             opening: false,
-            leaving: false,
             failed_reopens: 0,
-            closes: 0,
+            flags: 0,
             first: Link::NONE,
             last: Link::NONE,
         }
@@ -84,8 +86,18 @@ impl ObjectState {
     }
 
     /// Whether a CLOSE is in the table.
-    pub(crate) fn has_closes(&self) -> bool {
-        self.closes != 0
+    pub(crate) fn has_close(&self) -> bool {
+        self.flags & HAS_CLOSE != 0
+    }
+
+    /// The CLOSE entered the table.
+    pub(super) fn close_enters(&mut self) {
+        self.flags |= HAS_CLOSE;
+    }
+
+    /// The CLOSE left the table.
+    pub(super) fn close_leaves(&mut self) {
+        self.flags &= !HAS_CLOSE;
     }
 
     pub(crate) fn is_opening(&self) -> bool {
@@ -132,12 +144,12 @@ impl ObjectState {
 
     /// Whether no fd is to be handed out any more.
     pub(super) fn is_leaving(&self) -> bool {
-        self.leaving
+        self.flags & LEAVING != 0
     }
 
     /// From now on no fd is handed out. Returns the one that the daemon is to be told of.
     pub(crate) fn leave(&mut self) -> Option<NonZeroU32> {
-        self.leaving = true;
+        self.flags |= LEAVING;
         self.fd
     }
 
@@ -200,7 +212,7 @@ impl ObjectState {
             return false;
         }
         self.state = State::Dropping;
-        self.leaving = true;
+        self.leave();
         self.opening = false;
         true
     }

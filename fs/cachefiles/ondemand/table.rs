@@ -79,7 +79,7 @@ impl Table {
             Kind::Open if object.begin_open() => (Phase::Ready, false),
             Kind::Open => return Err(Refused::NotNeeded),
             Kind::Close(fd) if object.fd() == Some(fd) => {
-                object.closes = object.closes.saturating_add(1);
+                object.close_enters();
                 (Phase::Ready, false)
             }
             Kind::Close(_) => return Err(Refused::NotOpen),
@@ -324,7 +324,7 @@ impl Table {
 
     /// First CLOSE of the object that is for an fd which no longer counts: it is answered.
     pub(crate) fn next_stale_close<S: Slots>(slots: &mut S, object: &ObjectState) -> Option<u32> {
-        if !object.has_closes() {
+        if !object.has_close() {
             return None;
         }
         entry::find(slots, object, |entry| match entry.kind {

@@ -2,4 +2,4 @@
 # what: an OPEN is handed out again while its object is being dropped
 # file: fs/cachefiles/ondemand/state.rs
 # test: an_object_is_dropped_while_its_daemon_dies
-s/        self\.leaving = true;\n//g
+s/        self\.flags \|= LEAVING;\n//

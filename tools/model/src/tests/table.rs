@@ -319,7 +319,9 @@ fn apply(world: &mut World, op: Op) {
         Op::Restore => world.restore(),
         Op::RunReopens => world.run_reopens(),
         Op::Close(object) => {
-            if let Some(fd) = world.objects[object].fd() {
+            // There is one at most: who drops the object sends it.
+            let state = &world.objects[object];
+            if let (Some(fd), false) = (state.fd(), state.has_close()) {
                 let _ = world.submit(object, Kind::Close(fd));
             }
         }
