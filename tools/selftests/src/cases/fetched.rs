@@ -9,9 +9,10 @@ use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{AlignedBuffer, Errno, ObjectFd, key_path};
 use rustix::event::PollFlags;
 
+use super::object_fd::{fd, image};
 use super::original::world::{Filler, polls};
 use crate::context::{Context, TAG, expect_errno};
-use crate::image::{BLOCK, Builder, Image, pattern};
+use crate::image::BLOCK;
 use crate::kmsg::KernelLog;
 use crate::registry::{Test, test};
 use crate::session::{Mount, Session, blobs_of};
@@ -41,19 +42,8 @@ pub const TESTS: &[Test] = &[
 
 const FSID: &str = "fetched";
 
-fn image() -> Image {
-    Builder::new()
-        .device("blob")
-        .chunked("file", pattern(1, 8 * BLOCK), 8, &[Some(1)])
-        .build()
-}
-
 fn mount(ctx: &Context, session: &mut Session) -> Result<Mount> {
     session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))
-}
-
-fn fd(session: &Session) -> Result<&ObjectFd> {
-    Ok(&session.object_of(b"blob")?.1.fd)
 }
 
 fn finish(mut session: Session, mount: Mount) -> Result<()> {

@@ -9,10 +9,11 @@ use rustix::io::FdFlags;
 
 use super::restore::{finish, one_read_in_flight, two_blobs};
 use crate::context::{Context, expect_io_errno};
+use crate::image::Image;
 use crate::raw;
 use crate::registry::{Test, test};
-use crate::session::Session;
-use crate::task::soon;
+use crate::session::{Blobs, Mount, Session};
+use crate::task::{ReadTask, soon};
 
 pub const TESTS: &[Test] = &[
     test!(
@@ -69,14 +70,20 @@ fn parameter_inherit_fds_keeps_object_fds_over_exec(ctx: &Context) -> Result<()>
     Ok(())
 }
 
-fn parameter_reopen_tries_bounds_how_often_a_reopening_is_tried(ctx: &Context) -> Result<()> {
-    set("reopen_tries", "1")?;
-    let image = two_blobs();
-    let (mut session, mount, reader) = one_read_in_flight(ctx, &image)?;
+/// A reader whose READ lost its fd, and a daemon that refuses every OPEN until it gets its blobs back.
+fn refusing(ctx: &Context, image: &Image) -> Result<(Session, Mount, ReadTask, Blobs)> {
+    let (mut session, mount, reader) = one_read_in_flight(ctx, image)?;
     session.crash();
     session.hold_reads = None;
     let blobs = std::mem::take(&mut session.blobs);
     session.log = Default::default();
+    Ok((session, mount, reader, blobs))
+}
+
+fn parameter_reopen_tries_bounds_how_often_a_reopening_is_tried(ctx: &Context) -> Result<()> {
+    set("reopen_tries", "1")?;
+    let image = two_blobs();
+    let (mut session, mount, reader, blobs) = refusing(ctx, &image)?;
     session.pump_until("the reader to end", |_| reader.is_done())?;
     let opens = session.log.opens.len();
     expect_io_errno(reader.finish()?, Errno::IO, "the reader")?;
@@ -91,11 +98,7 @@ fn parameter_reopen_tries_bounds_how_often_a_reopening_is_tried(ctx: &Context) -
 fn parameter_reopen_tries_of_0_tries_until_the_daemon_accepts(ctx: &Context) -> Result<()> {
     set("reopen_tries", "0")?;
     let image = two_blobs();
-    let (mut session, mount, reader) = one_read_in_flight(ctx, &image)?;
-    session.crash();
-    session.hold_reads = None;
-    let blobs = std::mem::take(&mut session.blobs);
-    session.log = Default::default();
+    let (mut session, mount, reader, blobs) = refusing(ctx, &image)?;
     session.pump_until("300 refusals", |session| session.log.opens.len() >= 300)?;
     ensure!(!reader.is_done(), "the reader did not wait");
     session.blobs = blobs;

@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{AlignedBuffer, Errno, key_path};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::object_fd::image;
 use crate::context::{Context, TAG, expect_errno};
-use crate::image::{BLOCK, Builder, Image, pattern};
+use crate::image::BLOCK;
 use crate::registry::{Skip, Test, test};
 use crate::session::{Session, blobs_of};
 use crate::sys;
@@ -55,13 +56,6 @@ pub const TESTS: &[Test] = &[
 ];
 
 const FSID: &str = "module";
-
-fn image() -> Image {
-    Builder::new()
-        .device("blob")
-        .chunked("file", pattern(1, 8 * BLOCK), 8, &[Some(1)])
-        .build()
-}
 
 fn debug_parameter_can_be_read_and_written_by_root(_: &Context) -> Result<()> {
     let path = "/sys/module/cachefiles/parameters/debug";

@@ -70,7 +70,8 @@ pub const TESTS: &[Test] = &[
 
 const FSID: &str = "fds";
 
-fn image() -> Image {
+/// An image with one file, on a data blob of eight blocks.
+pub(super) fn image() -> Image {
     Builder::new()
         .device("blob")
         .chunked("file", pattern(1, 8 * BLOCK), 8, &[Some(1)])
@@ -84,7 +85,8 @@ fn mounted(ctx: &Context) -> Result<(Session, Mount)> {
     Ok((session, mount))
 }
 
-fn fd(session: &Session) -> Result<&ObjectFd> {
+/// The fd of that blob.
+pub(super) fn fd(session: &Session) -> Result<&ObjectFd> {
     Ok(&session.object_of(b"blob")?.1.fd)
 }
 

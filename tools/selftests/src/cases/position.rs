@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{AlignedBuffer, ObjectFd};
 use rustix::fs::{SeekFrom, seek};
 
+use super::object_fd::{fd, image};
 use crate::context::Context;
-use crate::image::{BLOCK, Builder, Image, pattern};
+use crate::image::BLOCK;
 use crate::registry::{Test, test};
 use crate::session::{Mount, Session};
 
@@ -35,13 +36,6 @@ pub const TESTS: &[Test] = &[
 
 const FSID: &str = "position";
 
-fn image() -> Image {
-    Builder::new()
-        .device("blob")
-        .chunked("file", pattern(1, 8 * BLOCK), 8, &[Some(1)])
-        .build()
-}
-
 /// A mounted image, with block 2 of its data blob in the cache.
 fn mounted(ctx: &Context) -> Result<(Session, Mount)> {
     let mut session = ctx.session(FSID, &image())?;
@@ -49,10 +43,6 @@ fn mounted(ctx: &Context) -> Result<(Session, Mount)> {
     let id = session.object_of(b"blob")?.0;
     session.fill(id, 2 * BLOCK as u64, BLOCK as u64)?;
     Ok((session, mount))
-}
-
-fn fd(session: &Session) -> Result<&ObjectFd> {
-    Ok(&session.object_of(b"blob")?.1.fd)
 }
 
 fn position(fd: &ObjectFd) -> Result<u64> {
