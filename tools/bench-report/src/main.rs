@@ -91,12 +91,19 @@ impl Results {
             "nothing was measured of both c and {}",
             self.module
         );
+        let other = match self.module.as_str() {
+            "rust" => "ours",
+            name => name,
+        };
         fs::create_dir_all(&self.out)?;
         let write = |name: &str, text: String| fs::write(self.out.join(name), text);
-        print!("{}", table::text(&rows));
-        write("table.md", table::markdown(&self.title, &rows))?;
-        write("summary.md", table::summary(&self.title, &rows, true))?;
-        write("short.md", table::summary(&self.title, &rows, false))?;
+        print!("{}", table::text(&rows, other));
+        write("table.md", table::markdown(&self.title, &rows, other))?;
+        write(
+            "summary.md",
+            table::summary(&self.title, &rows, other, true),
+        )?;
+        write("short.md", table::summary(&self.title, &rows, other, false))?;
         write("results.json", serde_json::to_string_pretty(&rows)? + "\n")?;
         let curves = curves::draw(&rows, &self.out, &self.module)?;
         println!("\n{}, {} curves", table::count(&rows), curves.len());

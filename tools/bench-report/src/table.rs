@@ -5,18 +5,25 @@ use std::fmt::Write;
 
 use crate::data::Row;
 
-const HEADS: [&str; 10] = [
-    "row",
-    "figure",
-    "store",
-    "n",
-    "C",
-    "spread",
-    "ours",
-    "spread",
-    "C / ours",
-    "C / C noise",
-];
+/// The columns of the shorter tables, without the spreads.
+const SHORT: [usize; 8] = [0, 1, 2, 3, 4, 6, 8, 9];
+
+/// The columns where `other` is compared with C.
+fn heads(other: &str) -> [String; 10] {
+    [
+        "row",
+        "figure",
+        "store",
+        "n",
+        "C",
+        "spread",
+        other,
+        "spread",
+        &format!("C / {other}"),
+        "C / C noise",
+    ]
+    .map(str::to_owned)
+}
 
 fn number(value: f64) -> String {
     match value.abs() {
@@ -60,16 +67,17 @@ fn verdict(row: &Row) -> String {
 }
 
 /// For a terminal.
-pub fn text(rows: &[Row]) -> String {
+pub fn text(rows: &[Row], other: &str) -> String {
+    let heads = heads(other);
     let table: Vec<_> = rows.iter().map(cells).collect();
-    let widths: Vec<usize> = (0..HEADS.len())
+    let widths: Vec<usize> = (0..heads.len())
         .map(|column| {
             table
                 .iter()
                 .map(|row| row[column].len())
                 .max()
                 .unwrap_or(0)
-                .max(HEADS[column].len())
+                .max(heads[column].len())
         })
         .collect();
     let mut text = String::new();
@@ -85,7 +93,7 @@ pub fn text(rows: &[Row]) -> String {
         }
         let _ = writeln!(text, "{verdict}");
     };
-    line(&HEADS.map(str::to_owned), "target");
+    line(&heads, "target");
     for (row, cells) in rows.iter().zip(&table) {
         line(cells, &verdict(row));
     }
@@ -93,7 +101,8 @@ pub fn text(rows: &[Row]) -> String {
 }
 
 /// As Markdown.
-pub fn markdown(title: &str, rows: &[Row]) -> String {
+pub fn markdown(title: &str, rows: &[Row], other: &str) -> String {
+    let heads = heads(other);
     let mut text = String::from("<!-- SPDX-License-Identifier: GPL-2.0 -->\n\n");
     if !title.is_empty() {
         let _ = writeln!(text, "{title}\n");
@@ -101,8 +110,8 @@ pub fn markdown(title: &str, rows: &[Row]) -> String {
     let _ = writeln!(
         text,
         "| {} | target |\n|{}",
-        HEADS.join(" | "),
-        "---|".repeat(HEADS.len() + 1)
+        heads.join(" | "),
+        "---|".repeat(heads.len() + 1)
     );
     for row in rows {
         let _ = writeln!(text, "| {} | {} |", cells(row).join(" | "), verdict(row));
@@ -150,19 +159,35 @@ fn says_little(number: usize, rows: &[Row]) -> bool {
 
 /// The figures that have a target of their own: of a curve only its end. With `all` every one of them,
 /// on every store, and what is worse than C.
-pub fn summary(title: &str, rows: &[Row], all: bool) -> String {
+pub fn summary(title: &str, rows: &[Row], other: &str, all: bool) -> String {
+    let short = |cells: &[String; 10]| SHORT.map(|column| cells[column].as_str()).join(" | ");
     let mut text = format!("{title}\n\nOf all figures: {}.\n\n", count(rows));
-    text += "| row | figure | store | n | C | ours | C / ours | C / C noise | target |\n";
-    text += &format!("|{}\n", "---|".repeat(9));
+    let _ = writeln!(text, "| {} | target |", short(&heads(other)));
+    let _ = writeln!(text, "|{}", "---|".repeat(SHORT.len() + 1));
     for (number, row) in rows.iter().enumerate() {
         let listed = row.verdict.own || row.verdict.reached == Some(false);
-        let short = leads(number, rows) && !says_little(number, rows);
-        if !(short || all && (listed || leads(number, rows))) {
+        let shortest = leads(number, rows) && !says_little(number, rows);
+        if !(shortest || all && (listed || leads(number, rows))) {
             continue;
         }
-        let cells = cells(row);
-        let chosen = [0, 1, 2, 3, 4, 6, 8, 9].map(|column| cells[column].as_str());
-        let _ = writeln!(text, "| {} | {} |", chosen.join(" | "), verdict(row));
+        let _ = writeln!(text, "| {} | {} |", short(&cells(row)), verdict(row));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_columns_name_the_module_that_was_compared() {
+        for text in [
+            text(&[], "before"),
+            markdown("", &[], "before"),
+            summary("", &[], "before", false),
+        ] {
+            assert!(text.contains("C / before"), "{text}");
+            assert!(!text.contains("ours"), "{text}");
+        }
+    }
 }

@@ -21,6 +21,9 @@ pub struct Plan {
     /// The director binds the cache and keeps the device, so that a good daemon can take over in the end.
     /// Otherwise the device is the hostile processes' own: they bind it, and it is closed with the last of them.
     pub held: bool,
+    /// The good daemon writes `restore` before it begins. Without, what the dead left unanswered comes back all the
+    /// same, as their fds are closed.
+    pub restored: bool,
     /// Percentage of events at which a hostile process is killed, and of those at which all are.
     pub kills: (u32, u32),
     /// Percentage of events at which the disk fails for a moment.
@@ -49,6 +52,7 @@ impl Plan {
                 0
             },
             injection: Injection::choose(&mut dice),
+            restored: dice.chance(50),
         };
         if !can_inject {
             // Chosen all the same, so that the other choices are those of every kernel.
@@ -69,7 +73,11 @@ impl fmt::Display for Plan {
             self.careless,
             self.mounters,
             self.readers,
-            if self.held { "held" } else { "their own" },
+            match (self.held, self.restored) {
+                (false, _) => "their own",
+                (true, true) => "held and restored",
+                (true, false) => "held",
+            },
             self.kills.0,
             self.kills.1,
             self.disk_errors,

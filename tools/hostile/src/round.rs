@@ -236,10 +236,11 @@ impl Round {
         self.cast.kill_all(Role::is_daemon)?;
         self.cast.empty_post()?;
         let limit = soon() * 2;
+        let restored = self.plan.restored;
         let successor = self
             .device
             .clone()
-            .map(|device| Successor::start(device, self.images.blobs()));
+            .map(|device| Successor::start(device, self.images.blobs(), restored));
         // Those who have files open first.
         let ended = self.cast.bury_the_dead(limit)?
             && self.cast.end(|role| role == Role::Reader, limit)?

@@ -32,11 +32,11 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// Takes over.
-    pub fn start(device: Arc<Device>, blobs: Blobs) -> Self {
+    /// Takes over, with a `restore` or without.
+    pub fn start(device: Arc<Device>, blobs: Blobs, restored: bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || serve(device, blobs, &seen));
+        let thread = std::thread::spawn(move || serve(device, blobs, restored, &seen));
         Self { stop, thread }
     }
 
@@ -49,12 +49,14 @@ impl Successor {
     }
 }
 
-fn serve(device: Arc<Device>, blobs: Blobs, stop: &AtomicBool) -> Result<Served> {
+fn serve(device: Arc<Device>, blobs: Blobs, restored: bool, stop: &AtomicBool) -> Result<Served> {
     let mut served = Served::default();
-    match device.restore() {
-        Ok(()) => {}
-        Err(Errno::IO) => served.dead = true,
-        Err(errno) => bail!("restore: {errno}"),
+    if restored {
+        match device.restore() {
+            Ok(()) => {}
+            Err(Errno::IO) => served.dead = true,
+            Err(errno) => bail!("restore: {errno}"),
+        }
     }
     let mut session = Session::new(device, blobs);
     while !served.dead && !stop.load(Ordering::Relaxed) {
