@@ -2,4 +2,5 @@
 # what: an OPEN that the dead daemon has stays with it
 # file: fs/cachefiles/ondemand/table.rs
 # test: a_daemon_that_dies_of_any_message
+# hostile: found
 s/(entry::)?set_phase\(at, Phase::Ready\);\n                    ready \+= 1;\n                \}\n                Kind::Open \|/}\n                Kind::Open |/

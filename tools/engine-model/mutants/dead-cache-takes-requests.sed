@@ -2,4 +2,5 @@
 # what: requests are taken after the cache died
 # file: fs/cachefiles/ondemand/engine.rs
 # test: a_cache_dies_while_it_is_read
+# hostile: found
 s/        self\.table\.lock\(\)\.data\(\)\.kill\(\);\n//
