@@ -130,8 +130,11 @@ fn a_read_from_a_disk_goes_on_by_itself() -> Outcome {
     let at = Scratch::on_ext4()?;
     let file = at.nameless()?;
     write(&file, 0, 64, 9)?;
-    let mut queued = 0;
-    for _ in 0..20 {
+    let (mut reads, mut queued) = (0, 0);
+    // On a busy machine the disk may be the faster one, and a read end within the call that began it; then it takes
+    // more of them to see one that is on its way.
+    while reads < 20 || (queued == 0 && reads < 2000) {
+        reads += 1;
         let pending = submit_read(&file, 0, Buffer::new(64, 0)?)?;
         let finished = pending.wait()?;
         ensure_eq!(finished.result, 64 * BLOCK as isize);
@@ -139,8 +142,7 @@ fn a_read_from_a_disk_goes_on_by_itself() -> Outcome {
         ensure!(finished.buffer.is_all(0, 64 * BLOCK, 9));
         queued += u32::from(pending.was_queued());
     }
-    // One that ends within the call that began it is a rare thing.
-    ensure!(queued > 0, "none of 20 was on its way");
+    ensure!(queued > 0, "none of {reads} was on its way");
     // A write to where there are blocks, too.
     let pending = submit_write(&file, 0, Buffer::new(64, 8)?)?;
     ensure_eq!(pending.wait()?.result, 64 * BLOCK as isize);
