@@ -253,7 +253,7 @@ impl Sites {
     }
 
     /// That every site at which the module asks for memory failed once, but for those that are known to be
-    /// out of reach, and that these are.
+    /// out of reach, and that these are still there.
     pub fn check(&self) -> Result<()> {
         let missed: Vec<String> = self
             .of_kind(Kind::Memory)
@@ -261,11 +261,12 @@ impl Sites {
             .map(|(call, _)| format!("{} -> {}", plain(&call.caller), plain(&call.callee)))
             .collect();
         ensure!(missed.is_empty(), "never failed:\n{}", missed.join("\n"));
+        // One that failed by chance, as when the table of fds grows at that very moment, is welcome.
         for (caller, callee, _) in OUT_OF_REACH {
-            let is_left = self
+            let is_there = self
                 .of_kind(Kind::Memory)
-                .any(|(call, seen)| seen.is_none() && matches_reason(call, caller, callee));
-            ensure!(is_left, "{caller} is not out of reach after all");
+                .any(|(call, _)| matches_reason(call, caller, callee));
+            ensure!(is_there, "{caller} is listed, and calls {callee} no more");
         }
         Ok(())
     }
