@@ -55,20 +55,21 @@ impl Backend for Cachefiles {
         };
         slot.attach(object.clone());
 
-        let _secure = cache.secure();
-        let found = lookup::look_up(&object).and_then(|()| {
-            object.see(RefWhy::SeeLookupCookie);
-            cache.add_object(&object)
-        });
-        if found.is_err() {
-            // The object is withdrawn when netfs lets go of the cookie.
-            object.see(RefWhy::SeeLookupFailed);
-            cookie.caching_failed();
-            return false;
-        }
-        // A file of the wrong size is not lost: what is missing counts as a hole.
-        let _ = resize::adjust(&object);
-        true
+        cache.secure(|| {
+            let found = lookup::look_up(&object).and_then(|()| {
+                object.see(RefWhy::SeeLookupCookie);
+                cache.add_object(&object)
+            });
+            if found.is_err() {
+                // The object is withdrawn when netfs lets go of the cookie.
+                object.see(RefWhy::SeeLookupFailed);
+                cookie.caching_failed();
+                return false;
+            }
+            // A file of the wrong size is not lost: what is missing counts as a hole.
+            let _ = resize::adjust(&object);
+            true
+        })
     }
 
     fn withdraw_cookie(cookie: &Cookie, object: ArcBorrow<'_, Object>) {
@@ -82,10 +83,7 @@ impl Backend for Cachefiles {
         if let Some(engine) = cache.ondemand() {
             engine.drop_object(&object);
         }
-        {
-            let _secure = cache.secure();
-            lookup::put_away(&object);
-        }
+        cache.secure(|| lookup::put_away(&object));
         object.note_put(RefWhy::PutDetach);
     }
 
@@ -110,13 +108,14 @@ impl Backend for Cachefiles {
     fn prepare_to_write(cookie: &Cookie, object: ArcBorrow<'_, Object>) {
         let _span = span!("prepare_to_write", "c={:08x}", cookie.debug_id());
         if !object.is_tmpfile() {
-            let _secure = object.cache().secure();
-            if crate::coherency::set_object(&object).is_err() {
-                // What it says of the data is about to be wrong.
-                if let Some(file) = object.file() {
-                    crate::coherency::remove_object(&object, &file);
+            object.cache().secure(|| {
+                if crate::coherency::set_object(&object).is_err() {
+                    // What it says of the data is about to be wrong.
+                    if let Some(file) = object.file() {
+                        crate::coherency::remove_object(&object, &file);
+                    }
                 }
-            }
+            });
         }
     }
 

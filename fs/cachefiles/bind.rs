@@ -17,7 +17,7 @@ use kernel::sync::Arc;
 use kernel::types::ARef;
 use kext::cred::{Cred, NewCred};
 use kext::errno::EOPNOTSUPP;
-use kext::fs::{may_create_in, Inode, Path};
+use kext::fs::{may_create_in, Dentry, Inode, Path};
 
 /// What the daemon set up before `bind`.
 pub(crate) struct Settings<'a> {
@@ -51,28 +51,35 @@ pub(crate) fn bind(settings: &Settings<'_>, notifier: &Arc<Notifier>) -> Result<
 
 fn add_cache(settings: &Settings<'_>, notifier: &Arc<Notifier>) -> Result<Arc<Cache>> {
     let fscache = AcquiredCache::acquire(settings.tag)?;
-    let path_cred = kernel_cred(settings.security_id)?;
-    let path = {
-        let _secure = path_cred.override_current();
-        Path::lookup_directory(settings.dir)?
-    };
+    let path_cred = service_cred(settings.security_id)?;
+    let path = path_cred.with(|| Path::lookup_directory(settings.dir))?;
     check_features(&path)?;
-    let root = path.dentry();
-    let root_inode = root.inode().ok_or(EOPNOTSUPP)?;
+    let root_inode = path.dentry().inode().ok_or(EOPNOTSUPP)?;
 
     // From here on with the credentials that files are made with: those of the directory.
     let cred = files_cred(&path_cred, root_inode)?;
-    let _secure = cred.override_current();
-    check_permissions(&path)?;
+    cred.with(|| {
+        check_permissions(&path)?;
+        let backing = Backing {
+            mount: path.mount().into(),
+            cred: cred.clone(),
+            space: Space::new(&path, settings.limits, notifier.clone())?,
+        };
+        add_cache_at(path.dentry(), backing, fscache, settings.mode, notifier)
+    })
+}
 
-    let backing = Backing {
-        mount: path.mount().into(),
-        cred: cred.clone(),
-        space: Space::new(&path, settings.limits, notifier.clone())?,
-    };
+/// What is left of [`add_cache`], with the cache's credentials.
+fn add_cache_at(
+    root: &Dentry,
+    backing: Backing,
+    fscache: AcquiredCache,
+    mode: Mode,
+    notifier: &Arc<Notifier>,
+) -> Result<Arc<Cache>> {
     let (store, _) = CacheDir::open(&backing, root, b"cache")?;
     let (graveyard, _) = CacheDir::open(&backing, root, b"graveyard")?;
-    let engine = match settings.mode {
+    let engine = match mode {
         Mode::Original => None,
         Mode::OnDemand => Some(Arc::pin_init(Engine::new(notifier.clone()), GFP_KERNEL)?),
     };
@@ -88,9 +95,9 @@ fn add_cache(settings: &Settings<'_>, notifier: &Arc<Notifier>) -> Result<Arc<Ca
     Ok(cache)
 }
 
-/// The credentials of the kernel, in the security context that the daemon named.
-fn kernel_cred(security_id: Option<u32>) -> Result<ARef<Cred>> {
-    let mut cred = NewCred::of_kernel()?;
+/// The daemon's credentials without its keyrings, in the security context that it named, if any.
+fn service_cred(security_id: Option<u32>) -> Result<ARef<Cred>> {
+    let mut cred = NewCred::for_service()?;
     if let Some(id) = security_id {
         cred.set_security_override(id).inspect_err(|error| {
             kext::log::error!(
@@ -104,10 +111,7 @@ fn kernel_cred(security_id: Option<u32>) -> Result<ARef<Cred>> {
 
 /// The same, with new files labelled as those of the cache's directory.
 fn files_cred(base: &Cred, root: &Inode) -> Result<ARef<Cred>> {
-    let mut cred = {
-        let _secure = base.override_current();
-        NewCred::of_current()?
-    };
+    let mut cred = base.with(NewCred::of_current)?;
     cred.create_files_as(root)?;
     Ok(cred.publish())
 }

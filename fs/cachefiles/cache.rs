@@ -21,7 +21,7 @@ use kernel::static_lock_class;
 use kernel::sync::Arc;
 use kernel::types::ARef;
 use kernel::uaccess::UserSliceWriter;
-use kext::cred::{Cred, Override};
+use kext::cred::Cred;
 use kext::fs::Mount;
 use kext::xarray::Registry;
 
@@ -77,9 +77,10 @@ impl Cache {
         }? Error)
     }
 
-    /// Works with the cache's credentials until the guard is dropped.
-    pub(crate) fn secure(&self) -> Override<'_> {
-        self.backing.cred.override_current()
+    /// Runs `act` with the cache's credentials.
+    #[inline]
+    pub(crate) fn secure<R>(&self, act: impl FnOnce() -> R) -> R {
+        self.backing.cred.with(act)
     }
 
     /// The engine of a cache whose data a daemon fetches as it is read; none in the original mode.
@@ -254,10 +255,7 @@ impl Cache {
     }
 
     fn sync(&self) {
-        let result = {
-            let _secure = self.secure();
-            self.backing.mount.sync_filesystem()
-        };
+        let result = self.secure(|| self.backing.mount.sync_filesystem());
         if result == Err(EIO) {
             self.io_error(format_args!("Syncing the backing file system failed"));
         }

@@ -17,7 +17,10 @@ use kext::fs::{Dentry, Inode, LockedDir, Path};
 /// use; ENOENT or ESTALE gone; ENOMEM; EIO for the rest.
 pub(crate) fn cull(cache: &Cache, name: &[u8]) -> Result {
     let path = working_directory(cache, "cull")?;
-    let _secure = cache.secure();
+    cache.secure(|| cull_from(cache, &path, name))
+}
+
+fn cull_from(cache: &Cache, path: &Path, name: &[u8]) -> Result {
     let dir = path.dentry().lock_as_parent()?;
     let victim = look_up_unused(cache, &dir, name)?;
     let inode = victim.inode().ok_or(ENOENT)?;
@@ -44,10 +47,11 @@ pub(crate) fn cull(cache: &Cache, name: &[u8]) -> Result {
 /// Whether the file `name` is in use: EBUSY if it is. Other errors as for [`cull`].
 pub(crate) fn check_in_use(cache: &Cache, name: &[u8]) -> Result {
     let path = working_directory(cache, "inuse")?;
-    let _secure = cache.secure();
-    let dir = path.dentry().lock_as_parent()?;
-    look_up_unused(cache, &dir, name)?;
-    Ok(())
+    cache.secure(|| {
+        let dir = path.dentry().lock_as_parent()?;
+        look_up_unused(cache, &dir, name)?;
+        Ok(())
+    })
 }
 
 fn working_directory(cache: &Cache, command: &str) -> Result<Path> {

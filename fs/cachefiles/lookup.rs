@@ -298,13 +298,17 @@ fn link(object: &Object, file: &File) -> Result {
 ///
 /// False where that can't be done: netfs then gives up caching the object.
 pub(crate) fn invalidate(object: &Arc<Object>) -> bool {
-    let cookie = object.cookie();
-    let was_tmpfile = object.is_tmpfile();
     if object.held_file().is_none() {
-        cookie.resume_after_invalidation();
+        object.cookie().resume_after_invalidation();
         return true;
     }
-    let _secure = object.cache().secure();
+    object.cache().secure(|| replace_with_empty(object))
+}
+
+/// What is left of [`invalidate`] where there is a file; with the cache's credentials.
+fn replace_with_empty(object: &Arc<Object>) -> bool {
+    let cookie = object.cookie();
+    let was_tmpfile = object.is_tmpfile();
     let Ok(file) = create_tmpfile(object) else {
         // The old one must not be committed as what is valid from now on.
         object.spoil();

@@ -63,14 +63,15 @@ pub(crate) fn resize(object: &Object, file: Option<&File>, new_size: u64) {
     let cookie = object.cookie();
     if new_size < cookie.object_size() {
         if let Some(file) = file {
-            let _secure = object.cache().secure();
-            let shortened = shorten(object, file, new_size);
-            object.known(file, Known::forget);
-            if shortened.is_err() {
-                // What should be gone would be there again when the object grows.
-                object.spoil();
-                coherency::remove_object(object, file);
-            }
+            object.cache().secure(|| {
+                let shortened = shorten(object, file, new_size);
+                object.known(file, Known::forget);
+                if shortened.is_err() {
+                    // What should be gone would be there again when the object grows.
+                    object.spoil();
+                    coherency::remove_object(object, file);
+                }
+            });
         }
     }
     // Growing needs nothing: what is new has to be fetched, and is a hole so far.

@@ -51,7 +51,11 @@ impl Volume {
     ///
     /// Errors: ENOMEM; as for [`CacheDir::open`].
     pub(crate) fn acquire(cache: &Arc<Cache>, netfs: VolumeHandle) -> Result<Arc<Self>> {
-        let _secure = cache.secure();
+        cache.secure(|| Self::open(cache, netfs))
+    }
+
+    /// [`Volume::acquire`], with the cache's credentials.
+    fn open(cache: &Arc<Cache>, netfs: VolumeHandle) -> Result<Arc<Self>> {
         let mut name = KVec::with_capacity(netfs.key().len() + 1, GFP_KERNEL)?;
         name.push(b'I', GFP_KERNEL)?;
         name.extend_from_slice(netfs.key(), GFP_KERNEL)?;

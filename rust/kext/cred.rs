@@ -7,11 +7,7 @@
 
 use crate::fs::Inode;
 use cachefiles_bindings as bindings;
-use core::{
-    marker::PhantomData,
-    mem::ManuallyDrop,
-    ptr::{self, NonNull},
-};
+use core::{mem::ManuallyDrop, ptr::NonNull};
 use kernel::{
     error::{
         code::{EINVAL, ENOMEM},
@@ -53,7 +49,7 @@ pub struct Cred(Opaque<bindings::cred>);
 
 // SAFETY: Published credentials do not change, and their count is atomic.
 unsafe impl Send for Cred {}
-// SAFETY: As above.
+// SAFETY: All that shared access does is to read, and published credentials do not change.
 unsafe impl Sync for Cred {}
 
 // SAFETY: `get_cred()` and `put_cred()` count the references that keep credentials alive; all
@@ -80,51 +76,24 @@ impl Cred {
         self.0.get()
     }
 
-    /// Makes the current task act with these credentials until the guard is dropped.
+    /// Runs `act` with these credentials in force for the current task.
     ///
-    /// Guards of one task nest: the youngest is to be dropped first. May be called in process
-    /// context only; does not sleep.
+    /// Nests: when `act` has returned, what was in force before is so again. A guard would not do:
+    /// one that is forgotten, or dropped out of order, leaves the task with an override for ever,
+    /// and the kernel stops (`BUG_ON()`) where such a task sets its own credentials. Process
+    /// context only; does not sleep itself.
     #[inline]
-    pub fn override_current(&self) -> Override<'_> {
-        // SAFETY: The credentials are alive; the task takes a reference of its own.
+    pub fn with<R>(&self, act: impl FnOnce() -> R) -> R {
+        // SAFETY: The credentials are alive, as `self` is borrowed; the task takes a reference of
+        // its own to them.
         let old = unsafe { bindings::override_creds(self.as_ptr()) };
-        // INVARIANT: `self` is in force from now on, and `old` was before.
-        Override {
-            new: self,
-            old,
-            _not_send: PhantomData,
-        }
-    }
-}
-
-/// Credentials in force instead of the current task's own.
-///
-/// # Invariants
-///
-/// `override_creds()` put `new` in force for the task that this belongs to, and returned `old`,
-/// which is not yet in force again.
-#[must_use = "the task's own credentials are back in force when this is dropped"]
-pub struct Override<'a> {
-    new: &'a Cred,
-    old: *const bindings::cred,
-    _not_send: PhantomData<*mut ()>,
-}
-
-impl Drop for Override<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: There is nothing to rely on: a task has credentials at any time.
-        let current = unsafe { bindings::cfh_current_cred() };
-        // Were an older guard dropped before a younger one, both would give up the wrong
-        // reference, so it does nothing instead: the task keeps the older one's credentials, and
-        // one reference is lost.
-        if !ptr::eq(current, self.new.as_ptr()) {
-            return;
-        }
-        // SAFETY: The task still acts with `new`, so the reference that it took for it is there to
-        // be given up, and `old` is what it acted with before (type invariant); `old` has the
-        // reference that the task had.
-        unsafe { bindings::revert_creds(self.old) };
+        let result = act();
+        // SAFETY: `old` was in force before, and has the reference that the task had to it. What
+        // `act` has overridden it has reverted by the same rule (there is no unwinding out of it),
+        // so that the task acts with `self` again, and its reference to that is there to be given
+        // up.
+        unsafe { bindings::revert_creds(old) };
+        result
     }
 }
 
@@ -139,10 +108,14 @@ pub struct NewCred(NonNull<bindings::cred>);
 unsafe impl Send for NewCred {}
 
 impl NewCred {
-    /// The kernel's own credentials, those of its first task.
+    /// The credentials of the current task for what the kernel does on its behalf.
+    ///
+    /// A copy of the task's own, whatever it acts with under an override: its user, groups,
+    /// capabilities, user namespace and security context, but not its keyrings. They are the
+    /// kernel's own credentials only where the task is the kernel's.
     ///
     /// Errors: `ENOMEM`.
-    pub fn of_kernel() -> Result<Self> {
+    pub fn for_service() -> Result<Self> {
         // SAFETY: There is nothing to rely on.
         let cred = unsafe { bindings::cfh_prepare_kernel_cred() };
         // INVARIANT: A copy that nobody else knows of.

@@ -12,57 +12,65 @@ use kunit::{acts_with, ensure, ensure_eq, owner, set_owner, skip, spawn, Outcome
 kunit::suite!(
     "kext_cred",
     [
-        credentials_are_in_force_until_the_guard_goes,
-        guards_nest,
+        credentials_are_in_force_for_a_call,
+        overrides_nest,
+        an_early_return_ends_the_override,
         another_task_acts_as_before,
         credentials_outlive_the_one_who_made_them,
         files_are_made_for_the_owner_of_another,
         a_copy_is_of_what_is_in_force,
-        the_kernel_may_administer_the_system,
+        the_service_of_root_may_administer_the_system,
         without_a_security_module_there_are_no_contexts,
     ]
 );
 
 const SOMEBODY: u32 = 1234;
 
-fn credentials_are_in_force_until_the_guard_goes() -> Outcome {
-    let cred = NewCred::of_kernel()?.publish();
+fn credentials_are_in_force_for_a_call() -> Outcome {
+    let cred = NewCred::for_service()?.publish();
     for _ in 0..2 {
         ensure!(!acts_with(&cred));
-        let guard = cred.override_current();
-        ensure!(acts_with(&cred));
-        drop(guard);
+        ensure!(cred.with(|| acts_with(&cred)));
     }
     ensure!(!acts_with(&cred));
     Ok(())
 }
 
-fn guards_nest() -> Outcome {
-    let outer = NewCred::of_kernel()?.publish();
+fn overrides_nest() -> Outcome {
+    let outer = NewCred::for_service()?.publish();
     let inner = NewCred::of_current()?.publish();
-    let outer_guard = outer.override_current();
-    let inner_guard = inner.override_current();
-    ensure!(acts_with(&inner));
-    let again = outer.override_current();
-    ensure!(acts_with(&outer));
-    drop(again);
-    ensure!(acts_with(&inner));
-    drop(inner_guard);
-    ensure!(acts_with(&outer));
-    drop(outer_guard);
+    outer.with(|| -> Outcome {
+        inner.with(|| -> Outcome {
+            ensure!(acts_with(&inner));
+            ensure!(outer.with(|| acts_with(&outer)));
+            ensure!(acts_with(&inner));
+            Ok(())
+        })?;
+        ensure!(acts_with(&outer));
+        Ok(())
+    })?;
     ensure!(!acts_with(&outer) && !acts_with(&inner));
     Ok(())
 }
 
+fn an_early_return_ends_the_override() -> Outcome {
+    let cred = NewCred::for_service()?.publish();
+    let refused: Result = cred.with(|| Err(EOPNOTSUPP));
+    ensure_eq!(refused, Err(EOPNOTSUPP));
+    ensure!(!acts_with(&cred));
+    Ok(())
+}
+
 fn another_task_acts_as_before() -> Outcome {
-    let cred = NewCred::of_kernel()?.publish();
+    let cred = NewCred::for_service()?.publish();
     let end = kernel::sync::Arc::pin_init(Completion::new(), GFP_KERNEL)?;
     let (theirs, wait) = (cred.clone(), end.clone());
     let thread = spawn(move || {
-        let _guard = theirs.override_current();
-        let acts = acts_with(&theirs);
-        let _ = wait.wait_killable();
-        acts && acts_with(&theirs)
+        theirs.with(|| {
+            let acts = acts_with(&theirs);
+            let _ = wait.wait_killable();
+            acts && acts_with(&theirs)
+        })
     })?;
     thread.wait_until_killably_asleep()?;
     ensure!(!acts_with(&cred));
@@ -72,12 +80,12 @@ fn another_task_acts_as_before() -> Outcome {
 }
 
 fn credentials_outlive_the_one_who_made_them() -> Outcome {
-    let cred = NewCred::of_kernel()?.publish();
+    let cred = NewCred::for_service()?.publish();
     let copy = cred.clone();
-    let guard = copy.override_current();
-    drop(cred);
-    ensure!(acts_with(&copy));
-    drop(guard);
+    ensure!(copy.with(|| {
+        drop(cred);
+        acts_with(&copy)
+    }));
     ensure!(!acts_with(&copy));
     Ok(())
 }
@@ -86,7 +94,7 @@ fn files_are_made_for_the_owner_of_another() -> Outcome {
     for at in Scratch::on_each()? {
         let model = at.file(b"model")?;
         set_owner(&model, SOMEBODY)?;
-        let mut cred = NewCred::of_kernel()?;
+        let mut cred = NewCred::for_service()?;
         if let Some(inode) = model.inode() {
             ensure_eq!(owner(inode), SOMEBODY);
             cred.create_files_as(inode)?;
@@ -94,9 +102,7 @@ fn files_are_made_for_the_owner_of_another() -> Outcome {
         let cred = cred.publish();
         // The directory is open to everybody but its owner's alone to write in.
         set_owner(at.dir(), SOMEBODY)?;
-        let guard = cred.override_current();
-        let theirs = at.nameless();
-        drop(guard);
+        let theirs = cred.with(|| at.nameless());
         ensure_eq!(owner(theirs?.inode()), SOMEBODY);
         ensure_eq!(owner(at.nameless()?.inode()), 0);
     }
@@ -106,30 +112,22 @@ fn files_are_made_for_the_owner_of_another() -> Outcome {
 fn a_copy_is_of_what_is_in_force() -> Outcome {
     let at = Scratch::on_tmpfs()?;
     set_owner(at.dir(), SOMEBODY)?;
-    let mut cred = NewCred::of_kernel()?;
+    let mut cred = NewCred::for_service()?;
     if let Some(inode) = at.dir().inode() {
         cred.create_files_as(inode)?;
     }
     let cred = cred.publish();
-    let guard = cred.override_current();
-    let copy = NewCred::of_current();
-    drop(guard);
-    let copy = copy?.publish();
+    let copy = cred.with(NewCred::of_current)?.publish();
     ensure!(!acts_with(&copy));
-    let guard = copy.override_current();
-    let file = at.nameless();
-    drop(guard);
+    let file = copy.with(|| at.nameless());
     ensure_eq!(owner(file?.inode()), SOMEBODY);
     Ok(())
 }
 
-fn the_kernel_may_administer_the_system() -> Outcome {
+fn the_service_of_root_may_administer_the_system() -> Outcome {
     ensure!(cred::capable_sys_admin());
-    let kernel = NewCred::of_kernel()?.publish();
-    let guard = kernel.override_current();
-    let capable = cred::capable_sys_admin();
-    drop(guard);
-    ensure!(capable);
+    let service = NewCred::for_service()?.publish();
+    ensure!(service.with(cred::capable_sys_admin));
     Ok(())
 }
 

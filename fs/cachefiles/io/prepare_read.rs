@@ -40,8 +40,8 @@ pub(crate) fn prepare_read(
         let found = if flags.ondemand() {
             source_of_ondemand_read(object, file, start, *len, flags)
         } else {
-            let _secure = object.cache().secure();
-            first_source(&object, file, start, len, i_size, flags)
+            let first = || first_source(&object, file, start, len, i_size, flags);
+            object.cache().secure(first)
         };
         let found = found.unwrap_or_else(|error| seek_failed(&object, file, error));
         (Some(object), found)

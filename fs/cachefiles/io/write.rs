@@ -248,12 +248,11 @@ pub(crate) fn issue_write(mut write: WriteSubrequest<'_, Cachefiles>) {
         refuse_all(&mut resources, done);
         return;
     };
-    let room = {
-        let _secure = object.cache().secure();
+    let room = object.cache().secure(|| {
         let pages = (len / PAGE_SIZE) as u64;
         let room = object.cache().has_space(0, pages, Purpose::Write);
         room.or_else(|error| do_without_room(&object, file, start, len, error))
-    };
+    });
     match room {
         Ok(()) => submit(object, file, start, iter, tail, done),
         Err(error) => refuse(done, error),
@@ -303,18 +302,19 @@ pub(crate) fn prepare_write(
     no_space_allocated_yet: bool,
 ) -> Result {
     let (object, file) = wait_for_file(resources, WantState::Write).ok_or(ENOBUFS)?;
-    let _secure = object.cache().secure();
     check_start(start)?;
     if *len > upper_len {
         fscache::stats::count_dio_misfit();
         return Err(ENOBUFS);
     }
     *len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(EFBIG)?;
+    let cache = object.cache();
     if no_space_allocated_yet {
         let pages = (*len / PAGE_SIZE) as u64;
-        return object.cache().has_space(0, pages, Purpose::Write);
+        return cache.secure(|| cache.has_space(0, pages, Purpose::Write));
     }
-    make_room(&object, file, start, *len).inspect_err(|&error| {
+    let room = cache.secure(|| make_room(&object, file, start, *len));
+    room.inspect_err(|&error| {
         if error != ENOBUFS && error != EIO {
             trace::io_error(
                 Some(object.debug_id()),
@@ -417,6 +417,5 @@ fn make_room_for_daemon(object: &Object, pages: u64) -> Result {
     if cache.backing.space.take_allowance(pages) {
         return Ok(());
     }
-    let _secure = cache.secure();
-    cache.has_space(0, pages, Purpose::Fetched)
+    cache.secure(|| cache.has_space(0, pages, Purpose::Fetched))
 }
