@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use cachefiles_selftests::registry::CacheFs;
 use cachefiles_selftests::{sys, task::soon};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
@@ -42,7 +43,7 @@ impl Store {
         fs::create_dir_all(sys::CACHE)?;
         match self {
             Self::Virtio => {
-                sys::mount_cache(disk)?;
+                sys::mount_cache(disk, CacheFs::Ext4)?;
                 sys::empty_cache()
             }
             Self::Overlay => {
@@ -68,7 +69,7 @@ impl Store {
                     .arg(&file)
                     .status()?;
                 ensure!(status.success(), "losetup failed");
-                sys::mount_cache("/dev/loop0".as_ref())
+                sys::mount_cache("/dev/loop0".as_ref(), CacheFs::Ext4)
             }
         }
     }

@@ -82,6 +82,7 @@ impl Run {
             module_path: self.module_path.clone(),
             other_module_path: None,
             cache_dev: self.cache_dev.clone(),
+            cache_fs: Default::default(),
             images: None,
             patience: self.patience,
         }

@@ -85,6 +85,7 @@ fn main() -> Result<ExitCode> {
                 module_path,
                 other_module_path: None,
                 cache_dev,
+                cache_fs: Default::default(),
                 images: None,
                 patience,
             };

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use cachefiles_protocol::{Device, Errno};
 
 use crate::image::Image;
-use crate::registry::{Module, Skip};
+use crate::registry::{CacheFs, Module, Skip};
 use crate::session::{Session, blobs_of};
 use crate::settings::Settings;
 use crate::sys;
@@ -36,6 +36,11 @@ impl Context {
     /// Which module is under test.
     pub fn module(&self) -> Module {
         self.settings.module
+    }
+
+    /// The file system that the cache lies on.
+    pub fn cache_fs(&self) -> CacheFs {
+        self.settings.cache_fs
     }
 
     /// The device, with nothing set yet.

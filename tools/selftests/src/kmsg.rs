@@ -34,6 +34,10 @@ const SPLATS: &[&str] = &[
     "Busy inodes after unmount",
     "Slab cache still has objects",
     "EXT4-fs error",
+    "Shutting down filesystem",
+    "BTRFS error",
+    "BTRFS critical",
+    "CFI failure",
     "Assertion failed",
 ];
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Behaviour tests of `cachefiles.ko`, run as root inside a test machine: over the real device,
-//! with EROFS above and ext4 below. The report is TAP on standard output.
+//! with EROFS above and ext4, XFS or btrfs below. The report is TAP on standard output.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use cachefiles_selftests::registry::Test;
 use cachefiles_selftests::settings::Settings;
 use cachefiles_selftests::{actor, cases, runner};
 
-/// Behaviour tests of cachefiles.ko. Needs root, an ext4 disk to spoil, and netfs and erofs loaded.
+/// Behaviour tests of cachefiles.ko. Needs root, a disk to spoil, and netfs and erofs loaded.
 #[derive(Parser)]
 #[command(
     version,
@@ -26,6 +26,9 @@ struct Cli {
     /// List the tests and what they guard, and run none.
     #[arg(long, exclusive = true)]
     list: bool,
+    /// Leave out the tests of the original mode, which need a directory of the host.
+    #[arg(long)]
+    ondemand: bool,
     /// Run only the tests whose name contains one of these.
     filter: Vec<String>,
 }
@@ -50,7 +53,8 @@ enum Role {
 
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
-    let tests: Vec<&Test> = cases::all()
+    let tests: Vec<&Test> = cases::ondemand()
+        .chain(cases::original().filter(|_| !cli.ondemand))
         .filter(|test| {
             cli.filter.is_empty() || cli.filter.iter().any(|part| test.name.contains(part))
         })

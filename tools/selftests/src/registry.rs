@@ -16,6 +16,29 @@ pub enum Module {
     C,
 }
 
+/// The file system below the cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum CacheFs {
+    /// The usual one.
+    #[default]
+    Ext4,
+    /// The one of Red Hat's distributions. Its `i_blocks` says nothing, and it allocates ahead.
+    Xfs,
+    /// Copies on write, has checksums, and counts no inodes.
+    Btrfs,
+}
+
+impl CacheFs {
+    /// What `mount` calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+}
+
 /// What is expected of a module.
 #[derive(Debug, Clone, Copy)]
 pub enum Expect {
@@ -38,6 +61,8 @@ pub struct Test {
     pub on_c: Expect,
     /// What is expected of the Rust module.
     pub on_rust: Expect,
+    /// File systems on which it is not run, and why.
+    pub not_on: &'static [(CacheFs, &'static str)],
     /// After this time the test counts as hanging.
     pub limit: Duration,
     /// The test itself.
@@ -56,6 +81,7 @@ impl Test {
             guards,
             on_c: Expect::Pass,
             on_rust: Expect::Pass,
+            not_on: &[],
             limit: Duration::from_secs(30),
             run,
         }
@@ -73,14 +99,23 @@ impl Test {
         self
     }
 
+    /// It is about something that these file systems do not have, for the reasons given.
+    pub const fn not_on(mut self, reasons: &'static [(CacheFs, &'static str)]) -> Self {
+        self.not_on = reasons;
+        self
+    }
+
     /// A limit other than the common one, in seconds.
     pub const fn limit(mut self, seconds: u64) -> Self {
         self.limit = Duration::from_secs(seconds);
         self
     }
 
-    /// What is expected of `module`.
-    pub fn expected_of(&self, module: Module) -> Expect {
+    /// What is expected of `module` with its cache on `fs`.
+    pub fn expected_of(&self, module: Module, fs: CacheFs) -> Expect {
+        if let Some((_, reason)) = self.not_on.iter().find(|(other, _)| *other == fs) {
+            return Expect::Skip(reason);
+        }
         match module {
             Module::Rust => self.on_rust,
             Module::C => self.on_c,

@@ -31,7 +31,7 @@ pub fn run_all(settings: &Settings, tests: &[&Test]) -> Result<bool> {
     let mut report = Report::start(std::io::stdout(), tests.len())?;
     let mut good = true;
     for test in tests {
-        let expected = test.expected_of(settings.module);
+        let expected = test.expected_of(settings.module, settings.cache_fs);
         if let Expect::Skip(reason) = expected {
             report.result(test.name, &Outcome::Skipped(reason.into()), None)?;
             continue;
@@ -96,7 +96,7 @@ fn run_one(settings: &Settings, test: &Test) -> Result<Outcome> {
 /// An empty cache disk, the module freshly inserted, an empty work directory.
 pub fn prepare(settings: &Settings, work: &Path) -> Result<()> {
     fs::create_dir_all(work).with_context(|| format!("creating {}", work.display()))?;
-    sys::mount_cache(&settings.cache_dev)?;
+    sys::mount_cache(&settings.cache_dev, settings.cache_fs)?;
     sys::empty_cache()?;
     sys::load_module(&settings.module_path)
 }
@@ -236,7 +236,10 @@ pub fn clean_up(tidy: bool, faults: &mut Vec<String>) -> Result<()> {
 /// The child's side: runs the test and tells its end by the exit status.
 pub fn run_as_child(settings: &Settings, test: &Test) -> i32 {
     // What is known to fail mostly fails by hanging: no use in waiting for long.
-    let hopeless = matches!(test.expected_of(settings.module), Expect::Fail(_));
+    let hopeless = matches!(
+        test.expected_of(settings.module, settings.cache_fs),
+        Expect::Fail(_)
+    );
     let factor = if hopeless { 0.5 } else { 1.0 };
     crate::task::be_patient(factor * f64::from(settings.patience));
     let context = crate::context::Context::new(settings, settings.work_dir(test.name));

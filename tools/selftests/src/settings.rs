@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::registry::Module;
+use crate::registry::{CacheFs, Module};
 
 /// Exit status of a test's process that means "skipped".
 pub const SKIPPED: i32 = 4;
@@ -21,9 +21,12 @@ pub struct Settings {
     /// The other module's file, for the tests that hand a cache over.
     #[arg(long, value_name = "FILE")]
     pub other_module_path: Option<PathBuf>,
-    /// An ext4 disk that the tests may empty.
+    /// A disk that the tests may empty.
     #[arg(long, value_name = "DEVICE")]
     pub cache_dev: PathBuf,
+    /// The file system on it.
+    #[arg(long, value_enum, value_name = "FS", default_value_t)]
+    pub cache_fs: CacheFs,
     /// Images made by mkfs.erofs: NAME.img, NAME.sha256, and NAME.blob where there is one.
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
@@ -48,6 +51,8 @@ impl Settings {
             self.module_path.clone().into(),
             "--cache-dev".into(),
             self.cache_dev.clone().into(),
+            "--cache-fs".into(),
+            self.cache_fs.name().into(),
             "--patience".into(),
             self.patience.to_string().into(),
         ];

@@ -12,6 +12,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
+use crate::registry::CacheFs;
+
 /// The name of the module under test, whichever it is.
 pub const MODULE: &str = "cachefiles";
 
@@ -73,10 +75,10 @@ pub fn remove_module() -> Result<(), Errno> {
 }
 
 /// Mounts the cache disk.
-pub fn mount_cache(device: &Path) -> Result<()> {
+pub fn mount_cache(device: &Path, fs: CacheFs) -> Result<()> {
     fs::create_dir_all(CACHE)?;
-    mount(device, CACHE, c"ext4", MountFlags::empty(), None)
-        .with_context(|| format!("mounting {}", device.display()))
+    mount(device, CACHE, fs.name(), MountFlags::empty(), None)
+        .with_context(|| format!("mounting {} as {}", device.display(), fs.name()))
 }
 
 /// Empties the cache disk. `lost+found` belongs to the filesystem.

@@ -39,6 +39,11 @@ use crate::registry::Test;
 
 /// Every test, in the order in which they run: what the later ones build on comes first.
 pub fn all() -> impl Iterator<Item = &'static Test> {
+    ondemand().chain(original())
+}
+
+/// Those of the on-demand mode, and of the device.
+pub fn ondemand() -> impl Iterator<Item = &'static Test> {
     [
         device::TESTS,
         commands::TESTS,
@@ -71,8 +76,12 @@ pub fn all() -> impl Iterator<Item = &'static Test> {
         load::TESTS,
     ]
     .into_iter()
-    .chain(original::ALL.iter().copied())
     .flatten()
+}
+
+/// Those of the original mode.
+pub fn original() -> impl Iterator<Item = &'static Test> {
+    original::ALL.iter().copied().flatten()
 }
 
 #[cfg(test)]
