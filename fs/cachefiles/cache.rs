@@ -88,6 +88,11 @@ impl Cache {
         self.ondemand.as_deref()
     }
 
+    /// The same, to be kept.
+    pub(crate) fn engine(&self) -> Option<&Arc<Engine>> {
+        self.ondemand.as_ref()
+    }
+
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
     }
@@ -175,6 +180,9 @@ impl Cache {
     /// else it might wait for an answer that nobody gives.
     pub(crate) fn withdraw(&self) {
         kext::log::info!("File cache on {} unregistering", self.fscache.name());
+        if let Some(engine) = self.ondemand() {
+            engine.stop_clock();
+        }
         self.fscache.withdraw();
         self.withdraw_accesses();
         self.withdraw_objects();

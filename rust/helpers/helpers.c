@@ -22,6 +22,7 @@
 #include "slab.c"
 #include "sync.c"
 #include "task.c"
+#include "workqueue.c"
 #include "xarray.c"
 
 /* begin: fs, cred, io, fscache */

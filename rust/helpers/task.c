@@ -13,3 +13,9 @@ void cfh_cond_resched(void)
 {
 	cond_resched();
 }
+
+/* In the middle of its life: no kernel thread, and not on its way out. */
+bool cfh_current_lives(void)
+{
+	return !(current->flags & (PF_EXITING | PF_KTHREAD));
+}

@@ -15,6 +15,7 @@
 pub mod anon_file;
 pub mod chardev;
 pub mod cred;
+pub mod delayed_work;
 pub mod errno;
 pub mod fs;
 mod gfp;

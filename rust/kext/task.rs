@@ -46,6 +46,20 @@ pub fn jiffies() -> usize {
     unsafe { (&raw const bindings::jiffies).read_volatile() }
 }
 
+/// Ticks in so many seconds. Any context.
+#[inline]
+pub fn ticks(seconds: u32) -> usize {
+    kernel::time::msecs_to_jiffies(seconds.saturating_mul(1000))
+}
+
+/// Whether the running task is a process in the middle of its life: not on its way out, and no
+/// kernel thread, which does what is left of others. Any context.
+#[inline]
+pub fn is_living() -> bool {
+    // SAFETY: Reads a word of the running task that only this task changes.
+    unsafe { bindings::cfh_current_lives() }
+}
+
 /// The wall clock, in seconds since 1970. Any context.
 #[inline]
 pub fn real_seconds() -> i64 {

@@ -6,7 +6,7 @@ use super::engine::Engine;
 use super::entry::Kind;
 use super::request::RequestGuard;
 use super::state::{AfterRefusal, ObjectState, State};
-use super::table::Table;
+use super::table::{Closer, Table};
 use crate::object::Object;
 use cachefiles_trace as trace;
 use core::num::NonZeroU32;
@@ -179,9 +179,20 @@ impl Engine {
     }
 
     /// The last duplicate of an anonymous fd was closed: by the daemon, or by its death.
+    ///
+    /// A daemon that goes on may be about to refuse the OPEN that the fd came with.
     pub(super) fn fd_closed(&self, object: &Arc<Object>, fd: NonZeroU32) {
+        let closer = if kext::task::is_living() {
+            Closer::Lives(super::clock::second())
+        } else {
+            Closer::Dies
+        };
         let closed = self.with(object, |slots, table, state| {
-            (table.close_fd(slots, state, fd), state.has_close())
+            let consequence = table.close_fd(slots, state, fd, closer);
+            if consequence.clock {
+                Self::start_clock_of(object, table);
+            }
+            (consequence, state.has_close())
         });
         let Ok((consequence, closes)) = closed else {
             return;

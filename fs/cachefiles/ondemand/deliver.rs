@@ -157,11 +157,23 @@ impl Engine {
             self.finish_stale_closes(object);
         }
         trace::ondemand_open(object.debug_id(), id, object_id.get(), fd.fd(), 0);
-        // If copying fails the file is closed, by which the OPEN comes back: see `fd_closed`. It may
-        // be another thread's by the time we are told, and is not ours to put back.
-        let len = write_message(id, object_id.get(), open_payload(object, fd.fd()), out)?;
+        // Before the file is closed, which is then nothing to the OPEN.
+        let len = write_message(id, object_id.get(), open_payload(object, fd.fd()), out)
+            .inspect_err(|_| self.take_back(object, id, object_id))?;
         file.install(fd);
         Ok(Some(len))
+    }
+
+    /// An OPEN could not be handed over, nor its fd.
+    #[cold]
+    fn take_back(&self, object: &Arc<Object>, id: u32, object_id: NonZeroU32) {
+        let ready = self.with(object, |slots, table, state| {
+            table.take_back(slots, state, id, object_id)
+        });
+        if ready == Ok(true) {
+            // Somebody else may have more luck with it.
+            self.notifier.requests_ready(1);
+        }
     }
 
     /// Errors: EMFILE, ENFILE, ENOMEM.

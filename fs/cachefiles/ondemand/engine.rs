@@ -17,6 +17,7 @@ use cachefiles_trace as trace;
 use core::num::NonZeroU32;
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow, UniqueArc};
+use kext::delayed_work::DelayedWork;
 use kext::errno::EALREADY;
 use kext::fs::File;
 use kext::ids::CyclicIds;
@@ -31,6 +32,8 @@ pub(crate) struct Engine {
     #[pin]
     pub(super) fd_ids: CyclicIds,
     pub(super) notifier: Arc<Notifier>,
+    #[pin]
+    pub(super) clock: DelayedWork<Engine>,
 }
 
 /// A request that is waited for.
@@ -45,6 +48,7 @@ impl Engine {
             table <- new_locked_xarray!(Table::new(), "cachefiles_requests"),
             fd_ids <- CyclicIds::new(),
             notifier,
+            clock <- DelayedWork::new(),
         })
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct Entry {
     pub(super) phase: Phase,
     /// The daemon has seen it at least once.
     pub(super) seen: bool,
+    /// Of a delivered OPEN whose fd was closed: when that was, in seconds, modulo 2^16.
+    pub(super) left_at: u16,
 }
 
 impl Entry {
@@ -55,6 +57,7 @@ impl Entry {
             next: Link::NONE,
             phase: Phase::New,
             seen: false,
+            left_at: 0,
         }
     }
 

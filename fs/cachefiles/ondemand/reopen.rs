@@ -8,7 +8,7 @@
 
 use super::engine::Engine;
 use super::entry::Kind;
-use super::state::{ObjectState, State};
+use super::state::AfterRefusal;
 use crate::object::Object;
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
@@ -31,24 +31,29 @@ impl WorkItem for Object {
     }
 }
 
-/// Reads wait, and nothing is under way that would move them on.
-fn is_wanted(state: &ObjectState) -> bool {
-    state.state() == State::Reopening && !state.is_opening()
-}
-
 impl Engine {
     fn reopen(&self, object: &Arc<Object>) {
-        if self.with(object, |_, _, state| is_wanted(state)) != Ok(true) {
+        if self.with(object, |_, _, state| state.wants_reopen()) != Ok(true) {
             return;
         }
         if let Err(error) = self.submit(object.as_arc_borrow(), Kind::Open) {
             if error == ENOMEM || error == EBUSY {
                 // As if refused: tried again a few times, and then the readers are told. Unless
-                // somebody else's OPEN came in between: its answer is theirs as well.
+                // somebody else's OPEN came in between: its answer is theirs as well. No daemon
+                // sets the pace here, and memory takes its time: the clock does.
                 let after = self.with(object, |slots, table, state| {
-                    is_wanted(state).then(|| table.refuse_open(slots, state, None, reopen_tries()))
+                    if !state.wants_reopen() {
+                        return AfterRefusal::Nothing;
+                    }
+                    match table.refuse_open(slots, state, None, reopen_tries()) {
+                        AfterRefusal::TryAgain => {
+                            Self::start_clock_of(object, table);
+                            AfterRefusal::Nothing
+                        }
+                        after => after,
+                    }
                 });
-                if let Ok(Some(after)) = after {
+                if let Ok(after) = after {
                     self.after_refusal(object, after);
                 }
             }

@@ -100,8 +100,15 @@ impl ObjectState {
         self.flags &= !HAS_CLOSE;
     }
 
+    /// For the checks of the model.
+    #[cfg(test)]
     pub(crate) fn is_opening(&self) -> bool {
         self.opening
+    }
+
+    /// Whether reads wait, and nothing is under way that would move them on.
+    pub(crate) fn wants_reopen(&self) -> bool {
+        self.state == State::Reopening && !self.opening
     }
 
     /// An OPEN enters the table. False where it would be the second, or has no purpose.

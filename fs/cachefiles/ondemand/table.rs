@@ -32,7 +32,36 @@ pub(crate) struct Consequence {
     pub(crate) ready: u32,
     /// Queue the object's reopen work.
     pub(crate) reopen: bool,
+    /// Start the clock: see [`Table::tick`].
+    pub(crate) clock: bool,
 }
+
+/// Who closed an anonymous fd for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closer {
+    /// A process that ends, or the kernel for it: it will answer nothing.
+    Dies,
+    /// A process that goes on, at this second modulo 2^16.
+    Lives(u16),
+}
+
+/// What time has brought to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tick {
+    Nothing,
+    /// Nothing yet: look at it again.
+    Wait,
+    /// It is ready now: wake the daemon.
+    Ready,
+    /// Queue its object's reopen work, which was put off.
+    Reopen,
+}
+
+/// For so many seconds at least an OPEN waits for its answer after its fd was closed.
+///
+/// A daemon that refuses may close the fd first, and says so then: until it does, the OPEN must
+/// not reach another of its threads.
+const GRACE: u16 = 2;
 
 /// How many of an object's newest requests are looked at for one that covers a new read.
 ///
@@ -46,6 +75,8 @@ pub(crate) struct Table {
     /// Where the search for the next request begins.
     cursor: u32,
     dead: bool,
+    /// The tick of the kernel's clock at which time is to be looked at, if at all.
+    alarm: Option<u32>,
 }
 
 impl Table {
@@ -53,12 +84,46 @@ impl Table {
         Self {
             cursor: 0,
             dead: false,
+            alarm: None,
         }
     }
 
     /// Nothing is admitted from here on. What is in the slots is for the caller to fail.
     pub(crate) fn kill(&mut self) {
         self.dead = true;
+    }
+
+    /// The clock is to ring in so many ticks. True if it is to be set to that: it was not set, or to
+    /// ring later.
+    pub(crate) fn set_alarm(&mut self, now: u32, ticks: u32) -> bool {
+        let at = now.wrapping_add(ticks);
+        let is_sooner = |alarm: u32| (at.wrapping_sub(alarm) as i32) < 0;
+        if self.dead || !self.alarm.map_or(true, is_sooner) {
+            return false;
+        }
+        self.alarm = Some(at);
+        true
+    }
+
+    /// The clock rings.
+    pub(crate) fn alarm_rings(&mut self) {
+        self.alarm = None;
+    }
+
+    /// Looks at what time has brought to a request. `now` is in seconds, modulo 2^16.
+    pub(crate) fn tick(at: &mut impl At, object: &ObjectState, now: u16) -> Tick {
+        let entry = at.entry();
+        match (entry.kind, entry.phase) {
+            (Kind::Open, Phase::Delivered) if object.fd().is_none() && !object.is_leaving() => {
+                if now.wrapping_sub(entry.left_at) <= GRACE {
+                    return Tick::Wait;
+                }
+                entry::set_phase(at, Phase::Ready);
+                Tick::Ready
+            }
+            (Kind::Read { .. }, Phase::Parked) if object.wants_reopen() => Tick::Reopen,
+            _ => Tick::Nothing,
+        }
     }
 
     /// Takes in a new request, which has the slot `id` already.
@@ -213,7 +278,7 @@ impl Table {
         });
         Some(Consequence {
             ready,
-            reopen: false,
+            ..Consequence::default()
         })
     }
 
@@ -241,21 +306,45 @@ impl Table {
         }
     }
 
+    /// The OPEN `id`, delivered with the fd `fd`, did not reach the daemon: it is as if it was never
+    /// taken. True if it can be handed out now.
+    pub(crate) fn take_back<S: Slots>(
+        &self,
+        slots: &mut S,
+        object: &mut ObjectState,
+        id: u32,
+        fd: NonZeroU32,
+    ) -> bool {
+        let Some(mut at) = slots.at(id) else {
+            return false;
+        };
+        let entry = at.entry();
+        // Else it was answered by a guess, or is another's by now.
+        let is_ours = entry.kind == Kind::Open && entry.phase == Phase::Delivered;
+        if !is_ours || object.is_leaving() || !object.detach_fd(fd) {
+            return false;
+        }
+        entry::set_phase(&mut at, Phase::Ready);
+        true
+    }
+
     /// An anonymous fd is closed for good.
     ///
     /// Who was served through it can't be any more: reads that the daemon has go back to being
-    /// parked and the object is opened again, an unanswered OPEN is handed out again. A CLOSE is
-    /// answered by this; it stays for the caller to take out, see [`Table::next_stale_close`].
+    /// parked and the object is opened again. An unanswered OPEN is handed out again: at once if
+    /// its daemon dies, else after a while, if there is no answer until then. A CLOSE is answered
+    /// by this; it stays for the caller to take out, see [`Table::next_stale_close`].
     pub(crate) fn close_fd<S: Slots>(
         &mut self,
         slots: &mut S,
         object: &mut ObjectState,
         fd: NonZeroU32,
+        closer: Closer,
     ) -> Consequence {
         if !object.detach_fd(fd) || self.dead || object.is_leaving() {
             return Consequence::default();
         }
-        let mut ready = 0;
+        let (mut ready, mut clock) = (0, false);
         let mut reads = false;
         entry::for_each(slots, object, |at| {
             let entry = at.entry();
@@ -264,16 +353,23 @@ impl Table {
                     reads = true;
                     entry::set_phase(at, Phase::Parked);
                 }
-                Kind::Open if entry.phase == Phase::Delivered => {
-                    entry::set_phase(at, Phase::Ready);
-                    ready += 1;
-                }
+                Kind::Open if entry.phase == Phase::Delivered => match closer {
+                    Closer::Dies => {
+                        entry::set_phase(at, Phase::Ready);
+                        ready += 1;
+                    }
+                    Closer::Lives(now) => {
+                        entry.left_at = now;
+                        clock = true;
+                    }
+                },
                 Kind::Open | Kind::Close(_) => {}
             }
         });
         Consequence {
             ready,
             reopen: reads && object.begin_reopen(),
+            clock,
         }
     }
 
@@ -355,6 +451,7 @@ impl Admitted {
         Consequence {
             ready: self.is_ready.into(),
             reopen: self.reopen,
+            clock: false,
         }
     }
 }

@@ -14,6 +14,10 @@ impl Cache {
     pub(crate) fn ondemand(&self) -> Option<&Engine> {
         Some(&self.engine)
     }
+
+    pub(crate) fn engine(&self) -> Option<&Arc<Engine>> {
+        Some(&self.engine)
+    }
 }
 
 /// What keeps a cache bound: the device, and each anonymous fd.

@@ -25,6 +25,7 @@ mod notify;
 mod ondemand {
     mod anon_fd;
     mod answer;
+    mod clock;
     mod deliver;
     mod engine;
     mod entry;

@@ -23,6 +23,10 @@ pub(super) struct Manner {
     pub(super) edge: bool,
     /// Refuses so many OPENs.
     pub(super) refuses: u32,
+    /// What it refuses it closes first, and says so then.
+    pub(super) closes_first: bool,
+    /// Closes the fd of so many OPENs and never answers them.
+    pub(super) drops: u32,
     /// Dies of this message, without an answer: 0 is the first one.
     pub(super) dies_at: Option<u32>,
     /// So many reads may have a bad buffer: the scheduler tries both.
@@ -212,6 +216,12 @@ impl Thread<'_> {
         match message {
             WireMessage::Open(open) => {
                 let fd = open.fd as u32;
+                if self.manner.drops > 0 {
+                    self.manner.drops -= 1;
+                    self.process.opening_ends(fd);
+                    self.world.giving_back(|| anon_file::close(fd));
+                    return;
+                }
                 let known = (fd, open.cookie_key);
                 self.process
                     .fds
@@ -220,11 +230,16 @@ impl Thread<'_> {
                     .insert(open.object_id, known);
                 let refuses = self.manner.refuses > 0;
                 self.manner.refuses -= u32::from(refuses);
+                if refuses && self.manner.closes_first {
+                    self.process.fds.lock().unwrap().remove(&open.object_id);
+                    // Gives nothing back: no other thread may see this OPEN.
+                    anon_file::close(fd);
+                }
                 let size = if refuses { -2 } else { PAGES * PAGE };
                 let answered = self.world.engine().copen(open.msg_id.into(), Ok(size));
                 // A refusal gives it another id; an fd that is closed may bring it back.
                 self.process.opening_ends(fd);
-                if refuses || answered.is_err() {
+                if answered.is_err() || refuses && !self.manner.closes_first {
                     self.process.fds.lock().unwrap().remove(&open.object_id);
                     self.world.giving_back(|| anon_file::close(fd));
                 }

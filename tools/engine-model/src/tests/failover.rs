@@ -7,7 +7,7 @@ use super::explore::{all_orders, by_chance};
 use super::serving::reader;
 use super::world::world;
 use cachefiles_protocol::WireMessage;
-use kernel::error::code::{EINVAL, EIO};
+use kernel::error::code::{EINVAL, EIO, ENOENT};
 use shuttle::thread::spawn;
 
 #[test]
@@ -166,6 +166,43 @@ fn a_daemon_that_always_refuses_fails_the_readers() {
             })
             .collect();
         world.end(worker, [daemon], readers);
+    });
+}
+
+#[test]
+fn an_open_that_one_thread_refuses_reaches_no_other() {
+    all_orders("refused open, two threads", 2, || {
+        let (world, worker) = world(1);
+        // The answer is to come before any time passes.
+        kext::workqueue::hold_time(true);
+        let manner = Manner {
+            refuses: 1,
+            closes_first: true,
+            ..Manner::default()
+        };
+        let daemons = threads(&world, 1, [manner; 2]);
+        let opener = {
+            let world = world.clone();
+            spawn(move || assert_eq!(world.engine().open(&world.objects[0]), Err(ENOENT)))
+        };
+        world.end(worker, daemons, [opener]);
+    });
+}
+
+#[test]
+fn an_open_whose_fd_is_closed_without_an_answer_is_not_lost() {
+    all_orders("open dropped by one of two threads", 2, || {
+        let (world, worker) = world(1);
+        let manner = Manner {
+            drops: 1,
+            ..Manner::default()
+        };
+        let daemons = threads(&world, 1, [manner, Manner::default()]);
+        let opener = {
+            let world = world.clone();
+            spawn(move || assert_eq!(world.engine().open(&world.objects[0]), Ok(())))
+        };
+        world.end(worker, daemons, [opener]);
     });
 }
 

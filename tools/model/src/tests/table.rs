@@ -112,10 +112,66 @@ fn an_open_answered_after_its_fd_was_closed_fails() {
     let mut world = World::new(1);
     let id = world.submit(0, Kind::Open).unwrap();
     world.daemon_read().unwrap();
-    world.close_fd(fd_of(&world, 0));
+    world.close_fd(fd_of(&world, 0), false);
     assert!(world.copen(id, true));
     assert_eq!(world.ended[&id], Outcome::Failed);
     assert_eq!(world.objects[0].state(), State::Close);
+}
+
+#[test]
+fn an_open_whose_fd_a_living_daemon_closed_waits_for_its_answer() {
+    for accept in [false, true] {
+        let mut world = World::new(1);
+        let id = world.submit(0, Kind::Open).unwrap();
+        world.daemon_read().unwrap();
+        world.close_fd(fd_of(&world, 0), false);
+        world.tick();
+        world.check();
+        assert_eq!(world.daemon_read(), None, "another thread got it");
+        // A size does not help any more: there is no fd.
+        assert!(world.copen(id, accept));
+        assert_eq!(world.ended[&id], Outcome::Failed);
+        assert!(world.in_table().is_empty());
+    }
+}
+
+#[test]
+fn an_open_whose_fd_was_closed_without_an_answer_comes_back_after_a_while() {
+    let mut world = World::new(1);
+    let id = world.submit(0, Kind::Open).unwrap();
+    world.daemon_read().unwrap();
+    world.close_fd(fd_of(&world, 0), false);
+    let mut seconds = 0;
+    while !world.has_ready() {
+        world.tick();
+        world.check();
+        seconds += 1;
+        assert!(seconds < 10, "it never comes back");
+    }
+    assert!(seconds > 2, "it came back after {seconds} s");
+    assert_eq!(world.daemon_read(), Some((id, Kind::Open)));
+    assert!(world.copen(id, true));
+    assert_eq!(world.objects[0].state(), State::Open);
+}
+
+#[test]
+fn restore_brings_back_an_open_whose_fd_was_closed() {
+    let mut world = World::new(1);
+    let id = world.submit(0, Kind::Open).unwrap();
+    world.daemon_read().unwrap();
+    world.close_fd(fd_of(&world, 0), false);
+    world.restore();
+    assert_eq!(world.daemon_read(), Some((id, Kind::Open)));
+}
+
+#[test]
+fn an_open_that_could_not_be_handed_over_comes_back_at_once() {
+    let mut world = World::new(1);
+    let id = world.submit(0, Kind::Open).unwrap();
+    world.daemon_read_faults();
+    world.check();
+    assert!(world.fds.is_empty());
+    assert_eq!(world.daemon_read(), Some((id, Kind::Open)));
 }
 
 #[test]
@@ -204,7 +260,7 @@ fn a_close_is_done_when_it_is_read_or_when_the_fd_is_closed() {
         if object == 0 {
             assert_eq!(world.daemon_read(), Some((id, Kind::Close(fd))));
         } else {
-            world.close_fd(fd);
+            world.close_fd(fd, false);
         }
         assert_eq!(world.ended[&id], Outcome::Done);
         world.check();
@@ -249,6 +305,7 @@ enum Op {
     Cread(usize, usize),
     CloseFd(usize),
     DaemonDies,
+    Tick,
     Restore,
     RunReopens,
     Close(usize),
@@ -269,6 +326,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         6 => (0..OBJECTS, 0usize..20).prop_map(|(o, n)| Op::Cread(o, n)),
         3 => (0usize..4).prop_map(Op::CloseFd),
         2 => Just(Op::DaemonDies),
+        3 => Just(Op::Tick),
         2 => Just(Op::Restore),
         6 => Just(Op::RunReopens),
         1 => (0..OBJECTS).prop_map(Op::Close),
@@ -312,10 +370,11 @@ fn apply(world: &mut World, op: Op) {
         }
         Op::CloseFd(n) => {
             if let Some(fd) = world.fds.keys().nth(n).copied() {
-                world.close_fd(fd);
+                world.close_fd(fd, false);
             }
         }
         Op::DaemonDies => world.daemon_dies(),
+        Op::Tick => world.tick(),
         Op::Restore => world.restore(),
         Op::RunReopens => world.run_reopens(),
         Op::Close(object) => {
@@ -356,6 +415,7 @@ proptest! {
                     prop_assert!(done);
                 }
                 Some((_, Kind::Close(_))) => {}
+                None if world.is_clock_set() => world.tick(),
                 None => break,
             }
         }

@@ -4,7 +4,7 @@
 
 use super::entry::{At, Entry, Kind, Phase, Slots};
 use super::state::{AfterRefusal, ObjectState, State};
-use super::table::{Consequence, Refused, Table};
+use super::table::{Closer, Consequence, Refused, Table, Tick};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
@@ -81,6 +81,10 @@ pub(super) struct World {
     pub(super) fds: BTreeMap<NonZeroU32, usize>,
     /// How often a reopening may be refused in a row.
     pub(super) tries: u32,
+    /// Seconds.
+    now: u16,
+    /// The clock is to ring.
+    clock: bool,
     dead: bool,
 }
 
@@ -97,6 +101,9 @@ impl World {
             reopens: BTreeSet::new(),
             fds: BTreeMap::new(),
             tries: 3,
+            // Soon to wrap around.
+            now: u16::MAX - 1,
+            clock: false,
             dead: false,
         }
     }
@@ -105,6 +112,7 @@ impl World {
         if consequence.reopen {
             self.reopens.insert(object);
         }
+        self.clock |= consequence.clock;
     }
 
     fn end(&mut self, id: u32, outcome: Outcome) {
@@ -204,8 +212,41 @@ impl World {
             return;
         };
         self.table.deliver(&mut at);
-        let object = self.owner[&at.id()];
-        Table::undeliver(&mut at, &self.objects[object]);
+        let (id, kind) = (at.id(), at.entry().kind);
+        let object = self.owner[&id];
+        if kind != Kind::Open {
+            Table::undeliver(&mut at, &self.objects[object]);
+            return;
+        }
+        let fd = NonZeroU32::new(self.next_fd).unwrap();
+        self.next_fd += 1;
+        let (slots, state) = (&mut self.slots, &mut self.objects[object]);
+        if self.table.attach_fd(slots, state, id, fd) {
+            self.finish_stale_closes(object);
+            let (slots, state) = (&mut self.slots, &mut self.objects[object]);
+            assert!(self.table.take_back(slots, state, id, fd));
+            self.fds.insert(fd, object);
+            self.close_fd(fd, false);
+        }
+    }
+
+    /// A second goes by.
+    pub(super) fn tick(&mut self) {
+        self.now = self.now.wrapping_add(1);
+        if !std::mem::take(&mut self.clock) {
+            return;
+        }
+        for id in self.in_table() {
+            let object = self.owner[&id];
+            let mut at = self.slots.at(id).unwrap();
+            match Table::tick(&mut at, &self.objects[object], self.now) {
+                Tick::Nothing | Tick::Ready => {}
+                Tick::Wait => self.clock = true,
+                Tick::Reopen => {
+                    self.reopens.insert(object);
+                }
+            }
+        }
     }
 
     /// `copen` with a size or an error. False for EINVAL.
@@ -256,13 +297,18 @@ impl World {
         true
     }
 
-    pub(super) fn close_fd(&mut self, fd: NonZeroU32) {
+    pub(super) fn close_fd(&mut self, fd: NonZeroU32, dies: bool) {
         let Some(object) = self.fds.remove(&fd) else {
             return;
         };
-        let consequence = self
-            .table
-            .close_fd(&mut self.slots, &mut self.objects[object], fd);
+        let closer = if dies {
+            Closer::Dies
+        } else {
+            Closer::Lives(self.now)
+        };
+        let consequence =
+            self.table
+                .close_fd(&mut self.slots, &mut self.objects[object], fd, closer);
         self.finish_stale_closes(object);
         self.follow_up(object, consequence);
     }
@@ -276,7 +322,7 @@ impl World {
     /// The daemon dies; somebody else holds the device.
     pub(super) fn daemon_dies(&mut self) {
         for fd in self.fds.keys().copied().collect::<Vec<_>>() {
-            self.close_fd(fd);
+            self.close_fd(fd, true);
         }
     }
 
@@ -320,6 +366,10 @@ impl World {
         self.slots.entries.keys().copied().collect()
     }
 
+    pub(super) fn is_clock_set(&self) -> bool {
+        self.clock
+    }
+
     pub(super) fn has_ready(&self) -> bool {
         !self.slots.ready.is_empty()
     }
@@ -351,9 +401,9 @@ impl World {
                 }
                 (Kind::Open, phase) => {
                     assert!(state.is_opening() && phase != Phase::Parked);
-                    // Without the fd it came with, it has to be handed out again.
+                    // Without the fd it came with, it has to be handed out again some time.
                     assert!(
-                        phase == Phase::Ready || state.fd().is_some(),
+                        phase == Phase::Ready || state.fd().is_some() || self.clock,
                         "{id} is lost"
                     );
                 }

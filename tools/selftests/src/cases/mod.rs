@@ -26,6 +26,7 @@ mod outside;
 mod policy;
 mod position;
 mod read;
+mod refusing;
 mod reopen;
 mod restore;
 mod sharing;
@@ -52,6 +53,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         made_image::TESTS,
         missing::TESTS,
         open::TESTS,
+        refusing::TESTS,
         read::TESTS,
         object_fd::TESTS,
         position::TESTS,

@@ -11,7 +11,7 @@ use kernel::error::{Error, Result};
 use kernel::str::CStr;
 use kernel::ThisModule;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Flags of an open file.
@@ -124,6 +124,8 @@ struct Processes {
     tables: HashMap<usize, Process>,
     /// The process that a task belongs to.
     of_task: HashMap<usize, usize>,
+    /// Tasks that are on their way out.
+    exiting: HashSet<usize>,
 }
 
 std::thread_local! {
@@ -172,8 +174,14 @@ pub fn close(fd: u32) -> bool {
     was_open
 }
 
+/// Whether the running task is on its way out.
+pub fn is_exiting() -> bool {
+    PROCESSES.with_borrow(|all| all.exiting.contains(&sched::current()))
+}
+
 /// Closes all descriptors of a process, one by one, as its death does.
 pub fn close_all() {
+    PROCESSES.with_borrow_mut(|all| all.exiting.insert(sched::current()));
     let all: Vec<u32> = with(|process| process.keys().copied().collect());
     for fd in all {
         close(fd);

@@ -9,6 +9,7 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 pub mod anon_file;
+pub mod delayed_work;
 pub mod fs;
 pub mod io;
 pub mod log;

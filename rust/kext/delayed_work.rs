@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Work that a kernel worker does after a while.
+//!
+//! C header: `include/linux/workqueue.h`
+
+use cachefiles_bindings as bindings;
+use core::mem::size_of;
+use core::ptr::{from_ref, null_mut};
+use core::sync::atomic::{AtomicPtr, Ordering};
+use kernel::container_of;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::types::Opaque;
+
+/// What has a [`DelayedWork`] in it.
+pub trait Delayed: Send + Sync + Sized + 'static {
+    /// Does the work. Called by a kernel worker, which may sleep; never twice at a time.
+    fn run(this: Arc<Self>);
+}
+
+/// A field of a `T` that is in an [`Arc`]: the right to have [`Delayed::run`] called later.
+///
+/// # Invariants
+///
+/// - `inner` is an initialised `struct delayed_work`, whose function is `run::<T>`.
+/// - From the first time that it is queued, `owner` is the address of the `T` that this is a part
+///   of, as [`Arc::into_raw`] gives it. While it is queued, a reference to that is the queue's.
+#[pin_data]
+pub struct DelayedWork<T> {
+    #[pin]
+    inner: Opaque<bindings::delayed_work>,
+    owner: AtomicPtr<T>,
+}
+
+// SAFETY: Work has locks of its own and belongs to no thread; it hands a `T` to another thread.
+unsafe impl<T: Send + Sync> Send for DelayedWork<T> {}
+// SAFETY: Every function on work may be called by any thread at any time, and `owner` is atomic.
+unsafe impl<T: Send + Sync> Sync for DelayedWork<T> {}
+
+impl<T: Delayed> DelayedWork<T> {
+    /// Work that is not queued.
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            // INVARIANT: Initialised by the C function.
+            // SAFETY: `slot` is valid for writes, and pinned from here on.
+            inner <- Opaque::ffi_init(|slot| unsafe {
+                bindings::cfh_init_delayed_work(slot, Some(run::<T>))
+            }),
+            owner: AtomicPtr::new(null_mut()),
+        })
+    }
+
+    /// Has the work done in so many ticks of the kernel's clock, whenever it was to be done before.
+    /// Any context. If somebody else does the same at that moment, either time may be the one; if
+    /// it is being taken back, it may not be queued at all.
+    ///
+    /// Error: EINVAL this is no part of `owner`.
+    pub fn start(&self, owner: &Arc<T>, ticks: usize) -> Result {
+        let (work, whole) = (from_ref(self) as usize, from_ref(&**owner) as usize);
+        let end = whole.saturating_add(size_of::<T>());
+        if work < whole || work.saturating_add(size_of::<Self>()) > end {
+            return Err(EINVAL);
+        }
+        let reference = Arc::into_raw(owner.clone());
+        // INVARIANT: `self` lies in what `owner` points to, as was just seen; and two values of
+        // type `T` do not overlap, so it is the same each time.
+        self.owner.store(reference.cast_mut(), Ordering::Release);
+        // SAFETY: Initialised, by the type invariant.
+        if unsafe { bindings::cancel_delayed_work(self.inner.get()) } {
+            // SAFETY: It was queued and now is not, so the queue's reference is ours. (It is not
+            // the last one: there is `owner`.)
+            drop(unsafe { Arc::from_raw(reference) });
+        }
+        // INVARIANT: `reference` is the queue's, if it is queued now.
+        // SAFETY: Initialised, by the type invariant. It stays where it is until the worker has
+        // begun, as it lies in what the queue has a reference to.
+        if !unsafe { bindings::cfh_queue_delayed_work(self.inner.get(), ticks) } {
+            // SAFETY: The queue did not take it.
+            drop(unsafe { Arc::from_raw(reference) });
+        }
+        Ok(())
+    }
+
+    /// Takes the work back if it is queued, and waits for it if it runs. Sleeps. Returns whether it
+    /// was queued.
+    ///
+    /// Must not be called by the work itself, nor with a lock held that the work takes.
+    pub fn cancel_sync(&self) -> bool {
+        // SAFETY: Initialised, by the type invariant.
+        let was_queued = unsafe { bindings::cancel_delayed_work_sync(self.inner.get()) };
+        if was_queued {
+            // SAFETY: It was queued and now is not, so the queue's reference is ours; and as it was
+            // queued, `owner` is set. What `self` is borrowed from keeps another reference.
+            drop(unsafe { Arc::from_raw(self.owner.load(Ordering::Acquire).cast_const()) });
+        }
+        was_queued
+    }
+}
+
+/// Called by a worker.
+///
+/// # Safety
+///
+/// `work` is that of a `DelayedWork<T>`, which was queued and has just been taken off the queue.
+unsafe extern "C" fn run<T: Delayed>(work: *mut bindings::work_struct) {
+    // SAFETY: `work` is a field of a `delayed_work`, by the caller's promise.
+    let inner = unsafe { container_of!(work, bindings::delayed_work, work) };
+    // SAFETY: That is the field `inner` of a `DelayedWork<T>`, by the caller's promise; `Opaque` is
+    // transparent.
+    let this = unsafe { container_of!(inner, DelayedWork<T>, inner) };
+    // SAFETY: It lies in a `T` to which the queue's reference is still there.
+    let owner = unsafe { (*this).owner.load(Ordering::Acquire) };
+    // SAFETY: It was queued, so `owner` is set, and the queue's reference is now ours.
+    T::run(unsafe { Arc::from_raw(owner.cast_const()) });
+}
