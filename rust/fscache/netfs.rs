@@ -10,7 +10,7 @@ use cachefiles_bindings as bindings;
 use core::marker::PhantomData;
 use kernel::{
     error::code::EIO,
-    ffi::{c_int, c_ulong, c_ulonglong, c_void},
+    ffi::{c_int, c_uint, c_ulong, c_ulonglong, c_void},
 };
 use kext::io::IovIter;
 
@@ -74,22 +74,31 @@ impl Drop for Termination {
 pub(crate) struct NetfsOps<B>(PhantomData<B>);
 
 impl<B: Backend> NetfsOps<B> {
-    const TABLE: bindings::netfs_cache_ops = bindings::netfs_cache_ops {
-        end_operation: Some(Self::end_operation),
+    // What begins with `cfh_` has a prototype that only C can have (see `rust/helpers/ops.c`), and
+    // goes on to the functions at the end.
+    const TABLE: bindings::cfh_netfs_ops = bindings::cfh_netfs_ops {
+        ops: bindings::netfs_cache_ops {
+            end_operation: Some(Self::end_operation),
+            read: Some(bindings::cfh_read),
+            write: Some(bindings::cfh_write),
+            issue_write: Some(Self::issue_write),
+            expand_readahead: None,
+            prepare_read: Some(bindings::cfh_prepare_read),
+            prepare_write_subreq: Some(Self::prepare_write_subreq),
+            prepare_write: Some(Self::prepare_write),
+            prepare_ondemand_read: Some(bindings::cfh_prepare_ondemand_read),
+            query_occupancy: Some(Self::query_occupancy),
+        },
         read: Some(Self::read),
         write: Some(Self::write),
-        issue_write: Some(Self::issue_write),
-        expand_readahead: None,
         prepare_read: Some(Self::prepare_read),
-        prepare_write_subreq: Some(Self::prepare_write_subreq),
-        prepare_write: Some(Self::prepare_write),
         prepare_ondemand_read: Some(Self::prepare_ondemand_read),
-        query_occupancy: Some(Self::query_occupancy),
     };
 
+    /// The part of the table that netfs knows of, with the rest behind it.
     #[inline]
-    pub(crate) fn table() -> &'static bindings::netfs_cache_ops {
-        &Self::TABLE
+    pub(crate) fn table() -> *const bindings::netfs_cache_ops {
+        (&raw const *&Self::TABLE).cast()
     }
 
     /// # Safety
@@ -110,16 +119,15 @@ impl<B: Backend> NetfsOps<B> {
         cres: *mut bindings::netfs_cache_resources,
         start: bindings::loff_t,
         iter: *mut bindings::iov_iter,
-        hole: bindings::netfs_read_from_hole,
-        func: bindings::netfs_io_terminated_t,
-        private: *mut c_void,
+        hole: c_uint,
+        done: *const bindings::cfh_termination,
     ) -> c_int {
         // SAFETY: netfs passes resources that the backend began an operation on.
         let mut resources = unsafe { Resources::<B>::from_raw(cres) };
         // SAFETY: netfs passes an iterator that is ours for the time of the call.
         let iter = unsafe { IovIter::from_raw(iter) };
         // SAFETY: netfs passes a function that is to be called once, with `private`.
-        let done = unsafe { Termination::new(func, private) };
+        let done = unsafe { Termination::new((*done).func, (*done).private) };
         // An error number or 0.
         B::read(&mut resources, start, iter, ReadHole::from_raw(hole), done) as c_int
     }
@@ -131,15 +139,14 @@ impl<B: Backend> NetfsOps<B> {
         cres: *mut bindings::netfs_cache_resources,
         start: bindings::loff_t,
         iter: *mut bindings::iov_iter,
-        func: bindings::netfs_io_terminated_t,
-        private: *mut c_void,
+        done: *const bindings::cfh_termination,
     ) -> c_int {
         // SAFETY: netfs passes resources that the backend began an operation on.
         let mut resources = unsafe { Resources::<B>::from_raw(cres) };
         // SAFETY: netfs passes an iterator that is ours for the time of the call.
         let iter = unsafe { IovIter::from_raw(iter) };
         // SAFETY: netfs passes a function that is to be called once, with `private`.
-        let done = unsafe { Termination::new(func, private) };
+        let done = unsafe { Termination::new((*done).func, (*done).private) };
         // An error number or 0.
         B::write(&mut resources, start, iter, done) as c_int
     }
@@ -150,7 +157,7 @@ impl<B: Backend> NetfsOps<B> {
     unsafe extern "C" fn prepare_read(
         subreq: *mut bindings::netfs_io_subrequest,
         i_size: c_ulonglong,
-    ) -> bindings::netfs_io_source {
+    ) -> c_int {
         // SAFETY: A subrequest in preparation is the caller's alone, who lends it to us.
         let subreq = unsafe { &mut *subreq };
         // SAFETY: A subrequest has its request, and that one the inode that is read.
@@ -159,12 +166,11 @@ impl<B: Backend> NetfsOps<B> {
         let mut resources =
             unsafe { Resources::<B>::from_raw(&raw mut (*subreq.rreq).cache_resources) };
         let (Ok(start), Ok(i_size)) = (subreq.start.try_into(), i_size.try_into()) else {
-            return IoSource::DownloadFromServer as bindings::netfs_io_source;
+            return IoSource::DownloadFromServer as c_int;
         };
         let mut flags = SubreqFlags::new(&mut subreq.flags);
         let len = &mut subreq.len;
-        B::prepare_read(&mut resources, start, len, i_size, &mut flags, ino as u64)
-            as bindings::netfs_io_source
+        B::prepare_read(&mut resources, start, len, i_size, &mut flags, ino as u64) as c_int
     }
 
     /// # Safety
@@ -237,15 +243,15 @@ impl<B: Backend> NetfsOps<B> {
         len: *mut usize,
         i_size: bindings::loff_t,
         flags: *mut c_ulong,
-        ino: bindings::ino_t,
-    ) -> bindings::netfs_io_source {
+        ino: c_ulong,
+    ) -> c_int {
         // SAFETY: The caller passes resources that the backend began an operation on.
         let mut resources = unsafe { Resources::<B>::from_raw(cres) };
         // SAFETY: The caller passes places of its own for these two.
         let (len, flags) = unsafe { (&mut *len, &mut *flags) };
         let mut flags = SubreqFlags::new(flags);
         B::prepare_ondemand_read(&mut resources, start, len, i_size, &mut flags, ino as u64)
-            as bindings::netfs_io_source
+            as c_int
     }
 
     /// # Safety

@@ -8,27 +8,36 @@
 use crate::{attach, Backend, Cookie, LookupSlot, Resources, WantState};
 use cachefiles_bindings as bindings;
 use core::{marker::PhantomData, ptr::NonNull};
-use kernel::sync::{Arc, ArcBorrow};
+use kernel::{
+    ffi::c_uint,
+    sync::{Arc, ArcBorrow},
+};
 
 /// The table of functions of a backend.
 pub(crate) struct CacheOps<B>(PhantomData<B>);
 
 impl<B: Backend> CacheOps<B> {
-    const TABLE: bindings::fscache_cache_ops = bindings::fscache_cache_ops {
-        name: B::NAME.as_char_ptr(),
-        acquire_volume: Some(Self::acquire_volume),
-        free_volume: Some(Self::free_volume),
-        lookup_cookie: Some(Self::lookup_cookie),
-        withdraw_cookie: Some(Self::withdraw_cookie),
-        resize_cookie: Some(Self::resize_cookie),
-        invalidate_cookie: Some(Self::invalidate_cookie),
+    // What begins with `cfh_` has a prototype that only C can have (see `rust/helpers/ops.c`), and
+    // goes on to the functions at the end.
+    const TABLE: bindings::cfh_cache_ops = bindings::cfh_cache_ops {
+        ops: bindings::fscache_cache_ops {
+            name: B::NAME.as_char_ptr(),
+            acquire_volume: Some(Self::acquire_volume),
+            free_volume: Some(Self::free_volume),
+            lookup_cookie: Some(Self::lookup_cookie),
+            withdraw_cookie: Some(Self::withdraw_cookie),
+            resize_cookie: Some(Self::resize_cookie),
+            invalidate_cookie: Some(Self::invalidate_cookie),
+            begin_operation: Some(bindings::cfh_begin_operation),
+            prepare_to_write: Some(Self::prepare_to_write),
+        },
         begin_operation: Some(Self::begin_operation),
-        prepare_to_write: Some(Self::prepare_to_write),
     };
 
+    /// The part of the table that fscache knows of, with the rest behind it.
     #[inline]
-    pub(crate) fn table() -> &'static bindings::fscache_cache_ops {
-        &Self::TABLE
+    pub(crate) fn table() -> *const bindings::fscache_cache_ops {
+        (&raw const *&Self::TABLE).cast()
     }
 
     /// # Safety
@@ -130,7 +139,7 @@ impl<B: Backend> CacheOps<B> {
     /// Only called by fscache: the resources have a cookie, with an access.
     unsafe extern "C" fn begin_operation(
         cres: *mut bindings::netfs_cache_resources,
-        want: bindings::fscache_want_state,
+        want: c_uint,
     ) -> bool {
         // SAFETY: By the function's promise.
         let mut resources = unsafe { Resources::from_raw(cres) };

@@ -29,4 +29,5 @@
 #include "cred.c"
 #include "fs.c"
 #include "fscache.c"
+#include "ops.c"
 /* end: fs, cred, io, fscache */

@@ -10,6 +10,8 @@
 #include <linux/dcache.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/fscache.h>
+#include <linux/fs_struct.h>
 #include <linux/module.h>
 #include <linux/poll.h>
 #include <linux/sched/signal.h>
@@ -152,4 +154,19 @@ int cfk_set_owner(struct dentry *dentry, unsigned int uid)
 	ret = notify_change(&nop_mnt_idmap, dentry, &attr, NULL);
 	inode_unlock(d_inode(dentry));
 	return ret;
+}
+
+/* Operations on a cookie, by the table that the cache gave them */
+
+int cfk_fscache_read(struct netfs_cache_resources *cres, loff_t start,
+		     struct iov_iter *iter, netfs_io_terminated_t func,
+		     void *private)
+{
+	return fscache_read(cres, start, iter, NETFS_READ_HOLE_FAIL, func,
+			    private);
+}
+
+void cfk_fscache_end_operation(struct netfs_cache_resources *cres)
+{
+	fscache_end_operation(cres);
 }

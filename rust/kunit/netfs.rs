@@ -237,24 +237,22 @@ impl Reading<'_> {
             times: AtomicU32::new(0),
         };
         let told = Arc::new(told, GFP_KERNEL)?;
-        // SAFETY: The operation has begun (type invariant), so it has functions, if the cache gave
-        // it some.
-        let read = unsafe { (*self.resources).ops.as_ref() }.and_then(|ops| ops.read);
-        let Some(read) = read else {
+        // SAFETY: Valid (type invariant).
+        if unsafe { (*self.resources).ops }.is_null() {
             return Err(ENOBUFS.into());
-        };
+        }
         let len = buffer.len();
         // A part for the one who tells, which is not given up: there must be only one, but a test
         // is to find out.
         let private = Arc::into_raw(told.clone()).cast_mut();
         let returned = buffer.to_read_into(len, |iter| {
-            // SAFETY: As above. What `tell` needs stays, and the memory up to the end of the read.
+            // SAFETY: The operation has begun (type invariant) and has functions. What `tell` needs
+            // stays, and the memory up to the end of the read.
             unsafe {
-                read(
+                bindings::cfk_fscache_read(
                     self.resources,
                     start,
                     iter.as_ptr(),
-                    bindings::netfs_read_from_hole_NETFS_READ_HOLE_FAIL,
                     Some(tell),
                     private.cast(),
                 )
@@ -294,15 +292,7 @@ impl Drop for Reading<'_> {
     fn drop(&mut self) {
         if self.has_begun {
             // SAFETY: The operation has begun (type invariant), and this is its end.
-            unsafe {
-                if let Some(end) = (*self.resources)
-                    .ops
-                    .as_ref()
-                    .and_then(|ops| ops.end_operation)
-                {
-                    end(self.resources);
-                }
-            }
+            unsafe { bindings::cfk_fscache_end_operation(self.resources) };
         }
         // SAFETY: It came out of a `KBox` (type invariant).
         drop(unsafe { KBox::from_raw(self.resources) });
