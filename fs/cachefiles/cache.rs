@@ -23,6 +23,7 @@ use kernel::types::ARef;
 use kernel::uaccess::UserSliceWriter;
 use kext::cred::Cred;
 use kext::fs::Mount;
+use kext::gfp::Gfp;
 use kext::xarray::Registry;
 
 /// Where a cache is kept.
@@ -155,7 +156,7 @@ impl Cache {
     /// Lists an object for withdrawal. Errors: ENOMEM; EBUSY, there are 2^32 of them.
     pub(crate) fn add_object(&self, object: &Arc<Object>) -> Result {
         self.objects
-            .insert(object.debug_id(), object.clone(), GFP_KERNEL)
+            .insert(object.debug_id(), object.clone(), Gfp::Kernel)
     }
 
     /// Takes an object off the list; false where it was not on it.
@@ -166,7 +167,7 @@ impl Cache {
     /// Lists a volume for withdrawal. Errors: as for [`Cache::add_object`].
     pub(crate) fn add_volume(&self, volume: &Arc<Volume>) -> Result {
         self.volumes
-            .insert(volume.debug_id(), volume.clone(), GFP_KERNEL)
+            .insert(volume.debug_id(), volume.clone(), Gfp::Kernel)
     }
 
     /// Takes a volume off the list.

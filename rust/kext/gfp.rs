@@ -1,25 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Allocation flags for C functions that take them.
+//! What an allocation may do to find memory.
 //!
 //! C header: `include/linux/gfp_types.h`
+//!
+//! The flags of the `kernel` crate do not give their value away, so what takes them here could only
+//! guess at one that it does not know.
 
 use cachefiles_bindings as bindings;
-use kernel::alloc::{flags, Flags};
 
-/// The C value of `flags`, which the `kernel` crate keeps to itself.
-///
-/// Knows the plain flags that callers use. For any other it gives `GFP_NOWAIT`, with which an
-/// allocation may fail more often but never sleeps where it must not.
-#[inline]
-pub(crate) fn to_raw(flags: Flags) -> bindings::gfp_t {
-    if flags == flags::GFP_KERNEL {
-        bindings::GFP_KERNEL
-    } else if flags == flags::GFP_KERNEL_ACCOUNT {
-        bindings::GFP_KERNEL_ACCOUNT
-    } else if flags == flags::GFP_ATOMIC {
-        bindings::GFP_ATOMIC
-    } else {
-        bindings::GFP_NOWAIT
+/// How an allocation behaves, for the functions of this crate that allocate in C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gfp {
+    /// `GFP_KERNEL`: may sleep, and may call into file systems to free memory.
+    Kernel,
+    /// `GFP_ATOMIC`: does not sleep, and may use reserves. Fails sooner.
+    Atomic,
+}
+
+impl Gfp {
+    #[inline]
+    pub(crate) const fn as_raw(self) -> bindings::gfp_t {
+        match self {
+            Self::Kernel => bindings::GFP_KERNEL,
+            Self::Atomic => bindings::GFP_ATOMIC,
+        }
     }
 }

@@ -4,11 +4,10 @@
 //!
 //! C header: `include/linux/xarray.h`
 
-use crate::{errno, gfp};
+use crate::{errno, gfp::Gfp};
 use cachefiles_bindings as bindings;
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
-use kernel::alloc::Flags;
 use kernel::prelude::*;
 use kernel::types::Opaque;
 
@@ -63,10 +62,10 @@ impl CyclicIds {
         })
     }
 
-    /// Takes a number. Sleeps where `flags` allow it.
+    /// Takes a number. Sleeps where `gfp` allows it.
     ///
     /// Errors: ENOMEM; EBUSY, all numbers are taken.
-    pub fn alloc(&self, flags: Flags) -> Result<u32> {
+    pub fn alloc(&self, gfp: Gfp) -> Result<u32> {
         let mut id = 0;
         // SAFETY: Initialised, by the type invariant; unlocked below.
         unsafe { bindings::cfh_xa_lock(self.xa.get()) };
@@ -78,7 +77,7 @@ impl CyclicIds {
                 null_mut(),
                 Self::LIMIT,
                 self.next.get(),
-                gfp::to_raw(flags),
+                gfp.as_raw(),
             )
         };
         // SAFETY: Locked above.

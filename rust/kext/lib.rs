@@ -18,7 +18,7 @@ pub mod cred;
 pub mod delayed_work;
 pub mod errno;
 pub mod fs;
-mod gfp;
+pub mod gfp;
 pub mod ids;
 pub mod io;
 pub mod log;

@@ -5,25 +5,24 @@
 //!
 //! C header: `include/linux/slab.h`
 //!
-//! A [`Slab`] is a static. The module creates its cache when it is loaded and keeps the [`Created`]
-//! as the last of what it drops when it is unloaded: one rule that types do not express is that
-//! nobody allocates any more by then. (The module cannot be unloaded while a file or a callback of
-//! it is in use, and what it has registered goes before.)
+//! A [`Slab`] is a static; its cache is there while somebody has a [`Created`] of it, and memory is
+//! only had from that. The module creates the cache when it is loaded and keeps a `Created` until it
+//! is unloaded. Who allocates takes another one for as long as that lasts ([`Slab::created`]).
 //!
 //! ```ignore
 //! static REQUESTS: Slab<Request> = Slab::new(kernel::c_str!("cachefiles_request"));
 //! let created = REQUESTS.create()?;
-//! let request = REQUESTS.alloc(GFP_KERNEL)?.write(Request::new());
+//! let request = REQUESTS.created()?.alloc(Gfp::Kernel)?.write(Request::new());
 //! ```
 
-use crate::gfp;
+use crate::gfp::Gfp;
 use cachefiles_bindings as bindings;
 use core::marker::PhantomData;
 use core::mem::{align_of, size_of, ManuallyDrop, MaybeUninit};
 use core::ops::{Deref, DerefMut};
 use core::ptr::{null_mut, NonNull};
-use core::sync::atomic::{AtomicPtr, Ordering};
-use kernel::alloc::{AllocError, Flags};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use kernel::alloc::AllocError;
 use kernel::prelude::*;
 use kernel::str::CStr;
 
@@ -31,10 +30,13 @@ use kernel::str::CStr;
 ///
 /// # Invariants
 ///
-/// `cache` is null, or a cache for objects of at least the size and alignment of `T`.
+/// - `cache` is null, or a cache for objects of at least the size and alignment of `T`.
+/// - `users` is the number of [`Created`] values of this. While it is above zero, `cache` is not
+///   null and does not change.
 pub struct Slab<T> {
     name: &'static CStr,
     cache: AtomicPtr<bindings::kmem_cache>,
+    users: AtomicUsize,
     _values: PhantomData<fn() -> T>,
 }
 
@@ -42,15 +44,16 @@ impl<T> Slab<T> {
     /// A cache that is yet to be created. The name is that in `/proc/slabinfo`.
     pub const fn new(name: &'static CStr) -> Self {
         const { assert!(size_of::<T>() > 0 && size_of::<T>() <= u32::MAX as usize) };
-        // INVARIANT: Null.
+        // INVARIANT: Null, and nobody uses it.
         Self {
             name,
             cache: AtomicPtr::new(null_mut()),
+            users: AtomicUsize::new(0),
             _values: PhantomData,
         }
     }
 
-    /// Creates the cache. Sleeps. Errors: ENOMEM; EBUSY, it is there already.
+    /// Creates the cache. Sleeps. Errors: ENOMEM; EBUSY, it is there already, or just going.
     pub fn create(&'static self) -> Result<Created<T>> {
         // Before there are two of the name, of which a kernel with `CONFIG_DEBUG_VM` complains.
         if !self.cache.load(Ordering::Relaxed).is_null() {
@@ -68,45 +71,70 @@ impl<T> Slab<T> {
         if cache.is_null() {
             return Err(ENOMEM);
         }
-        // INVARIANT: A cache for `T`, made just now.
+        // INVARIANT: A cache for `T`, made just now; it was null, so there are no users.
         let set =
             self.cache
-                .compare_exchange(null_mut(), cache, Ordering::Release, Ordering::Relaxed);
+                .compare_exchange(null_mut(), cache, Ordering::Relaxed, Ordering::Relaxed);
         if set.is_err() {
             // SAFETY: Nobody else knows of it.
             unsafe { bindings::kmem_cache_destroy(cache) };
             return Err(EBUSY);
         }
+        // INVARIANT: One user, of a cache that is there; released together with it.
+        self.users.store(1, Ordering::Release);
         Ok(Created(self))
     }
 
-    /// Memory for one value. Sleeps where `flags` allow it. Error: no memory, or no cache.
+    /// The cache that [`create`](Slab::create) has made, to allocate from. Any context.
+    ///
+    /// Error: ENOENT, it is not there: not yet, or not any more.
     #[inline]
-    pub fn alloc(&self, flags: Flags) -> core::result::Result<SlabBox<MaybeUninit<T>>, AllocError> {
-        let cache = self.cache.load(Ordering::Acquire);
-        if cache.is_null() {
-            return Err(AllocError);
-        }
-        // SAFETY: A cache, by the type invariant.
-        let memory = unsafe { bindings::kmem_cache_alloc_noprof(cache, gfp::to_raw(flags)) };
-        // INVARIANT: Ours alone, large and aligned enough by the type invariant; and any bytes are
-        // a `MaybeUninit`.
+    pub fn created(&'static self) -> Result<Created<T>> {
+        // INVARIANT: One user more, of a cache that has one. Acquires what `create` has released.
+        let joined = self
+            .users
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |users| match users {
+                0 => None,
+                users => users.checked_add(1),
+            });
+        joined.map(|_| Created(self)).map_err(|_| ENOENT)
+    }
+}
+
+/// A cache that exists, for as long as there is one of these.
+///
+/// Values that are still alive when the last one goes keep their memory, and so the cache: the
+/// kernel warns of it.
+///
+/// # Invariants
+///
+/// Is counted among the users of its slab.
+#[must_use = "the cache goes when the last of these is dropped"]
+pub struct Created<T: 'static>(&'static Slab<T>);
+
+impl<T> Created<T> {
+    /// Memory for one value. Sleeps where `gfp` allows it. Error: no memory.
+    #[inline]
+    pub fn alloc(&self, gfp: Gfp) -> core::result::Result<SlabBox<MaybeUninit<T>>, AllocError> {
+        let cache = self.0.cache.load(Ordering::Relaxed);
+        // SAFETY: By the invariants a cache, which stays while `self` does.
+        let memory = unsafe { bindings::cfh_kmem_cache_alloc(cache, gfp.as_raw()) };
+        // INVARIANT: Ours alone, large and aligned enough by the type invariant of the slab; and
+        // any bytes are a `MaybeUninit`.
         NonNull::new(memory.cast()).map(SlabBox).ok_or(AllocError)
     }
 }
 
-/// A cache that exists, until this is dropped.
-///
-/// What is still allocated then stays, and with it the cache: the kernel warns of it.
-#[must_use = "the cache goes when this is dropped"]
-pub struct Created<T: 'static>(&'static Slab<T>);
-
 impl<T> Drop for Created<T> {
+    /// The last one destroys the cache, which sleeps.
     fn drop(&mut self) {
-        // INVARIANT: Null.
-        let cache = self.0.cache.swap(null_mut(), Ordering::AcqRel);
-        // SAFETY: Made by `create`, out of reach by now, and, by the rule at the head, not in the
-        // hands of somebody who allocates.
+        if self.0.users.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        // INVARIANT: Null; there are no users, and none come before there is another cache.
+        let cache = self.0.cache.swap(null_mut(), Ordering::Relaxed);
+        // SAFETY: Made by `create`. Nobody allocates from it, as all users are gone, whose
+        // allocations the count has ordered before this; and nobody else destroys it.
         unsafe { bindings::kmem_cache_destroy(cache) };
     }
 }
@@ -121,7 +149,7 @@ pub struct SlabBox<T>(NonNull<T>);
 
 // SAFETY: Owns a `T`; its memory belongs to no thread.
 unsafe impl<T: Send> Send for SlabBox<T> {}
-// SAFETY: As above.
+// SAFETY: Shared access to it gives shared access to a `T`, and to nothing else.
 unsafe impl<T: Sync> Sync for SlabBox<T> {}
 
 impl<T> SlabBox<MaybeUninit<T>> {
@@ -149,7 +177,7 @@ impl<T> SlabBox<T> {
     #[inline]
     pub unsafe fn from_raw(ptr: *mut T) -> Self {
         // INVARIANT: By the caller's promise.
-        // SAFETY: As above: it is not null.
+        // SAFETY: What `into_raw` gives is not null.
         Self(unsafe { NonNull::new_unchecked(ptr) })
     }
 }

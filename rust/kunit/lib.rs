@@ -12,7 +12,7 @@
 //!
 //! fn numbers_begin_with_one() -> Outcome {
 //!     let ids = KBox::pin_init(CyclicIds::new(), GFP_KERNEL)?;
-//!     ensure_eq!(ids.alloc(GFP_KERNEL)?, 1);
+//!     ensure_eq!(ids.alloc(Gfp::Kernel)?, 1);
 //!     Ok(())
 //! }
 //! ```

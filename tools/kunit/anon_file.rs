@@ -9,6 +9,7 @@ use kernel::str::CStr;
 use kernel::sync::Arc;
 use kext::anon_file::{oflags, AnonFile, AnonFileOps, FdReservation, KiocbRef};
 use kext::fs::Whence;
+use kext::gfp::Gfp;
 use kext::io::IovIter;
 use kext::slab::{Created, Slab, SlabBox};
 use kunit::{close_fd, ensure, ensure_eq, file_of_fd, flush_closed_files, foreign_module};
@@ -88,7 +89,7 @@ type TestFile = AnonFile<Operations>;
 struct Bench {
     record: Arc<Record>,
     tally: Tally,
-    _slab: Created<Handle>,
+    slab: Created<Handle>,
 }
 
 impl Bench {
@@ -100,7 +101,7 @@ impl Bench {
         Ok(Self {
             record: Arc::new(record, GFP_KERNEL)?,
             tally: Tally::new()?,
-            _slab: HANDLES.create()?,
+            slab: HANDLES.create()?,
         })
     }
 
@@ -109,7 +110,7 @@ impl Bench {
             record: self.record.clone(),
             _counted: self.tally.one_more(),
         };
-        Ok(HANDLES.alloc(GFP_KERNEL)?.write(handle))
+        Ok(self.slab.alloc(Gfp::Kernel)?.write(handle))
     }
 
     fn file(&self) -> Outcome<TestFile> {

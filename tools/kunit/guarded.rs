@@ -5,6 +5,7 @@
 use core::convert::Infallible;
 use kernel::prelude::*;
 use kernel::sync::{Arc, UniqueArc};
+use kext::gfp::Gfp;
 use kext::new_locked_xarray;
 use kext::xarray::{Guarded, LockedXArray, Node};
 use kunit::{ensure_eq, spawn, Outcome};
@@ -73,7 +74,7 @@ fn a_value_of_another_table_is_refused_to_what_was_just_stored() -> Outcome {
     let node = new_node(0)?;
     let mut guard = ours.lock();
     let refused = guard
-        .insert_cyclic(node, GFP_KERNEL)?
+        .insert_cyclic(node, Gfp::Kernel)?
         .with(&value)
         .map(|_| ())
         .err();
@@ -86,7 +87,7 @@ fn a_value_of_another_table_is_refused_to_a_walk() -> Outcome {
     let (ours, other) = (new_table()?, new_table()?);
     let value = Guarded::new(&other, 1);
     let node = new_node(0)?;
-    ours.lock().insert_cyclic(node, GFP_KERNEL)?;
+    ours.lock().insert_cyclic(node, Gfp::Kernel)?;
     let mut refused = None;
     ours.lock().for_each(0, 1, |_, access| {
         refused = access.get(&value).map(|_| ()).err();
@@ -100,7 +101,7 @@ fn a_walk_reaches_one_value_after_the_other() -> Outcome {
     let values = [Guarded::new(&table, 0), Guarded::new(&table, 0)];
     for name in 0..10 {
         let node = new_node(name)?;
-        table.lock().insert_cyclic(node, GFP_KERNEL)?;
+        table.lock().insert_cyclic(node, Gfp::Kernel)?;
     }
     table.lock().for_each(0, 100, |at, access| {
         let name = *at.shared();

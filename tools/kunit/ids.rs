@@ -4,6 +4,7 @@
 
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kext::gfp::Gfp;
 use kext::ids::CyclicIds;
 use kunit::{ensure, ensure_eq, spawn, Outcome};
 
@@ -26,7 +27,7 @@ const LAST: u32 = i32::MAX as u32;
 fn numbers_begin_with_one() -> Outcome {
     let ids = KBox::pin_init(CyclicIds::new(), GFP_KERNEL)?;
     for expected in 1..=1000 {
-        ensure_eq!(ids.alloc(GFP_KERNEL)?, expected);
+        ensure_eq!(ids.alloc(Gfp::Kernel)?, expected);
     }
     Ok(())
 }
@@ -34,7 +35,7 @@ fn numbers_begin_with_one() -> Outcome {
 fn a_number_that_was_given_back_is_not_the_next() -> Outcome {
     let ids = KBox::pin_init(CyclicIds::new(), GFP_KERNEL)?;
     for expected in 1..=1000 {
-        let id = ids.alloc(GFP_KERNEL)?;
+        let id = ids.alloc(Gfp::Kernel)?;
         ensure_eq!(id, expected);
         ids.free(id);
     }
@@ -44,15 +45,15 @@ fn a_number_that_was_given_back_is_not_the_next() -> Outcome {
 fn after_the_last_number_comes_one() -> Outcome {
     let ids = KBox::pin_init(CyclicIds::beginning_at(LAST - 1), GFP_KERNEL)?;
     for expected in [LAST - 1, LAST, 1, 2] {
-        ensure_eq!(ids.alloc(GFP_KERNEL)?, expected);
+        ensure_eq!(ids.alloc(Gfp::Kernel)?, expected);
     }
     Ok(())
 }
 
 fn zero_is_no_number() -> Outcome {
     let ids = KBox::pin_init(CyclicIds::beginning_at(0), GFP_KERNEL)?;
-    ensure_eq!(ids.alloc(GFP_KERNEL)?, 1);
-    ensure_eq!(ids.alloc(GFP_KERNEL)?, 2);
+    ensure_eq!(ids.alloc(Gfp::Kernel)?, 1);
+    ensure_eq!(ids.alloc(Gfp::Kernel)?, 2);
     Ok(())
 }
 
@@ -61,9 +62,9 @@ fn giving_back_what_is_not_taken_changes_nothing() -> Outcome {
     for id in [0, 1, 2, LAST, u32::MAX] {
         ids.free(id);
     }
-    ensure_eq!(ids.alloc(GFP_KERNEL)?, 1);
+    ensure_eq!(ids.alloc(Gfp::Kernel)?, 1);
     ids.free(2);
-    ensure_eq!(ids.alloc(GFP_KERNEL)?, 2);
+    ensure_eq!(ids.alloc(Gfp::Kernel)?, 2);
     Ok(())
 }
 
@@ -71,7 +72,7 @@ fn numbers_can_be_taken_where_nothing_may_sleep() -> Outcome {
     let ids = KBox::pin_init(CyclicIds::new(), GFP_KERNEL)?;
     let lock = KBox::pin_init(kernel::new_spinlock!(()), GFP_KERNEL)?;
     let guard = lock.lock();
-    let id = ids.alloc(GFP_ATOMIC);
+    let id = ids.alloc(Gfp::Atomic);
     drop(guard);
     ensure_eq!(id?, 1);
     Ok(())
@@ -87,7 +88,7 @@ fn no_two_threads_get_the_same_number() -> Outcome {
         let thread = spawn(move || -> Outcome<KVec<u32>> {
             let mut taken = KVec::with_capacity(EACH, GFP_KERNEL)?;
             for _ in 0..EACH {
-                taken.push(ids.alloc(GFP_KERNEL)?, GFP_KERNEL)?;
+                taken.push(ids.alloc(Gfp::Kernel)?, GFP_KERNEL)?;
             }
             Ok(taken)
         })?;

@@ -5,6 +5,7 @@
 use core::convert::Infallible;
 use kernel::prelude::*;
 use kernel::sync::UniqueArc;
+use kext::gfp::Gfp;
 use kext::new_locked_xarray;
 use kext::xarray::{LockedXArray, Mark, Node};
 use kunit::{ensure, ensure_eq, Outcome};
@@ -39,7 +40,7 @@ fn table_of(nodes: u32) -> Outcome<Pin<KBox<Table>>> {
 fn grow(table: &Table, by: u32) -> Outcome {
     for name in 0..by {
         let node = UniqueArc::pin_init(Node::new::<Infallible>(name, 0), GFP_KERNEL)?;
-        table.lock().insert_cyclic(node, GFP_KERNEL)?;
+        table.lock().insert_cyclic(node, Gfp::Kernel)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 use crate::tally::{Counted, Tally};
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
+use kext::gfp::Gfp;
 use kext::xarray::Registry;
 use kunit::{ensure, ensure_eq, Outcome};
 
@@ -47,7 +48,7 @@ fn thing(tally: &Tally, name: u32) -> Outcome<Arc<Thing>> {
 fn registry_of(tally: &Tally, names: &[u32]) -> Outcome<Things> {
     let registry = new_registry()?;
     for &name in names {
-        registry.insert(name, thing(tally, name)?, GFP_KERNEL)?;
+        registry.insert(name, thing(tally, name)?, Gfp::Kernel)?;
     }
     Ok(registry)
 }
@@ -62,7 +63,7 @@ fn what_is_listed_is_found_by_its_number() -> Outcome {
     let tally = Tally::new()?;
     let registry = new_registry()?;
     let ours = thing(&tally, 9)?;
-    registry.insert(1000, ours.clone(), GFP_KERNEL)?;
+    registry.insert(1000, ours.clone(), Gfp::Kernel)?;
     ensure_eq!(search(&registry, 1000), Some((1000, 9)));
     let is_ours = registry
         .remove(1000)
@@ -74,7 +75,7 @@ fn what_is_listed_is_found_by_its_number() -> Outcome {
 fn a_number_that_is_taken_is_refused() -> Outcome {
     let tally = Tally::new()?;
     let registry = registry_of(&tally, &[5])?;
-    let refused = registry.insert(5, thing(&tally, 6)?, GFP_KERNEL);
+    let refused = registry.insert(5, thing(&tally, 6)?, Gfp::Kernel);
     ensure_eq!(refused, Err(EBUSY));
     // The one that was refused is gone, the other is not.
     ensure_eq!(tally.alive(), 1);
@@ -94,7 +95,7 @@ fn what_is_taken_off_is_handed_back() -> Outcome {
     ensure!(registry.remove(0).is_none());
     ensure_eq!(search(&registry, 0), Some((5, 5)));
     // The number is free again.
-    registry.insert(0, thing(&tally, 7)?, GFP_KERNEL)?;
+    registry.insert(0, thing(&tally, 7)?, Gfp::Kernel)?;
     ensure_eq!(search(&registry, 0), Some((0, 7)));
     Ok(())
 }
@@ -164,7 +165,7 @@ fn things_can_be_listed_where_nothing_may_sleep() -> Outcome {
     let ours = thing(&tally, 1)?;
     let lock = KBox::pin_init(kernel::new_spinlock!(()), GFP_KERNEL)?;
     let guard = lock.lock();
-    let listed = registry.insert(1, ours, GFP_ATOMIC);
+    let listed = registry.insert(1, ours, Gfp::Atomic);
     drop(guard);
     listed?;
     ensure_eq!(search(&registry, 0), Some((1, 1)));

@@ -5,6 +5,7 @@
 use crate::tally::{Counted, Tally};
 use kernel::c_str;
 use kernel::prelude::*;
+use kext::gfp::Gfp;
 use kext::slab::Slab;
 use kunit::{ensure, ensure_eq, Outcome};
 
@@ -13,6 +14,7 @@ kunit::suite!(
     [
         there_is_no_memory_before_the_cache_is_created,
         there_is_no_memory_after_the_cache_is_gone,
+        a_cache_stays_for_all_who_allocate,
         a_cache_is_created_once,
         a_cache_that_is_gone_can_be_created_again,
         what_is_written_is_read,
@@ -26,16 +28,31 @@ kunit::suite!(
 
 fn there_is_no_memory_before_the_cache_is_created() -> Outcome {
     static SLAB: Slab<u64> = Slab::new(c_str!("kunit_not_created"));
-    ensure!(SLAB.alloc(GFP_KERNEL).is_err());
+    ensure!(SLAB.created().is_err());
     Ok(())
 }
 
 fn there_is_no_memory_after_the_cache_is_gone() -> Outcome {
     static SLAB: Slab<u64> = Slab::new(c_str!("kunit_gone"));
     let created = SLAB.create()?;
-    drop(SLAB.alloc(GFP_KERNEL)?);
+    drop(created.alloc(Gfp::Kernel)?);
     drop(created);
-    ensure!(SLAB.alloc(GFP_KERNEL).is_err());
+    ensure!(SLAB.created().is_err());
+    Ok(())
+}
+
+fn a_cache_stays_for_all_who_allocate() -> Outcome {
+    static SLAB: Slab<u64> = Slab::new(c_str!("kunit_stays"));
+    let created = SLAB.create()?;
+    let other = SLAB.created()?;
+    drop(created);
+    // It would be memory of a cache that is destroyed.
+    ensure_eq!(*other.alloc(Gfp::Kernel)?.write(5), 5);
+    ensure_eq!(SLAB.create().map(drop), Err(EBUSY));
+    drop(SLAB.created()?);
+    drop(other);
+    ensure_eq!(SLAB.created().map(drop), Err(ENOENT));
+    drop(SLAB.create()?);
     Ok(())
 }
 
@@ -44,7 +61,7 @@ fn a_cache_is_created_once() -> Outcome {
     let created = SLAB.create()?;
     ensure_eq!(SLAB.create().map(drop), Err(EBUSY));
     // The first one is not harmed by it.
-    ensure_eq!(*SLAB.alloc(GFP_KERNEL)?.write(3), 3);
+    ensure_eq!(*created.alloc(Gfp::Kernel)?.write(3), 3);
     drop(created);
     Ok(())
 }
@@ -53,7 +70,7 @@ fn a_cache_that_is_gone_can_be_created_again() -> Outcome {
     static SLAB: Slab<u64> = Slab::new(c_str!("kunit_again"));
     for turn in 0..3 {
         let created = SLAB.create()?;
-        ensure_eq!(*SLAB.alloc(GFP_KERNEL)?.write(turn), turn);
+        ensure_eq!(*created.alloc(Gfp::Kernel)?.write(turn), turn);
         drop(created);
     }
     Ok(())
@@ -62,7 +79,7 @@ fn a_cache_that_is_gone_can_be_created_again() -> Outcome {
 fn what_is_written_is_read() -> Outcome {
     static SLAB: Slab<[u32; 5]> = Slab::new(c_str!("kunit_written"));
     let created = SLAB.create()?;
-    let mut value = SLAB.alloc(GFP_KERNEL)?.write([1, 2, 3, 4, 5]);
+    let mut value = created.alloc(Gfp::Kernel)?.write([1, 2, 3, 4, 5]);
     ensure_eq!(*value, [1, 2, 3, 4, 5]);
     value[4] = 6;
     ensure_eq!(*value, [1, 2, 3, 4, 6]);
@@ -75,8 +92,8 @@ fn a_value_is_dropped_once() -> Outcome {
     static SLAB: Slab<Counted> = Slab::new(c_str!("kunit_dropped"));
     let tally = Tally::new()?;
     let created = SLAB.create()?;
-    let first = SLAB.alloc(GFP_KERNEL)?.write(tally.one_more());
-    let second = SLAB.alloc(GFP_KERNEL)?.write(tally.one_more());
+    let first = created.alloc(Gfp::Kernel)?.write(tally.one_more());
+    let second = created.alloc(Gfp::Kernel)?.write(tally.one_more());
     ensure_eq!(tally.alive(), 2);
     drop(first);
     ensure_eq!(tally.alive(), 1);
@@ -92,8 +109,8 @@ fn memory_without_a_value_drops_nothing() -> Outcome {
     let created = SLAB.create()?;
     let counted = tally.one_more();
     // With what another value has left in it.
-    drop(SLAB.alloc(GFP_KERNEL)?.write(counted));
-    drop(SLAB.alloc(GFP_KERNEL)?);
+    drop(created.alloc(Gfp::Kernel)?.write(counted));
+    drop(created.alloc(Gfp::Kernel)?);
     ensure_eq!(tally.alive(), 0);
     drop(created);
     Ok(())
@@ -105,7 +122,7 @@ fn no_two_values_share_memory() -> Outcome {
     let created = SLAB.create()?;
     let mut values = KVec::with_capacity(VALUES, GFP_KERNEL)?;
     for name in 0..VALUES {
-        values.push(SLAB.alloc(GFP_KERNEL)?.write([name; 3]), GFP_KERNEL)?;
+        values.push(created.alloc(Gfp::Kernel)?.write([name; 3]), GFP_KERNEL)?;
     }
     for (name, value) in values.iter().enumerate() {
         ensure_eq!(**value, [name; 3]);
@@ -124,7 +141,7 @@ fn values_are_aligned() -> Outcome {
     let created = SLAB.create()?;
     let mut values = KVec::with_capacity(20, GFP_KERNEL)?;
     for _ in 0..20 {
-        let value = SLAB.alloc(GFP_KERNEL)?.write(Aligned([0; 65]));
+        let value = created.alloc(Gfp::Kernel)?.write(Aligned([0; 65]));
         let address = value.0.as_ptr() as usize;
         values.push(value, GFP_KERNEL)?;
         ensure_eq!(address % 64, 0);
@@ -139,7 +156,7 @@ fn memory_can_be_had_where_nothing_may_sleep() -> Outcome {
     let created = SLAB.create()?;
     let lock = KBox::pin_init(kernel::new_spinlock!(()), GFP_KERNEL)?;
     let guard = lock.lock();
-    let memory = SLAB.alloc(GFP_ATOMIC);
+    let memory = created.alloc(Gfp::Atomic);
     drop(guard);
     drop(memory?);
     drop(created);

@@ -6,6 +6,7 @@ use crate::tally::{Counted, Tally};
 use core::convert::Infallible;
 use kernel::prelude::*;
 use kernel::sync::{Arc, UniqueArc};
+use kext::gfp::Gfp;
 use kext::new_locked_xarray;
 use kext::xarray::{Guarded, LockedXArray, Node};
 use kunit::{ensure, ensure_eq, spawn, Outcome};
@@ -62,7 +63,7 @@ fn new_node(tally: &Tally, name: u32) -> Outcome<Pin<UniqueArc<ItemNode>>> {
 fn store(table: &Table, tally: &Tally, name: u32) -> Outcome<u32> {
     let node = new_node(tally, name)?;
     let mut guard = table.lock();
-    let id = guard.insert_cyclic(node, GFP_KERNEL)?.id();
+    let id = guard.insert_cyclic(node, Gfp::Kernel)?.id();
     Ok(id)
 }
 
@@ -254,7 +255,7 @@ fn a_node_is_set_up_before_it_is_stored() -> Outcome {
     let table = new_table()?;
     let mut node = new_node(&tally, 0)?;
     *Node::locked_mut(node.as_mut()) = 5;
-    let id = table.lock().insert_cyclic(node, GFP_KERNEL)?.id();
+    let id = table.lock().insert_cyclic(node, Gfp::Kernel)?.id();
     let mut guard = table.lock();
     let (mut slots, _) = guard.slots();
     let found = slots.at(id).map(|mut at| *at.locked());
@@ -269,7 +270,7 @@ fn what_was_just_stored_is_set_up_under_the_lock() -> Outcome {
     let kept = Guarded::new(&table, 1);
     let node = new_node(&tally, 9)?;
     let mut guard = table.lock();
-    let mut inserted = guard.insert_cyclic(node, GFP_KERNEL)?;
+    let mut inserted = guard.insert_cyclic(node, Gfp::Kernel)?;
     let (locked, data, value) = inserted.with(&kept)?;
     *locked += 10;
     *data += 20;

@@ -14,6 +14,7 @@ use kernel::sync::Arc;
 use kext::anon_file::{oflags, AnonFile, AnonFileOps, FdReservation, KiocbRef};
 use kext::errno::{ENOBUFS, EOPNOTSUPP};
 use kext::fs::Whence;
+use kext::gfp::Gfp;
 use kext::io::IovIter;
 use kext::slab::{Slab, SlabBox};
 
@@ -78,7 +79,7 @@ impl NewFd {
 /// Makes the file. Errors: ENOMEM, ENFILE.
 pub(super) fn create(fd: ObjectFd) -> Result<NewFd> {
     let id = fd.id;
-    let data = SLAB.alloc(GFP_KERNEL)?.write(fd);
+    let data = SLAB.created()?.alloc(Gfp::Kernel)?.write(fd);
     let file = AnonFile::create(&crate::THIS_MODULE, data, oflags::O_WRONLY)
         .map_err(|(error, _)| error)?;
     Ok(NewFd { file, id })

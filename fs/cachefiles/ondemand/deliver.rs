@@ -18,6 +18,7 @@ use kernel::sync::Arc;
 use kernel::uaccess::UserSliceWriter;
 use kext::anon_file::{oflags, FdReservation};
 use kext::errno::EMSGSIZE;
+use kext::gfp::Gfp;
 
 /// A request on its way to the daemon, with its id.
 enum Delivery {
@@ -186,7 +187,7 @@ impl Engine {
         let fd = FdReservation::new(oflags::O_WRONLY | on_exec)?;
         let file = anon_fd::create(ObjectFd::new(
             object.clone(),
-            NonZeroU32::new(self.fd_ids.alloc(GFP_KERNEL)?).ok_or(EINVAL)?,
+            NonZeroU32::new(self.fd_ids.alloc(Gfp::Kernel)?).ok_or(EINVAL)?,
             pin.clone(),
         ))?;
         Ok((fd, file))

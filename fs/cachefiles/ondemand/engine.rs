@@ -20,6 +20,7 @@ use kernel::sync::{Arc, ArcBorrow, UniqueArc};
 use kext::delayed_work::DelayedWork;
 use kext::errno::EALREADY;
 use kext::fs::File;
+use kext::gfp::Gfp;
 use kext::ids::CyclicIds;
 use kext::xarray::{new_locked_xarray, Guarded};
 
@@ -276,7 +277,7 @@ impl Engine {
         kind: Kind,
     ) -> Result<Waiting> {
         let cell = object.ondemand()?;
-        let (id, node, admitted, object_id) = match guard.insert_cyclic(node, GFP_KERNEL) {
+        let (id, node, admitted, object_id) = match guard.insert_cyclic(node, Gfp::Kernel) {
             Ok(mut inserted) => {
                 let id = inserted.id();
                 let admitted = inserted.with(cell).map(|(entry, table, state)| {

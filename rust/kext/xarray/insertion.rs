@@ -3,9 +3,8 @@
 //! Putting a node into a table, and what can be done with it while nobody else has seen it.
 
 use super::{Guard, Guarded, LockedXArray, Node};
-use crate::{errno, gfp};
+use crate::{errno, gfp::Gfp};
 use cachefiles_bindings as bindings;
-use kernel::alloc::Flags;
 use kernel::prelude::*;
 use kernel::sync::{Arc, UniqueArc};
 
@@ -56,7 +55,7 @@ impl<S, L, D> Inserted<'_, '_, S, L, D> {
 impl<'a, S, L, D> Guard<'a, S, L, D> {
     /// Stores a node under the next free number, round and round (`__xa_alloc_cyclic()`).
     ///
-    /// Where `flags` allow it, this may release the lock, sleep, and take the lock again, before
+    /// Where `gfp` allows it, this may release the lock, sleep, and take the lock again, before
     /// the node is stored: what the caller found out under the lock may have changed.
     ///
     /// Errors: ENOMEM; EBUSY, no number is free.
@@ -64,7 +63,7 @@ impl<'a, S, L, D> Guard<'a, S, L, D> {
     pub fn insert_cyclic(
         &mut self,
         node: Pin<UniqueArc<Node<S, L>>>,
-        flags: Flags,
+        gfp: Gfp,
     ) -> Insertion<'_, 'a, S, L, D> {
         let node = Arc::from(node);
         let entry = Arc::into_raw(node.clone());
@@ -78,7 +77,7 @@ impl<'a, S, L, D> Guard<'a, S, L, D> {
                 entry.cast_mut().cast(),
                 LockedXArray::<S, L, D>::LIMIT,
                 self.table.next.get(),
-                gfp::to_raw(flags),
+                gfp.as_raw(),
             )
         };
         match errno::check(ret) {

@@ -5,11 +5,10 @@
 //! C header: `include/linux/xarray.h`
 
 use super::XA_PRESENT;
-use crate::{errno, gfp};
+use crate::{errno, gfp::Gfp};
 use cachefiles_bindings as bindings;
 use core::marker::PhantomData;
 use core::mem::align_of;
-use kernel::alloc::Flags;
 use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::sync::{Arc, ArcBorrow, LockClassKey};
@@ -54,10 +53,10 @@ impl<T> Registry<T> {
         })
     }
 
-    /// Lists a thing under a number. Sleeps where `flags` allow it.
+    /// Lists a thing under a number. Sleeps where `gfp` allows it.
     ///
     /// Errors: EBUSY, the number is taken; ENOMEM.
-    pub fn insert(&self, id: u32, thing: Arc<T>, flags: Flags) -> Result {
+    pub fn insert(&self, id: u32, thing: Arc<T>, gfp: Gfp) -> Result {
         let entry = Arc::into_raw(thing);
         // SAFETY: Initialised, by the type invariant; unlocked below.
         unsafe { super::lock(self.xa.get()) };
@@ -67,7 +66,7 @@ impl<T> Registry<T> {
                 self.xa.get(),
                 id as usize,
                 entry.cast_mut().cast(),
-                gfp::to_raw(flags),
+                gfp.as_raw(),
             )
         };
         // SAFETY: Locked above.

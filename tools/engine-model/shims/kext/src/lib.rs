@@ -23,14 +23,13 @@ pub mod workqueue;
 #[path = "../../../../../rust/kext"]
 mod real {
     pub mod errno;
-    pub(crate) mod gfp;
+    pub mod gfp;
     pub mod ids;
     pub mod sync;
     pub mod xarray;
 }
 
-use real::gfp;
-pub use real::{errno, ids, sync, xarray};
+pub use real::{errno, gfp, ids, sync, xarray};
 
 /// Polling a wait queue, as the epoll of a process does.
 pub mod polling {

@@ -2,9 +2,9 @@
 
 //! Slab caches: here their memory is the heap's, and they need not be created.
 
+use crate::gfp::Gfp;
 use core::marker::PhantomData;
 use core::ops::Deref;
-use kernel::alloc::Flags;
 use kernel::error::{code::ENOMEM, Result};
 use kernel::str::CStr;
 
@@ -17,8 +17,18 @@ impl<T> Slab<T> {
         Self(PhantomData)
     }
 
+    /// The cache, which is always there.
+    pub fn created(&'static self) -> Result<Created<T>> {
+        Ok(Created(PhantomData))
+    }
+}
+
+/// A cache that exists.
+pub struct Created<T>(PhantomData<fn() -> T>);
+
+impl<T> Created<T> {
     /// Memory for one value. Error: ENOMEM.
-    pub fn alloc(&self, _flags: Flags) -> Result<Empty<T>> {
+    pub fn alloc(&self, _gfp: Gfp) -> Result<Empty<T>> {
         cachefiles_bindings::sched::may_sleep();
         if cachefiles_bindings::alloc_fails() {
             return Err(ENOMEM);
