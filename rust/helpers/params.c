@@ -41,8 +41,6 @@ static struct ctl_table error_injection_table[] = {
 
 int cfh_register_error_injection(void)
 {
-	if (error_injection_header)
-		return -EBUSY;
 	error_injection_header =
 		register_sysctl("cachefiles", error_injection_table);
 	return error_injection_header ? 0 : -ENOMEM;

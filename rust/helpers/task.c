@@ -19,3 +19,15 @@ bool cfh_current_lives(void)
 {
 	return !(current->flags & (PF_EXITING | PF_KTHREAD));
 }
+
+/* An exiting task gives these up before its last files are released. */
+
+bool cfh_current_has_files(void)
+{
+	return current->files;
+}
+
+bool cfh_current_has_fs(void)
+{
+	return current->fs;
+}

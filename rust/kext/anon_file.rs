@@ -46,9 +46,14 @@ pub struct FdReservation {
 impl FdReservation {
     /// Reserves the lowest free number; of `flags`, [`oflags::O_CLOEXEC`] counts. May sleep.
     ///
-    /// Errors: EMFILE, ENOMEM.
+    /// Errors: EMFILE, ENOMEM; ESRCH, the task is exiting and has no descriptors any more, as in the
+    /// release of a file that it had open.
     pub fn new(flags: u32) -> Result<Self> {
-        // SAFETY: Works on the table of the running task.
+        // SAFETY: Looks at a pointer of the running task, which only the task itself changes.
+        if !unsafe { bindings::cfh_current_has_files() } {
+            return Err(ESRCH);
+        }
+        // SAFETY: The running task has a table of descriptors.
         let ret = unsafe { bindings::get_unused_fd_flags(flags) };
         // INVARIANT: Just reserved, where it is not negative.
         let fd = u32::try_from(ret).map_err(|_| error(ret))?;
@@ -92,7 +97,8 @@ pub trait AnonFileOps: Sized + 'static {
     /// The last reference to the file is gone.
     fn release(data: SlabBox<Self::Data>);
 
-    /// `pwrite()` and its kin: takes from `iter`, returns how many bytes.
+    /// `pwrite()` and its kin: takes from `iter`, returns how many bytes. It is over when it
+    /// returns: EIOCBQUEUED reaches the caller as EIO, and more bytes than there were as those.
     fn write(data: &Self::Data, kiocb: &mut KiocbRef<'_>, iter: &mut IovIter) -> Result<usize>;
 
     /// `lseek()`: returns the offset found. `whence` is as user space gave it.
@@ -249,14 +255,12 @@ impl<T: AnonFileOps> Operations<T> {
         // INVARIANT: A caller passes a valid kiocb, and leaves it to us for the call.
         // SAFETY: As above; so it is not null.
         let kiocb = unsafe { NonNull::new_unchecked(kiocb) };
-        to_ssize(T::write(
-            data,
-            &mut KiocbRef {
-                kiocb,
-                _kiocb: PhantomData,
-            },
-            iter,
-        ))
+        let asked = iter.count();
+        let mut kiocb = KiocbRef {
+            kiocb,
+            _kiocb: PhantomData,
+        };
+        to_ssize(T::write(data, &mut kiocb, iter), asked)
     }
 
     /// # Safety

@@ -167,7 +167,8 @@ impl<T: CharDevice> Operations<T> {
     ) -> isize {
         // SAFETY: The file is open during the call.
         let data = unsafe { Self::data(file) };
-        to_ssize(T::read(data, UserSlice::new(buffer as usize, len).writer()))
+        let out = UserSlice::new(buffer as usize, len).writer();
+        to_ssize(T::read(data, out), len)
     }
 
     /// # Safety
@@ -181,10 +182,8 @@ impl<T: CharDevice> Operations<T> {
     ) -> isize {
         // SAFETY: The file is open during the call.
         let data = unsafe { Self::data(file) };
-        to_ssize(T::write(
-            data,
-            UserSlice::new(buffer as usize, len).reader(),
-        ))
+        let input = UserSlice::new(buffer as usize, len).reader();
+        to_ssize(T::write(data, input), len)
     }
 
     /// # Safety

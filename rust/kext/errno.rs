@@ -6,7 +6,7 @@
 
 use cachefiles_bindings as bindings;
 use core::num::NonZeroI32;
-use kernel::error::{Error, Result};
+use kernel::error::{code, Error, Result};
 
 /// The [`Error`] of a positive number, as a constant; fails to compile where it is no errno.
 const fn of(errno: u32) -> Error {
@@ -48,7 +48,7 @@ pub fn error(errno: i32) -> Error {
         Some(positive) if positive > 0 && positive <= bindings::MAX_ERRNO => {
             Error::from_errno(errno)
         }
-        _ => kernel::error::code::EINVAL,
+        _ => code::EINVAL,
     }
 }
 
@@ -62,12 +62,17 @@ pub(crate) fn check(ret: i32) -> Result {
     }
 }
 
-/// A byte count or an error, as a C callback of type `ssize_t` returns it.
+/// What a read or write of `asked` bytes returns to C, where it is over when it returns.
+///
+/// More bytes than were asked for are cut down to those, as callers go on behind what was done. And
+/// EIOCBQUEUED, which promises an end that never comes, becomes EIO: the kernel stops at a
+/// `BUG_ON()` where a plain `write()` gets it.
 #[inline]
-pub(crate) fn to_ssize(result: Result<usize>) -> isize {
+pub(crate) fn to_ssize(result: Result<usize>, asked: usize) -> isize {
     match result {
-        // No read or write transfers more than `MAX_RW_COUNT` bytes.
-        Ok(bytes) => isize::try_from(bytes).unwrap_or(isize::MAX),
+        // No read or write is of more than `MAX_RW_COUNT` bytes.
+        Ok(bytes) => isize::try_from(bytes.min(asked)).unwrap_or(isize::MAX),
+        Err(code::EIOCBQUEUED) => code::EIO.to_errno() as isize,
         Err(error) => error.to_errno() as isize,
     }
 }

@@ -9,7 +9,7 @@ use crate::errno;
 use cachefiles_bindings as bindings;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use kernel::error::{
-    code::{EIO, ENOSPC},
+    code::{EBUSY, EIO, ENOSPC},
     Result,
 };
 
@@ -50,16 +50,21 @@ pub fn inherit_fds() -> bool {
 /// `reopen_tries`: how often a reopening may be refused in a row; 0 for any number of times.
 #[inline]
 pub fn reopen_tries() -> u32 {
-    // SAFETY: As for `debug`.
+    // SAFETY: An aligned variable that lives as long as the module. C stores a new value in one
+    // access, and has no other business with it.
     let tries = unsafe { AtomicU32::from_ptr(&raw mut bindings::cfh_reopen_tries) };
     tries.load(Ordering::Relaxed)
 }
+
+/// Whether there is an [`ErrorInjection`], or one in the making. C keeps what it needs to take the
+/// sysctl away in one place, so that two at a time would lose one.
+static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
 
 /// The sysctl `cachefiles/error_injection`, as long as this lives.
 ///
 /// # Invariants
 ///
-/// The sysctl is registered.
+/// The sysctl is registered, by this value only; `IS_REGISTERED` is true.
 pub struct ErrorInjection(());
 
 impl ErrorInjection {
@@ -67,24 +72,31 @@ impl ErrorInjection {
     ///
     /// Errors: EBUSY registered already; ENOMEM, also where another module has the name.
     pub fn register() -> Result<Self> {
-        // SAFETY: A second registration and a name that is taken are refused.
-        errno::check(unsafe { bindings::cfh_register_error_injection() })?;
-        // INVARIANT: Just registered.
-        Ok(Self(()))
+        if IS_REGISTERED.swap(true, Ordering::Acquire) {
+            return Err(EBUSY);
+        }
+        // INVARIANT: There is no other registration, and this one succeeded.
+        //
+        // SAFETY: Nobody else registers or unregisters it until the variable is false again.
+        errno::check(unsafe { bindings::cfh_register_error_injection() })
+            .map(|()| Self(()))
+            .inspect_err(|_| IS_REGISTERED.store(false, Ordering::Release))
     }
 }
 
 impl Drop for ErrorInjection {
     fn drop(&mut self) {
-        // SAFETY: Registered, by the type invariant.
+        // SAFETY: Registered, by the type invariant, and so nobody else's business.
         unsafe { bindings::cfh_unregister_error_injection() };
+        IS_REGISTERED.store(false, Ordering::Release);
     }
 }
 
 /// What is injected: bits.
 #[inline]
 fn injected() -> u32 {
-    // SAFETY: As for `debug`.
+    // SAFETY: An aligned variable that lives as long as the module, which only the sysctl's handler
+    // writes, in one access.
     let state = unsafe { AtomicU32::from_ptr(&raw mut bindings::cfh_error_injection) };
     state.load(Ordering::Relaxed)
 }

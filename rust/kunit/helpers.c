@@ -15,6 +15,7 @@
 #include <linux/module.h>
 #include <linux/poll.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/slab.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -46,6 +47,22 @@ void cfk_allow_signals(void)
 {
 	allow_signal(SIGKILL);
 	allow_signal(SIGUSR1);
+}
+
+/* What a task gives up on its way out */
+
+struct cfk_belongings {
+	struct files_struct *files;
+	struct fs_struct *fs;
+};
+
+/* Leaves in *all what the running task had, and the task without it. */
+void cfk_swap_belongings(struct cfk_belongings *all)
+{
+	task_lock(current);
+	swap(current->files, all->files);
+	swap(current->fs, all->fs);
+	task_unlock(current);
 }
 
 /* A worker of its own that takes one work at a time */

@@ -54,7 +54,7 @@ pub use queue::OrderedQueue;
 pub use shelf::Shelf;
 pub use suite::{Case, Cases, Entry, Listed, Suite};
 pub use this_module::{foreign_module, users_of_this_module};
-pub use thread::{spawn, Thread};
+pub use thread::{as_if_exiting, spawn, Thread};
 
 /// What lines in the log begin with.
 const LOG_PREFIX: &[u8] = b"kunit\0";

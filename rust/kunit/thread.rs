@@ -118,6 +118,17 @@ where
     0
 }
 
+/// Runs `act` in this task as one that is exiting: without descriptors, root and working directory.
+pub fn as_if_exiting<R>(act: impl FnOnce() -> R) -> R {
+    let mut all = bindings::cfk_belongings::default();
+    // SAFETY: The task has none of them for a while, as one that exits; `all` holds them.
+    unsafe { bindings::cfk_swap_belongings(&mut all) };
+    let result = act();
+    // SAFETY: What was the task's is so again.
+    unsafe { bindings::cfk_swap_belongings(&mut all) };
+    result
+}
+
 impl<T: Send + 'static> Thread<T> {
     /// The result, when the thread has ended. It fails, and the thread is killed, when it takes too
     /// long. Sleeps.

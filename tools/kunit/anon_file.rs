@@ -21,12 +21,15 @@ kunit::suite!(
         a_reservation_that_is_dropped_gives_the_number_back,
         reservations_have_numbers_of_their_own,
         when_no_number_is_free_it_is_emfile,
+        an_exiting_task_has_no_numbers,
         nothing_is_visible_before_it_is_installed,
         what_is_installed_stays_until_it_is_closed,
         a_file_that_is_not_installed_is_released,
         a_file_keeps_the_module,
         the_file_of_another_module_is_refused,
         a_write_says_where_and_how_much,
+        a_write_is_over_when_it_returns,
+        no_more_is_written_than_there_was,
         errors_reach_the_caller,
         a_seek_and_an_ioctl_reach_the_file,
     ]
@@ -45,6 +48,10 @@ struct Handle {
 
 static HANDLES: Slab<Handle> = Slab::new(kernel::c_str!("kunit_handle"));
 
+/// Where a write says that it is not over, and where it says that it took more than there was.
+const QUEUES: i64 = 5000;
+const EXAGGERATES: i64 = 6000;
+
 struct Operations;
 
 impl AnonFileOps for Operations {
@@ -57,8 +64,11 @@ impl AnonFileOps for Operations {
 
     /// Takes all but one byte.
     fn write(handle: &Handle, kiocb: &mut KiocbRef<'_>, iter: &mut IovIter) -> Result<usize> {
-        if kiocb.pos() < 100 {
-            return Err(ENOSPC);
+        match kiocb.pos() {
+            0..100 => return Err(ENOSPC),
+            QUEUES => return Err(EIOCBQUEUED),
+            EXAGGERATES => return Ok(usize::MAX),
+            _ => {}
         }
         let bytes = iter.count().saturating_sub(1);
         handle.record.offset.store(kiocb.pos(), Ordering::SeqCst);
@@ -193,6 +203,13 @@ fn when_no_number_is_free_it_is_emfile() -> Outcome {
     Ok(())
 }
 
+fn an_exiting_task_has_no_numbers() -> Outcome {
+    let refused = kunit::as_if_exiting(|| FdReservation::new(oflags::O_CLOEXEC).err());
+    ensure_eq!(refused, Some(ESRCH));
+    drop(FdReservation::new(oflags::O_CLOEXEC)?);
+    Ok(())
+}
+
 fn nothing_is_visible_before_it_is_installed() -> Outcome {
     let bench = Bench::new()?;
     let reservation = FdReservation::new(0)?;
@@ -266,6 +283,29 @@ fn a_write_says_where_and_how_much() -> Outcome {
         ensure_eq!(bench.record.offset.load(Ordering::SeqCst), offset);
         ensure_eq!(bench.record.bytes.load(Ordering::SeqCst), written);
     }
+    Ok(())
+}
+
+fn a_write_is_over_when_it_returns() -> Outcome {
+    let bench = Bench::new()?;
+    let installed = Installed::new(bench.file()?)?;
+    let Some(file) = file_of_fd(installed.0) else {
+        ensure!(false, "it is not installed");
+        return Ok(());
+    };
+    // For a process, which writes by way of another function, the kernel would stop here.
+    ensure_eq!(kunit::write_to(&file, b"hello", QUEUES), Err(EIO));
+    Ok(())
+}
+
+fn no_more_is_written_than_there_was() -> Outcome {
+    let bench = Bench::new()?;
+    let installed = Installed::new(bench.file()?)?;
+    let Some(file) = file_of_fd(installed.0) else {
+        ensure!(false, "it is not installed");
+        return Ok(());
+    };
+    ensure_eq!(kunit::write_to(&file, b"hello", EXAGGERATES), Ok(5));
     Ok(())
 }
 

@@ -30,6 +30,7 @@ kunit::suite!(
         a_mount_is_synced,
         an_open_file_keeps_its_mount_writable,
         a_path_is_of_its_mount_and_its_name,
+        an_exiting_task_looks_nothing_up,
     ]
 );
 
@@ -297,6 +298,20 @@ fn an_open_file_keeps_its_mount_writable() -> Outcome {
             .set_xattr(kernel::c_str!("user.kunit"), b"hello")?;
         drop(write);
     }
+    Ok(())
+}
+
+fn an_exiting_task_looks_nothing_up() -> Outcome {
+    let name = kernel::c_str!("/proc");
+    ensure!(Path::lookup_directory(name).is_ok());
+    let found = kunit::as_if_exiting(|| {
+        (
+            Path::lookup_directory(name).err(),
+            Path::lookup_directory(kernel::c_str!("proc")).err(),
+            Path::of_cwd().err(),
+        )
+    });
+    ensure_eq!(found, (Some(ENOENT), Some(ENOENT), Some(ENOENT)));
     Ok(())
 }
 

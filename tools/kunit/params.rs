@@ -2,11 +2,13 @@
 
 //! `kext::params`: what the administrator sets.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use kernel::prelude::*;
+use kernel::sync::Arc;
 use kernel::types::ARef;
 use kext::fs::File;
 use kext::params::{self, ErrorInjection};
-use kunit::{ensure_eq, skip, Outcome};
+use kunit::{ensure, ensure_eq, skip, Outcome};
 
 kunit::suite!(
     "kext_params",
@@ -15,6 +17,7 @@ kunit::suite!(
         errors_are_injected_as_the_sysctl_says,
         nothing_is_injected_without_the_sysctl,
         the_sysctl_is_registered_once,
+        of_many_who_register_at_a_time_one_does,
         the_sysctl_goes_with_its_registration,
     ]
 );
@@ -75,6 +78,33 @@ fn the_sysctl_is_registered_once() -> Outcome {
     // The first one is not harmed by it.
     ensure_eq!(sysctl().err(), None);
     drop(registered);
+    Ok(())
+}
+
+fn of_many_who_register_at_a_time_one_does() -> Outcome {
+    const THREADS: usize = 4;
+    drop(register()?);
+    for _ in 0..50 {
+        let turn = Arc::new(AtomicUsize::new(0), GFP_KERNEL)?;
+        let mut threads = KVec::with_capacity(THREADS, GFP_KERNEL)?;
+        for _ in 0..THREADS {
+            let turn = turn.clone();
+            let thread = kunit::spawn(move || {
+                turn.fetch_add(1, Ordering::SeqCst);
+                while turn.load(Ordering::SeqCst) < THREADS {
+                    kext::task::cond_resched();
+                }
+                // Those who come when one has gone may register as well.
+                matches!(ErrorInjection::register().err(), None | Some(EBUSY))
+            })?;
+            threads.push(thread, GFP_KERNEL)?;
+        }
+        for thread in threads {
+            ensure!(thread.join()?);
+        }
+        // It is nobody's by now; one that was lost would be there for ever.
+        ensure_eq!(sysctl().err(), Some(ENOENT));
+    }
     Ok(())
 }
 

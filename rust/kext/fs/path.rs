@@ -28,14 +28,19 @@ impl Path {
     /// Looks up a directory by its name, as a system call of the current task would: relative to
     /// its working directory, in its namespace and with its credentials, following symbolic links.
     ///
-    /// Errors: `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`, `ENOMEM`, `EIO`.
+    /// Errors: `ENOENT`, also where the task is exiting and has no root any more; `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`, `ENOMEM`, `EIO`.
     pub fn lookup_directory(name: &CStr) -> Result<Self> {
         // Which would be the working directory to `kern_path()`.
         if name.is_empty() {
             return Err(ENOENT);
         }
+        // SAFETY: Looks at a pointer of the running task, which only the task itself changes.
+        if !unsafe { bindings::cfh_current_has_fs() } {
+            return Err(ENOENT);
+        }
         let mut path = bindings::path::default();
-        // SAFETY: `name` is a NUL-terminated string; `path` is a valid place for the answer.
+        // SAFETY: `name` is a NUL-terminated string; `path` is a valid place for the answer. The
+        // running task has a root and a working directory to begin at.
         to_result(unsafe {
             bindings::kern_path(name.as_char_ptr(), bindings::LOOKUP_DIRECTORY, &mut path)
         })?;

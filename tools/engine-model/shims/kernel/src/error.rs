@@ -67,5 +67,6 @@ pub mod code {
     codes! {
         EPERM = 1, ENOENT = 2, EINTR = 4, EIO = 5, ENXIO = 6, EAGAIN = 11, ENOMEM = 12,
         EFAULT = 14, EBUSY = 16, EEXIST = 17, EINVAL = 22, EMFILE = 24, EFBIG = 27, ERANGE = 34,
+        EIOCBQUEUED = 529,
     }
 }
