@@ -43,15 +43,3 @@ mod generated {
 }
 
 pub use generated::*;
-
-/// `xa_marked()`: whether any entry has the mark. Out of date at once, unless the lock is held.
-///
-/// # Safety
-///
-/// `xa` is an initialised xarray.
-#[inline]
-pub unsafe fn cfh_xa_marked(xa: *const xarray, mark: xa_mark_t) -> bool {
-    // SAFETY: By the caller's promise. The flags change under the xarray's lock, in one access each.
-    let flags = unsafe { (&raw const (*xa).xa_flags).read_volatile() };
-    flags & (XA_FLAGS_MARK_0 << mark) != 0
-}

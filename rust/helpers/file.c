@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/anon_inodes.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 
 const int CFH_CONST_MISC_DYNAMIC_MINOR = MISC_DYNAMIC_MINOR;
+
+void cfh_get_file(struct file *file)
+{
+	get_file(file);
+}
 
 /* Like a file of a file system that knows positions: pwrite() and lseek(). */
 struct file *cfh_anon_inode_getfile(const char *name,

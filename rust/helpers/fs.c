@@ -132,7 +132,7 @@ int cfh_security_inode_create(struct inode *dir, struct dentry *dentry)
 
 /*
  * At the priority of the running task, and with no allocation calling into a
- * file system. One helper for the lot, as each call on this path counts.
+ * file system.
  */
 ssize_t cfh_iocb_read_nofs(struct kiocb *iocb, struct iov_iter *iter)
 {
@@ -159,6 +159,11 @@ ssize_t cfh_iocb_write_nofs(struct kiocb *iocb, struct iov_iter *iter)
 void cfh_kiocb_end_write(struct kiocb *iocb)
 {
 	kiocb_end_write(iocb);
+}
+
+size_t cfh_iov_iter_count(const struct iov_iter *iter)
+{
+	return iov_iter_count(iter);
 }
 
 void cfh_iov_iter_truncate(struct iov_iter *iter, size_t count)

@@ -121,6 +121,16 @@ void cfh_fscache_count_no_create_space(void)
 	fscache_count_no_create_space();
 }
 
+void cfh_fscache_count_read(void)
+{
+	fscache_count_read();
+}
+
+void cfh_fscache_count_write(void)
+{
+	fscache_count_write();
+}
+
 void cfh_fscache_count_culled(void)
 {
 	fscache_count_culled();

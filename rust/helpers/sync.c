@@ -12,9 +12,6 @@ void cfh_init_completion(struct completion *done)
 void cfh_poll_wait(struct file *file, struct wait_queue_head *head,
 		   struct poll_table_struct *table)
 {
-	/* Never, and epoll asks several times for each request. */
-	if (!head)
-		__builtin_unreachable();
 	poll_wait(file, head, table);
 }
 

@@ -3,7 +3,7 @@
  * The tracepoints, made from the kernel's own <trace/events/cachefiles.h>: so
  * their names, fields and texts are those of the kernel the module is built
  * for. What a tracepoint looks into is put on the stack, and only while the
- * tracepoint is enabled; while it is not, it costs the call of the function.
+ * tracepoint is enabled.
  */
 
 #include "trace.h"

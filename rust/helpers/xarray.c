@@ -29,6 +29,8 @@ void *cfh_xas_next_entry(struct xa_state *xas, unsigned long max)
 	return xas_next_entry(xas, max);
 }
 
-/* For xa_marked(), which poll() asks: in Rust, as a call takes twice as long as what it does. */
-const unsigned int CFH_CONST_XA_FLAGS_MARK_0 =
-	(__force unsigned int)XA_FLAGS_MARK(XA_MARK_0);
+/* Also asked without the lock: what it says may be out of date at once. */
+bool cfh_xa_marked(const struct xarray *xa, unsigned int mark)
+{
+	return data_race(xa_marked(xa, (__force xa_mark_t)mark));
+}

@@ -157,7 +157,7 @@ impl<S, L, D> LockedXArray<S, L, D> {
     #[inline]
     pub fn lock(&self) -> Guard<'_, S, L, D> {
         // SAFETY: Initialised, by the type invariant.
-        unsafe { lock(self.xa.get()) };
+        unsafe { bindings::cfh_xa_lock(self.xa.get()) };
         // INVARIANT: Just locked.
         Guard {
             table: self,
@@ -168,7 +168,8 @@ impl<S, L, D> LockedXArray<S, L, D> {
     /// Whether any node has the mark. Needs no lock, and may be out of date at once.
     #[inline]
     pub fn has_mark(&self, mark: Mark) -> bool {
-        // SAFETY: Initialised, by the type invariant; reads one word.
+        // SAFETY: Initialised, by the type invariant; reads its flags, which a writer
+        // changes in one access.
         unsafe { bindings::cfh_xa_marked(self.xa.get(), mark.as_raw()) }
     }
 
@@ -283,25 +284,4 @@ impl<S, L, D> Drop for Guard<'_, S, L, D> {
         // SAFETY: Locked, by the type invariant.
         unsafe { bindings::cfh_xa_unlock(self.table.xa.get()) };
     }
-}
-
-/// `xa_lock()`: calls the kernel's function itself where there is one, as a helper in between costs six
-/// instructions, three times for each request. Spins.
-///
-/// # Safety
-///
-/// The xarray is initialised, and stays so until it is unlocked.
-#[inline(always)]
-unsafe fn lock(xa: *mut bindings::xarray) {
-    // SAFETY: By the contract. A `spinlock_t` begins with its `raw_spinlock_t` (it is a union with it),
-    // and `spin_lock()` is this call in these configurations.
-    #[cfg(all(CONFIG_SMP, not(CONFIG_INLINE_SPIN_LOCK), not(CONFIG_PREEMPT_RT)))]
-    unsafe {
-        bindings::_raw_spin_lock((&raw mut (*xa).xa_lock).cast())
-    };
-    // SAFETY: By the contract.
-    #[cfg(not(all(CONFIG_SMP, not(CONFIG_INLINE_SPIN_LOCK), not(CONFIG_PREEMPT_RT))))]
-    unsafe {
-        bindings::cfh_xa_lock(xa)
-    };
 }

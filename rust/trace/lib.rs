@@ -7,8 +7,8 @@
 //! The events themselves are made by `rust/helpers/trace.c` from the kernel's header, so that their
 //! names, fields and texts are the kernel's. Here each gets a safe function. An object is named by
 //! its debug id; `None` is for an event that has no object (the header shows 0 for it, and for
-//! `unlink` and `rename` the largest number). All of them may be called in any context, and cost the
-//! test of a variable while their event is not enabled.
+//! `unlink` and `rename` the largest number). All of them may be called in any context. While their
+//! event is not enabled they do nothing.
 
 #![warn(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
@@ -21,30 +21,6 @@ pub use reasons::{Coherency, ErrorSite, Killed, PrepRead, RefWhy, Trunc};
 use cachefiles_bindings as bindings;
 use kernel::error::Error;
 use kext::fs::{Dentry, Inode};
-
-/// Whether anybody listens to an event: what its static key says, read as a variable. So what it is
-/// told need not be put together, nor the function called.
-#[cfg(CONFIG_TRACEPOINTS)]
-macro_rules! is_on {
-    ($event:ident) => {
-        kernel::macros::paste! {{
-            // SAFETY: The tracepoint lives as long as the module. Its count is changed by atomic
-            // operations, hence the volatile read; an event that is missed or told in vain at the
-            // very moment of a change does no harm.
-            unsafe {
-                (&raw const bindings::[<__tracepoint_cachefiles_ $event>].key.enabled.counter)
-                    .read_volatile()
-                    > 0
-            }
-        }}
-    };
-}
-#[cfg(not(CONFIG_TRACEPOINTS))]
-macro_rules! is_on {
-    ($event:ident) => {
-        false
-    };
-}
 
 /// The debug id of an object that there may be none of, as the C functions take it.
 #[inline]
@@ -64,9 +40,6 @@ fn ino(number: u64) -> usize {
 /// `cachefiles_ref`: the reference count of an object became `usage`.
 #[inline]
 pub fn ref_(obj: u32, cookie: u32, usage: i32, why: RefWhy) {
-    if !is_on!(ref) {
-        return;
-    }
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_ref(obj, cookie, usage, why as u32) };
 }
@@ -74,9 +47,6 @@ pub fn ref_(obj: u32, cookie: u32, usage: i32, why: RefWhy) {
 /// `cachefiles_lookup`: what a lookup in `dir` found. A negative `dir` is not traced.
 #[inline]
 pub fn lookup(obj: Option<u32>, dir: &Dentry, found: core::result::Result<&Dentry, Error>) {
-    if !is_on!(lookup) {
-        return;
-    }
     let (has, obj) = optional(obj);
     let found = match found {
         Ok(dentry) => dentry.as_ptr(),
@@ -90,9 +60,6 @@ pub fn lookup(obj: Option<u32>, dir: &Dentry, found: core::result::Result<&Dentr
 /// `cachefiles_mkdir`: the directory `sub` was made in `dir`. Negative ones are not traced.
 #[inline]
 pub fn mkdir(dir: &Dentry, sub: &Dentry) {
-    if !is_on!(mkdir) {
-        return;
-    }
     // SAFETY: The dentries are valid for the call, as they are borrowed.
     unsafe { bindings::cfh_trace_mkdir(dir.as_ptr(), sub.as_ptr()) };
 }
@@ -100,9 +67,6 @@ pub fn mkdir(dir: &Dentry, sub: &Dentry) {
 /// `cachefiles_tmpfile`: a nameless file was made.
 #[inline]
 pub fn tmpfile(obj: u32, backer: &Inode) {
-    if !is_on!(tmpfile) {
-        return;
-    }
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_tmpfile(obj, backer.as_ptr()) };
 }
@@ -110,9 +74,6 @@ pub fn tmpfile(obj: u32, backer: &Inode) {
 /// `cachefiles_link`: a file got its name.
 #[inline]
 pub fn link(obj: u32, backer: &Inode) {
-    if !is_on!(link) {
-        return;
-    }
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_link(obj, backer.as_ptr()) };
 }
@@ -120,9 +81,6 @@ pub fn link(obj: u32, backer: &Inode) {
 /// `cachefiles_unlink`: a file is being removed.
 #[inline]
 pub fn unlink(obj: Option<u32>, number: u64, why: Killed) {
-    if !is_on!(unlink) {
-        return;
-    }
     let (has, obj) = optional(obj);
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_unlink(has, obj, ino(number), why as u32) };
@@ -131,9 +89,6 @@ pub fn unlink(obj: Option<u32>, number: u64, why: Killed) {
 /// `cachefiles_rename`: a directory is being moved to the graveyard.
 #[inline]
 pub fn rename(obj: Option<u32>, number: u64, why: Killed) {
-    if !is_on!(rename) {
-        return;
-    }
     let (has, obj) = optional(obj);
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_rename(has, obj, ino(number), why as u32) };
@@ -142,9 +97,6 @@ pub fn rename(obj: Option<u32>, number: u64, why: Killed) {
 /// `cachefiles_coherency`: the coherency data of a file was checked or set.
 #[inline]
 pub fn coherency(obj: u32, number: u64, content: u8, why: Coherency) {
-    if !is_on!(coherency) {
-        return;
-    }
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_coherency(obj, ino(number), content.into(), why as u32) };
 }
@@ -152,9 +104,6 @@ pub fn coherency(obj: u32, number: u64, content: u8, why: Coherency) {
 /// `cachefiles_vol_coherency`: that of a volume was, given by its debug id.
 #[inline]
 pub fn vol_coherency(volume: u32, number: u64, why: Coherency) {
-    if !is_on!(vol_coherency) {
-        return;
-    }
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_vol_coherency(volume, ino(number), why as u32) };
 }
@@ -172,9 +121,6 @@ pub fn prep_read(
     cache_ino: u64,
     netfs_ino: u64,
 ) {
-    if !is_on!(prep_read) {
-        return;
-    }
     let (has, obj) = optional(obj);
     let source = u32::try_from(source).unwrap_or(0);
     let (cache_ino, netfs_ino) = (ino(cache_ino), ino(netfs_ino));
@@ -189,9 +135,6 @@ pub fn prep_read(
 /// `cachefiles_read`: a read of the file begins.
 #[inline]
 pub fn read(obj: u32, backer: &Inode, start: i64, len: usize) {
-    if !is_on!(read) {
-        return;
-    }
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_read(obj, backer.as_ptr(), start, len) };
 }
@@ -199,9 +142,6 @@ pub fn read(obj: u32, backer: &Inode, start: i64, len: usize) {
 /// `cachefiles_write`: a write to the file begins.
 #[inline]
 pub fn write(obj: u32, backer: &Inode, start: i64, len: usize) {
-    if !is_on!(write) {
-        return;
-    }
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_write(obj, backer.as_ptr(), start, len) };
 }
@@ -209,9 +149,6 @@ pub fn write(obj: u32, backer: &Inode, start: i64, len: usize) {
 /// `cachefiles_trunc`: a file is being given another size.
 #[inline]
 pub fn trunc(obj: u32, backer: &Inode, from: i64, to: i64, why: Trunc) {
-    if !is_on!(trunc) {
-        return;
-    }
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_trunc(obj, backer.as_ptr(), from, to, why as u32) };
 }
@@ -219,9 +156,6 @@ pub fn trunc(obj: u32, backer: &Inode, from: i64, to: i64, why: Trunc) {
 /// `cachefiles_mark_active`: an inode was marked as in use.
 #[inline]
 pub fn mark_active(obj: Option<u32>, inode: &Inode) {
-    if !is_on!(mark_active) {
-        return;
-    }
     let (has, obj) = optional(obj);
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_mark_active(has, obj, inode.as_ptr()) };
@@ -230,9 +164,6 @@ pub fn mark_active(obj: Option<u32>, inode: &Inode) {
 /// `cachefiles_mark_failed`: it could not be: it is in use.
 #[inline]
 pub fn mark_failed(obj: Option<u32>, inode: &Inode) {
-    if !is_on!(mark_failed) {
-        return;
-    }
     let (has, obj) = optional(obj);
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_mark_failed(has, obj, inode.as_ptr()) };
@@ -241,9 +172,6 @@ pub fn mark_failed(obj: Option<u32>, inode: &Inode) {
 /// `cachefiles_mark_inactive`: the mark was taken off.
 #[inline]
 pub fn mark_inactive(obj: Option<u32>, inode: &Inode) {
-    if !is_on!(mark_inactive) {
-        return;
-    }
     let (has, obj) = optional(obj);
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_mark_inactive(has, obj, inode.as_ptr()) };
@@ -252,9 +180,6 @@ pub fn mark_inactive(obj: Option<u32>, inode: &Inode) {
 /// `cachefiles_vfs_error`: an operation failed.
 #[inline]
 pub fn vfs_error(obj: Option<u32>, backer: &Inode, error: Error, at: ErrorSite) {
-    if !is_on!(vfs_error) {
-        return;
-    }
     let (has, obj) = optional(obj);
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe {
@@ -265,9 +190,6 @@ pub fn vfs_error(obj: Option<u32>, backer: &Inode, error: Error, at: ErrorSite) 
 /// `cachefiles_io_error`: an operation failed in a way that harms the cache.
 #[inline]
 pub fn io_error(obj: Option<u32>, backer: &Inode, error: Error, at: ErrorSite) {
-    if !is_on!(io_error) {
-        return;
-    }
     let (has, obj) = optional(obj);
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_io_error(has, obj, backer.as_ptr(), error.to_errno(), at as u32) };
@@ -276,9 +198,6 @@ pub fn io_error(obj: Option<u32>, backer: &Inode, error: Error, at: ErrorSite) {
 /// `cachefiles_ondemand_open`: an OPEN goes to the daemon.
 #[inline]
 pub fn ondemand_open(obj: u32, msg_id: u32, object_id: u32, fd: u32, flags: u32) {
-    if !is_on!(ondemand_open) {
-        return;
-    }
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_ondemand_open(obj, msg_id, object_id, fd, flags) };
 }
@@ -286,9 +205,6 @@ pub fn ondemand_open(obj: u32, msg_id: u32, object_id: u32, fd: u32, flags: u32)
 /// `cachefiles_ondemand_copen`: the daemon answered an OPEN, with a size or a negative errno.
 #[inline]
 pub fn ondemand_copen(obj: u32, msg_id: u32, len: i64) {
-    if !is_on!(ondemand_copen) {
-        return;
-    }
     let len = isize::try_from(len).unwrap_or(isize::MAX);
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_ondemand_copen(obj, msg_id, len) };
@@ -297,9 +213,6 @@ pub fn ondemand_copen(obj: u32, msg_id: u32, len: i64) {
 /// `cachefiles_ondemand_close`: a CLOSE goes to the daemon.
 #[inline]
 pub fn ondemand_close(obj: u32, msg_id: u32, object_id: u32) {
-    if !is_on!(ondemand_close) {
-        return;
-    }
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_ondemand_close(obj, msg_id, object_id) };
 }
@@ -307,9 +220,6 @@ pub fn ondemand_close(obj: u32, msg_id: u32, object_id: u32) {
 /// `cachefiles_ondemand_read`: a READ goes to the daemon.
 #[inline]
 pub fn ondemand_read(obj: u32, msg_id: u32, object_id: u32, off: u64, len: u64) {
-    if !is_on!(ondemand_read) {
-        return;
-    }
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_ondemand_read(obj, msg_id, object_id, off, len) };
 }
@@ -317,9 +227,6 @@ pub fn ondemand_read(obj: u32, msg_id: u32, object_id: u32, off: u64, len: u64) 
 /// `cachefiles_ondemand_cread`: the daemon answered a READ.
 #[inline]
 pub fn ondemand_cread(obj: u32, msg_id: u32) {
-    if !is_on!(ondemand_cread) {
-        return;
-    }
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_ondemand_cread(obj, msg_id) };
 }
@@ -327,9 +234,6 @@ pub fn ondemand_cread(obj: u32, msg_id: u32) {
 /// `cachefiles_ondemand_fd_write`: the daemon writes to a file.
 #[inline]
 pub fn ondemand_fd_write(obj: u32, backer: &Inode, start: i64, len: usize) {
-    if !is_on!(ondemand_fd_write) {
-        return;
-    }
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_ondemand_fd_write(obj, backer.as_ptr(), start, len) };
 }
@@ -337,9 +241,6 @@ pub fn ondemand_fd_write(obj: u32, backer: &Inode, start: i64, len: usize) {
 /// `cachefiles_ondemand_fd_release`: an anonymous fd was closed for good.
 #[inline]
 pub fn ondemand_fd_release(obj: u32, object_id: i32) {
-    if !is_on!(ondemand_fd_release) {
-        return;
-    }
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_ondemand_fd_release(obj, object_id) };
 }

@@ -9,7 +9,6 @@ use super::{nop_idmap, Dentry, Inode, Path};
 use crate::cred::Cred;
 use cachefiles_bindings as bindings;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicIsize, Ordering};
 use kernel::{
     error::{
         code::{EINVAL, ENOENT, ENOTDIR},
@@ -42,13 +41,8 @@ unsafe impl Sync for File {}
 unsafe impl AlwaysRefCounted for File {
     #[inline]
     fn inc_ref(&self) {
-        // As `get_file()`, without a call: three of them belong to each request.
-        // SAFETY: `self` is a file with a reference (type invariant). Its count is an aligned long (an
-        // `atomic_long_t`), which is only ever changed in one access.
-        let count =
-            unsafe { AtomicIsize::from_ptr((&raw mut (*self.as_ptr()).f_count.counter).cast()) };
-        let before = count.fetch_add(1, Ordering::Relaxed);
-        debug_assert!(before != 0, "a file without a reference");
+        // SAFETY: `self` is a file with a reference (type invariant).
+        unsafe { bindings::cfh_get_file(self.as_ptr()) };
     }
 
     #[inline]

@@ -58,8 +58,8 @@ impl<T> Registry<T> {
     /// Errors: EBUSY, the number is taken; ENOMEM.
     pub fn insert(&self, id: u32, thing: Arc<T>, gfp: Gfp) -> Result {
         let entry = Arc::into_raw(thing);
-        // SAFETY: Initialised, by the type invariant; unlocked below.
-        unsafe { super::lock(self.xa.get()) };
+        // SAFETY: Initialised, by the type invariant. It is unlocked before this function returns.
+        unsafe { bindings::cfh_xa_lock(self.xa.get()) };
         // SAFETY: The lock is held. The entry is aligned, by the assertion in `new`.
         let ret = unsafe {
             bindings::__xa_insert(
@@ -91,7 +91,7 @@ impl<T> Registry<T> {
     #[inline]
     pub fn lock(&self) -> RegistryGuard<'_, T> {
         // SAFETY: Initialised, by the type invariant.
-        unsafe { super::lock(self.xa.get()) };
+        unsafe { bindings::cfh_xa_lock(self.xa.get()) };
         // INVARIANT: Just locked.
         RegistryGuard {
             registry: self,
