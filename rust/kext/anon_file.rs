@@ -174,7 +174,7 @@ impl<T: AnonFileOps> Drop for AnonFile<T> {
 fn kernel_ptr<P>(ptr: *mut P) -> Result<NonNull<P>> {
     // SAFETY: Looks at the value of the pointer only.
     if unsafe { bindings::IS_ERR(ptr.cast_const().cast()) } {
-        // SAFETY: As above.
+        // SAFETY: Looks at the value of the pointer only, which is an encoded error.
         let errno = unsafe { bindings::PTR_ERR(ptr.cast_const().cast()) };
         return Err(i32::try_from(errno).map_or(EINVAL, error));
     }
@@ -253,7 +253,7 @@ impl<T: AnonFileOps> Operations<T> {
         // SAFETY: A caller passes a valid iterator, and leaves it to us for the call.
         let iter = unsafe { IovIter::from_raw(iter) };
         // INVARIANT: A caller passes a valid kiocb, and leaves it to us for the call.
-        // SAFETY: As above; so it is not null.
+        // SAFETY: What is valid is not null.
         let kiocb = unsafe { NonNull::new_unchecked(kiocb) };
         let asked = iter.count();
         let mut kiocb = KiocbRef {

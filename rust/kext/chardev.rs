@@ -63,7 +63,7 @@ pub struct MiscDevice<T: CharDevice> {
 
 // SAFETY: Nothing can be done with a registration but drop it, in any thread.
 unsafe impl<T: CharDevice> Send for MiscDevice<T> {}
-// SAFETY: As above.
+// SAFETY: A shared registration gives no access to anything.
 unsafe impl<T: CharDevice> Sync for MiscDevice<T> {}
 
 impl<T: CharDevice> MiscDevice<T> {
@@ -151,7 +151,7 @@ impl<T: CharDevice> Operations<T> {
         let data = unsafe { (*file).private_data }
             .cast::<T::Data>()
             .cast_const();
-        // SAFETY: As above.
+        // SAFETY: It came out of an `Arc`, whose reference is ours now.
         T::release(unsafe { Arc::from_raw(data) });
         0
     }

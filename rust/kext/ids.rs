@@ -27,7 +27,7 @@ pub struct CyclicIds {
 
 // SAFETY: The xarray has its own lock, which also guards `next`; neither belongs to a thread.
 unsafe impl Send for CyclicIds {}
-// SAFETY: As above.
+// SAFETY: `next` is only touched with the xarray's lock held, which any thread may take.
 unsafe impl Sync for CyclicIds {}
 
 impl CyclicIds {
@@ -67,7 +67,7 @@ impl CyclicIds {
     /// Errors: ENOMEM; EBUSY, all numbers are taken.
     pub fn alloc(&self, gfp: Gfp) -> Result<u32> {
         let mut id = 0;
-        // SAFETY: Initialised, by the type invariant; unlocked below.
+        // SAFETY: Initialised, by the type invariant. It is unlocked before this function returns.
         unsafe { bindings::cfh_xa_lock(self.xa.get()) };
         // SAFETY: The lock is held, which also makes `next` ours. A null entry reserves the slot.
         let ret = unsafe {
@@ -80,7 +80,7 @@ impl CyclicIds {
                 gfp.as_raw(),
             )
         };
-        // SAFETY: Locked above.
+        // SAFETY: This task has locked it, in the statements before.
         unsafe { bindings::cfh_xa_unlock(self.xa.get()) };
         errno::check(ret)?;
         Ok(id)

@@ -29,13 +29,15 @@ pub fn cond_resched() {
 
 /// Sleeps for `milliseconds` at least, which no signal ends.
 pub fn sleep(milliseconds: u32) {
-    // SAFETY: As for `cond_resched`.
+    // SAFETY: No requirements beyond a context that may sleep; where it may not, the kernel reports
+    // that.
     unsafe { bindings::msleep(milliseconds) };
 }
 
 /// Waits until every RCU read-side critical section that is under way has ended. May sleep.
 pub fn synchronize_rcu() {
-    // SAFETY: As for `cond_resched`.
+    // SAFETY: No requirements beyond a context that may sleep, outside of the critical sections that it
+    // waits for; where it may not, the kernel reports that, and at worst it waits for ever.
     unsafe { bindings::synchronize_rcu() };
 }
 

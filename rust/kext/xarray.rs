@@ -191,12 +191,12 @@ impl<S, L, D> PinnedDrop for LockedXArray<S, L, D> {
             if entry.is_null() {
                 break;
             }
-            // SAFETY: As above.
+            // SAFETY: Initialised, and nobody else has it. The index is that of the entry found.
             unsafe { bindings::xa_erase(xa, index) };
             // SAFETY: By the type invariant; the entry is gone, so the reference is ours.
             drop(unsafe { Arc::from_raw(entry.cast::<Node<S, L>>().cast_const()) });
         }
-        // SAFETY: As above.
+        // SAFETY: Initialised, and nobody else has it; what was in it is gone.
         unsafe { bindings::xa_destroy(xa) };
     }
 }
@@ -228,7 +228,8 @@ impl<S, L, D> Guard<'_, S, L, D> {
         // SAFETY: The lock is held for as long as the guard is borrowed, and as `self` is borrowed
         // mutably, this is the only `Slots` there is.
         let slots = unsafe { Slots::new(&self.table.xa) };
-        // SAFETY: As in `data`; the slots are apart from the data.
+        // SAFETY: The lock is held, by the type invariant, and `&mut self` makes this the only borrow
+        // of the data. The slots are apart from it.
         (slots, unsafe { &mut *self.table.data.get() })
     }
 

@@ -43,7 +43,7 @@ struct Packet<T> {
 
 // SAFETY: By the type invariant one thread at a time has the result.
 unsafe impl<T: Send> Send for Packet<T> {}
-// SAFETY: As above.
+// SAFETY: By the type invariant one thread at a time has the result, and the flag is atomic.
 unsafe impl<T: Send> Sync for Packet<T> {}
 
 struct Work<F, T> {

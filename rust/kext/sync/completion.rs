@@ -22,7 +22,7 @@ pub struct Completion {
 
 // SAFETY: A completion has its own lock, and belongs to no thread.
 unsafe impl Send for Completion {}
-// SAFETY: As above: every function on it may be called from any thread at any time.
+// SAFETY: Every function on it takes its lock, so that any thread may call it at any time.
 unsafe impl Sync for Completion {}
 
 impl Completion {
@@ -35,7 +35,10 @@ impl Completion {
         })
     }
 
-    /// It has happened: wakes all who wait, and nobody waits from now on. Any context.
+    /// It has happened: wakes all who wait, and nobody waits from now on.
+    ///
+    /// Does not sleep. Any context; but in a kernel with `CONFIG_PREEMPT_RT` no hard interrupt, as
+    /// there may be many to wake.
     #[inline]
     pub fn complete_all(&self) {
         // SAFETY: Initialised, by the type invariant.
@@ -55,7 +58,7 @@ impl Completion {
         }
     }
 
-    /// Whether it has happened. Any context.
+    /// Whether it has happened. Any context, also with `CONFIG_PREEMPT_RT`: the lock is a raw one.
     ///
     /// Once this is true, `complete_all` has done with the completion's memory.
     #[inline]

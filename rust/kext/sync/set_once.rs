@@ -64,7 +64,7 @@ impl<T> SetOnce<T> {
         if self.state.load(Ordering::Acquire) != SET {
             return None;
         }
-        // SAFETY: Initialised and constant, by the type invariant; the load above acquired it.
+        // SAFETY: Initialised and constant, by the type invariant; the load of `SET` acquired it.
         Some(unsafe { (*self.value.get()).assume_init_ref() })
     }
 }

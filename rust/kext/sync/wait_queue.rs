@@ -8,6 +8,10 @@
 //! and `poll` while they hold the file, `epoll` before the file's release. So a queue must live
 //! until then. [`crate::chardev::CharDevice::wait_queue`] sees to it: the queue is part of what
 //! the file keeps alive.
+//!
+//! Its lock is a `spinlock_t`: nothing here sleeps, and any context will do. With
+//! `CONFIG_PREEMPT_RT` such a lock may sleep, so there it is to be a thread's context, with no raw
+//! spinlock held and interrupts on.
 
 use cachefiles_bindings as bindings;
 use core::num::NonZeroU32;
@@ -39,7 +43,7 @@ pub struct WaitQueue {
 
 // SAFETY: A wait queue has its own lock, and belongs to no thread.
 unsafe impl Send for WaitQueue {}
-// SAFETY: As above: every function on it may be called from any thread at any time.
+// SAFETY: Every function on it takes its lock, so that any thread may call it at any time.
 unsafe impl Sync for WaitQueue {}
 
 impl WaitQueue {
@@ -52,7 +56,8 @@ impl WaitQueue {
         })
     }
 
-    /// Wakes every waiter, exclusive ones as well, whatever it waits for. Any context.
+    /// Wakes every waiter, exclusive ones as well, whatever it waits for. Any context but those of
+    /// the head of this file.
     #[inline]
     pub fn wake_up_all(&self) {
         // SAFETY: Initialised, by the type invariant.
@@ -60,7 +65,7 @@ impl WaitQueue {
     }
 
     /// Wakes those who wait for an event of `mask`: `count` of the exclusive waiters
-    /// (`EPOLLEXCLUSIVE`), and all others. Any context.
+    /// (`EPOLLEXCLUSIVE`), and all others. Any context but those of the head of this file.
     #[inline]
     pub fn wake_up_poll(&self, mask: u32, count: NonZeroU32) {
         // To the C function, 0 and less mean all of them.

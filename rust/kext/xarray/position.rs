@@ -160,7 +160,7 @@ impl<'s, S, L> Position<'s, S, L> {
     /// Takes a mark away.
     #[inline]
     pub fn clear_mark(&mut self, mark: Mark) {
-        // SAFETY: As above.
+        // SAFETY: By the invariants, the walk stands at an entry of a locked tree.
         unsafe { bindings::xas_clear_mark(&self.walk.xas, mark.as_raw()) };
     }
 }

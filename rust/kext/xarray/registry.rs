@@ -30,7 +30,8 @@ pub struct Registry<T> {
 
 // SAFETY: Owns references to `T`, which other threads share; apart from them a locked tree.
 unsafe impl<T: Send + Sync> Send for Registry<T> {}
-// SAFETY: As above; the tree is only touched with its lock held.
+// SAFETY: The tree is only touched with its lock held, and shared access to the things in it is given
+// to other threads.
 unsafe impl<T: Send + Sync> Sync for Registry<T> {}
 
 impl<T> Registry<T> {
@@ -69,7 +70,7 @@ impl<T> Registry<T> {
                 gfp.as_raw(),
             )
         };
-        // SAFETY: Locked above.
+        // SAFETY: This task has locked it, in the statements before.
         unsafe { bindings::cfh_xa_unlock(self.xa.get()) };
         // INVARIANT: Where it was taken, the reference is the registry's from here on.
         errno::check(ret).inspect_err(|_| {

@@ -73,27 +73,32 @@ impl<'g, S, L> Slots<'g, S, L> {
     /// all that has it.
     #[inline]
     pub fn at_marked_cyclic(&mut self, from: u32, mark: Mark) -> Option<Position<'_, S, L>> {
-        // SAFETY: As in `at`.
+        // SAFETY: Initialised and locked, by the type invariant; and while `self` is borrowed
+        // mutably, nothing is stored or erased.
         let mut walk = unsafe { Walk::new(self.xa, from) };
         let node = match walk.find_marked(mark) {
             Some(node) => node,
             None => {
-                // SAFETY: As in `at`.
+                // SAFETY: Initialised and locked, by the type invariant; and while `self` is borrowed
+                // mutably, nothing is stored or erased.
                 walk = unsafe { Walk::new(self.xa, 0) };
                 walk.find_marked(mark)?
             }
         };
-        // SAFETY: As in `at`.
+        // SAFETY: The walk just came to it. What is in the table is of this type, and `&mut self`
+        // makes this the only access.
         Some(unsafe { Position::new(walk, node) })
     }
 
     /// The first slot at or behind `from` with a node in it.
     #[inline]
     pub fn at_or_behind(&mut self, from: u32) -> Option<Position<'_, S, L>> {
-        // SAFETY: As in `at`.
+        // SAFETY: Initialised and locked, by the type invariant; and while `self` is borrowed
+        // mutably, nothing is stored or erased.
         let mut walk = unsafe { Walk::new(self.xa, from) };
         let node = walk.next()?;
-        // SAFETY: As in `at`.
+        // SAFETY: The walk just came to it. What is in the table is of this type, and `&mut self`
+        // makes this the only access.
         Some(unsafe { Position::new(walk, node) })
     }
 

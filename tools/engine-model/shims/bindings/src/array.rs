@@ -167,7 +167,7 @@ pub unsafe fn cfh_xa_unlock(xa: *mut xarray) {
     // SAFETY: Initialised, as the caller says.
     unsafe { assert_locked(xa) };
     sched::leave_atomic();
-    // SAFETY: As above.
+    // SAFETY: Initialised, as the caller says.
     let waiting = unsafe {
         with(xa, |array| {
             array.owner = None;

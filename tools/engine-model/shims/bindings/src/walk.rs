@@ -42,11 +42,11 @@ pub struct xa_state {
 unsafe fn advance(xas: *mut xa_state, max: usize, mark: xa_mark_t) -> *mut c_void {
     // SAFETY: The caller's promise.
     let xas = unsafe { &mut *xas };
-    // SAFETY: As above.
+    // SAFETY: The walk is through an initialised xarray, as the caller says.
     unsafe { assert_locked(xas.xa) };
     let from = xas.xa_index + usize::from(xas.xa_node.is_null());
     xas.xa_node = core::ptr::null_mut();
-    // SAFETY: As above.
+    // SAFETY: The walk is through an initialised xarray, as the caller says, whose lock is held.
     let found = unsafe { with(xas.xa, |array| array.find(from, max, mark)) };
     let Some((at, entry)) = found else {
         return core::ptr::null_mut();
