@@ -58,6 +58,9 @@ fn cells(row: &Row) -> [String; 10] {
 }
 
 fn verdict(row: &Row) -> String {
+    if row.verdict.information {
+        return "-".into();
+    }
     let reached = match row.verdict.reached {
         Some(true) => "yes",
         Some(false) => "NO",
@@ -122,7 +125,7 @@ pub fn markdown(title: &str, rows: &[Row], other: &str) -> String {
 /// How many rows reach what they must.
 pub fn count(rows: &[Row]) -> String {
     let mut counts = [0; 3];
-    for row in rows {
+    for row in rows.iter().filter(|row| !row.verdict.information) {
         counts[match row.verdict.reached {
             Some(true) => 0,
             Some(false) => 1,
