@@ -86,7 +86,9 @@ impl kernel::Module for Module {
 impl Drop for Module {
     fn drop(&mut self) {
         kext::log::info!("Unloading");
-        // The last user of an object may still be on its way out of our code, see `Object::drop`.
-        kext::task::synchronize_rcu();
+        // Nobody can call us any more, but who was the last to do so may still be on the way out: the
+        // end of an operation or of a withdrawal lets the cache go before it returns.
+        kext::workqueue::flush(fscache::queue());
+        kext::task::synchronize_rcu_tasks();
     }
 }

@@ -6,7 +6,10 @@
 //! `fs/cachefiles/volume.c`. The module `volume` says why the two ways for an attachment to go
 //! cannot meet.
 
-use crate::{cache::CachePrivate, Backend, VolumeHandle};
+use crate::{
+    cache::{CachePrivate, Leaving},
+    Backend, VolumeHandle,
+};
 use cachefiles_bindings as bindings;
 use core::{
     ptr::NonNull,
@@ -63,7 +66,8 @@ pub(crate) unsafe fn attached<'a, B: Backend>(
     }
 }
 
-/// Takes the attachment off the volume.
+/// Takes the attachment off the volume. The cache is not relinquished before the second part of the
+/// answer is dropped.
 ///
 /// # Safety
 ///
@@ -71,18 +75,18 @@ pub(crate) unsafe fn attached<'a, B: Backend>(
 /// nobody uses what is attached to it.
 pub(crate) unsafe fn take_attachment<B: Backend>(
     raw: NonNull<bindings::fscache_volume>,
-) -> Option<Arc<B::Volume>> {
+) -> Option<(Arc<B::Volume>, Leaving)> {
     // SAFETY: The volume is not freed meanwhile (the caller's promise).
     let attachment = unsafe { private_slot(raw) }.swap(core::ptr::null_mut(), Ordering::AcqRel);
     if attachment.is_null() {
         return None;
     }
-    // SAFETY: It was attached until just now, so the cache is not relinquished yet.
-    unsafe { cache_of::<B>(raw.as_ptr()) }.detach();
+    // SAFETY: It still counts as attached, so the cache is not relinquished yet.
+    let leaving = unsafe { cache_of::<B>(raw.as_ptr()) }.detach();
     // SAFETY: It came out of a `KBox` in `acquire()`, and was taken out of the volume just now, by
     // us alone.
     let attachment = unsafe { KBox::from_raw(attachment.cast::<Attachment<B>>()) };
-    Some(KBox::into_inner(attachment).data)
+    Some((KBox::into_inner(attachment).data, leaving))
 }
 
 /// `fscache_cache_ops::acquire_volume`: has the backend acquire the volume, and attaches it.
@@ -139,7 +143,9 @@ pub(crate) unsafe fn free<B: Backend>(raw: NonNull<bindings::fscache_volume>) {
         attachment.handle.clone().take_raw(|_| true);
     }
     // SAFETY: The volume is in our hands, and without a reference there is no access.
-    if let Some(data) = unsafe { take_attachment::<B>(raw) } {
+    if let Some((data, leaving)) = unsafe { take_attachment::<B>(raw) } {
+        // This may sleep. Meanwhile the cache is not given up, and so neither is the module.
         B::free_volume(data);
+        drop(leaving);
     }
 }

@@ -195,7 +195,7 @@ impl<'a, B: Backend> LookupSlot<'a, B> {
         self.cache.attach();
         let object = Arc::into_raw(object);
         if !self.cookie.set_private(object.cast_mut().cast()) {
-            self.cache.detach();
+            let _leaving = self.cache.detach();
             // fscache looks a cookie up only when it has no object, so this is not to be reached.
             //
             // SAFETY: `object` came out of an `Arc` above, and nobody else got it.

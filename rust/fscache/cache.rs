@@ -22,6 +22,7 @@ use kernel::{
     str::{CStr, CString},
     sync::{new_mutex, Arc, Mutex},
 };
+use kext::module::ModuleRef;
 
 /// How far a cache is.
 enum Phase {
@@ -39,6 +40,8 @@ enum Phase {
 struct Private {
     ptr: NonNull<c_void>,
     drop: unsafe fn(NonNull<c_void>),
+    /// fscache may call us: the code has to stay. Goes last.
+    _module: ModuleRef,
 }
 
 // SAFETY: It stands for a `KBox<CachePrivate<B>>`, and what is in that is `Send`.
@@ -55,6 +58,8 @@ struct Shared {
     objects: AtomicUsize,
     /// Volumes and cookies that have something of the backend in them.
     attached: AtomicUsize,
+    /// Those that are just being put away.
+    leaving: AtomicUsize,
     /// Held while sleeping.
     #[pin]
     phase: Mutex<Phase>,
@@ -84,10 +89,15 @@ impl<B: Backend> CachePrivate<B> {
         self.shared.attached.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Something was detached. The cache may be gone right after this.
+    /// Something is detached. The cache is not relinquished before the answer is dropped, so that
+    /// what was attached can be put away.
     #[inline]
-    pub(crate) fn detach(&self) {
+    pub(crate) fn detach(&self) -> Leaving {
+        // In this order: who sees it no longer attached sees it leaving.
+        self.shared.leaving.fetch_add(1, Ordering::Relaxed);
         self.shared.attached.fetch_sub(1, Ordering::Release);
+        // INVARIANT: Counted just now.
+        Leaving(self.shared.clone())
     }
 
     /// # Safety
@@ -96,6 +106,22 @@ impl<B: Backend> CachePrivate<B> {
     unsafe fn drop_raw(ptr: NonNull<c_void>) {
         // SAFETY: By the caller's promise.
         drop(unsafe { KBox::from_raw(ptr.cast::<Self>().as_ptr()) });
+    }
+}
+
+/// Something that was attached to a cache and is put away. The cache may be gone once this is
+/// dropped.
+///
+/// # Invariants
+///
+/// It is counted in `Shared::leaving`.
+#[must_use = "the cache may be relinquished when this is dropped"]
+pub(crate) struct Leaving(Arc<Shared>);
+
+impl Drop for Leaving {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.leaving.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -123,6 +149,7 @@ impl AcquiredCache {
                 gate: Gate::new(),
                 objects: AtomicUsize::new(0),
                 attached: AtomicUsize::new(0),
+                leaving: AtomicUsize::new(0),
                 phase <- new_mutex!(Phase::Acquired, "fscache_phase"),
             }),
             GFP_KERNEL,
@@ -134,14 +161,16 @@ impl AcquiredCache {
         })
     }
 
-    /// Lets network file systems use the cache, and keeps `data` until it is relinquished.
+    /// Lets network file systems use the cache, and keeps `data` until it is relinquished. The
+    /// module cannot be unloaded until then.
     ///
-    /// Errors: `EBUSY` if it was added before; `ENOMEM`.
+    /// Errors: `EBUSY` if it was added before; `ENODEV` the module is being unloaded; `ENOMEM`.
     pub fn add<B: Backend>(&self, data: Arc<B::Cache>) -> Result {
         let mut phase = self.shared.phase.lock();
         if !matches!(*phase, Phase::Acquired) {
             return Err(EBUSY);
         }
+        let module = ModuleRef::take()?;
         let private = KBox::new(
             CachePrivate::<B> {
                 data,
@@ -152,6 +181,7 @@ impl AcquiredCache {
         let private = Private {
             ptr: NonNull::from(KBox::leak(private)).cast(),
             drop: CachePrivate::<B>::drop_raw,
+            _module: module,
         };
         // SAFETY: The cache is ours and being prepared; the table lives for ever, and `ptr` until
         // after the cache was relinquished.
@@ -228,10 +258,12 @@ impl AcquiredCache {
     /// Withdraws the cache, if that was not done, and gives it and its name up. Drops what
     /// [`AcquiredCache::add`] was given.
     ///
-    /// All objects have to be withdrawn and all volumes detached by now. A cache with something
-    /// left cannot be freed: its memory and its name are lost, and an error is logged.
+    /// All objects have to be withdrawn and all volumes detached by now; it waits for those that
+    /// are just being put away. A cache with something left cannot be freed: its memory and its name
+    /// are lost, the module cannot be unloaded any more, and an error is logged.
     ///
-    /// Does nothing the second time.
+    /// Does nothing the second time. Sleeps. Not to be called from where something of the cache is
+    /// being put away.
     pub fn relinquish(&self) {
         self.withdraw();
         let mut phase = self.shared.phase.lock();
@@ -250,7 +282,12 @@ impl AcquiredCache {
                 objects,
                 attached
             );
+            // fscache may still call us.
+            core::mem::forget(private);
             return;
+        }
+        while self.shared.leaving.load(Ordering::Acquire) != 0 {
+            kext::task::sleep(1);
         }
         // The last object may be on its way between its two counts.
         //
@@ -262,7 +299,7 @@ impl AcquiredCache {
         drop(phase);
         if let Some(private) = private {
             // SAFETY: fscache has let go of it just now, and callbacks that borrow it need
-            // something attached, or an access that `withdraw()` waited for.
+            // something attached or leaving, or an access that `withdraw()` waited for.
             unsafe { (private.drop)(private.ptr) };
         }
     }

@@ -3,7 +3,7 @@
 //! A gate that many pass shortly, in any context, until it is closed for good.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use kext::task::cond_resched;
+use kext::task::sleep;
 
 /// See the module.
 ///
@@ -40,7 +40,8 @@ impl Gate {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         while self.inside.load(Ordering::SeqCst) != 0 {
-            cond_resched();
+            // Not `cond_resched`: who is inside may be preempted, and of a lower priority than we.
+            sleep(1);
         }
     }
 }

@@ -23,8 +23,15 @@
 //! [`VolumeRef::withdraw`] saw its accesses end in a cache that is not active any more, which
 //! admits no new one. So what a callback borrows stays for the time of the callback.
 //!
-//! The crate counts what is attached to a cache. Relinquishing one that still has something does
-//! not free anything: the cache is given up for lost, with an error in the log.
+//! The crate counts what is attached to a cache, and what is just being put away. Relinquishing one
+//! waits for the latter. One that still has something attached is not freed: it is given up for lost,
+//! with an error in the log.
+//!
+//! # What keeps the code
+//!
+//! fscache takes no reference to the module whose functions it calls. A cache holds one, from
+//! [`AcquiredCache::add`] to the end of [`AcquiredCache::relinquish`]; for good if it is given up for
+//! lost or forgotten.
 
 #![warn(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]

@@ -94,10 +94,12 @@ impl<B: Backend> CacheOps<B> {
         }
         let object = cookie.take_private().cast::<B::Object>().cast_const();
         if !object.is_null() {
+            // The cache is not given up before the object is dropped.
+            let leaving = cache.detach();
             // SAFETY: It came out of an `Arc` when it was attached, and was taken out of the cookie
-            // just now. It is dropped at the end, so that the cache is not given up before it.
-            let _object = unsafe { Arc::from_raw(object) };
-            cache.detach();
+            // just now.
+            drop(unsafe { Arc::from_raw(object) });
+            drop(leaving);
         }
     }
 

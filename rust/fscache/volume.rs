@@ -276,7 +276,7 @@ impl VolumeRef {
         let raw = self.handle.take_raw(|state| state.is_withdrawn)?;
         // SAFETY: The volume has a reference (type invariant), so `free_volume` is not called, and
         // it was withdrawn, so nobody is using what is attached to it. The attachment is of `B`.
-        unsafe { take_attachment::<B>(raw) }
+        unsafe { take_attachment::<B>(raw) }.map(|(volume, _leaving)| volume)
     }
 }
 

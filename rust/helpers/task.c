@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/delay.h>
+#include <linux/module.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/string.h>
 
@@ -30,4 +33,30 @@ bool cfh_current_has_files(void)
 bool cfh_current_has_fs(void)
 {
 	return current->fs;
+}
+
+bool cfh_try_module_get(struct module *module)
+{
+	return try_module_get(module);
+}
+
+void cfh_module_put(struct module *module)
+{
+	module_put(module);
+}
+
+/*
+ * Every task has left the code that it was in: it slept, or went to user space,
+ * since the call. A kernel that does not preempt needs RCU for that alone, and
+ * has synchronize_rcu_tasks as another name of it. One that does preempt has
+ * CONFIG_TASKS_RCU if it has BPF, kprobes or function tracing. Without any of
+ * these nothing tells of a preempted task; then it is given time to go on.
+ */
+void cfh_synchronize_rcu_tasks(void)
+{
+	/* Interrupts, too. */
+	synchronize_rcu();
+	synchronize_rcu_tasks();
+	if (IS_ENABLED(CONFIG_PREEMPTION) && !IS_ENABLED(CONFIG_TASKS_RCU))
+		msleep(200);
 }

@@ -22,7 +22,7 @@ pub mod gfp;
 pub mod ids;
 pub mod io;
 pub mod log;
-mod module;
+pub mod module;
 pub mod params;
 pub mod slab;
 pub mod sync;

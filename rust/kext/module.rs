@@ -5,7 +5,10 @@
 //! C header: `include/linux/module.h`
 
 use cachefiles_bindings as bindings;
-use kernel::error::{code::EINVAL, Result};
+use kernel::error::{
+    code::{EINVAL, ENODEV},
+    Result,
+};
 use kernel::ThisModule;
 
 extern "C" {
@@ -28,5 +31,35 @@ pub(crate) fn check_owner(module: &ThisModule) -> Result {
         Ok(())
     } else {
         Err(EINVAL)
+    }
+}
+
+/// A reference to the module: it cannot be unloaded while there is one.
+///
+/// Whoever drops the last one still runs the module's code for a moment. The module's exit waits
+/// for such tasks, see [`crate::task::synchronize_rcu_tasks`].
+///
+/// # Invariants
+///
+/// Stands for one reference to `THIS_MODULE`.
+pub struct ModuleRef(());
+
+impl ModuleRef {
+    /// Takes a reference. Any context. Error: ENODEV, the module is being unloaded.
+    pub fn take() -> Result<Self> {
+        // SAFETY: The module is in memory, as this is its code.
+        if unsafe { bindings::cfh_try_module_get(THIS_MODULE) } {
+            // INVARIANT: Taken just now.
+            Ok(Self(()))
+        } else {
+            Err(ENODEV)
+        }
+    }
+}
+
+impl Drop for ModuleRef {
+    fn drop(&mut self) {
+        // SAFETY: The reference is ours to give up, by the type invariant.
+        unsafe { bindings::cfh_module_put(THIS_MODULE) };
     }
 }

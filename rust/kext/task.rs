@@ -41,6 +41,18 @@ pub fn synchronize_rcu() {
     unsafe { bindings::synchronize_rcu() };
 }
 
+/// Waits until every task has left the code that it runs now, by sleeping or by going to user space,
+/// and every interrupt has returned. So nobody is in code any more that nobody could enter when this
+/// was called. Sleeps, for tenths of a second.
+///
+/// A preempted task counts as one that has not left, where the kernel can tell, which it can with
+/// `CONFIG_TASKS_RCU`: see the C helper.
+pub fn synchronize_rcu_tasks() {
+    // SAFETY: No requirements beyond a context that may sleep, and breaking that one is reported
+    // by the kernel, not undefined.
+    unsafe { bindings::cfh_synchronize_rcu_tasks() };
+}
+
 /// Ticks since boot, of which there are `CONFIG_HZ` in a second; wraps around. Any context.
 #[inline]
 pub fn jiffies() -> usize {

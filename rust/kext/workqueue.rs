@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Taking queued work back.
+//! Taking queued work back, and waiting for it.
 //!
 //! C header: `include/linux/workqueue.h`
 
 use cachefiles_bindings as bindings;
 use kernel::sync::Arc;
-use kernel::workqueue::{HasWork, Work, WorkItem};
+use kernel::workqueue::{HasWork, Queue, Work, WorkItem};
+
+/// Waits until all that is queued now has run and its functions have returned. Sleeps. Must not be
+/// called from a work of that queue.
+pub fn flush(queue: &Queue) {
+    let queue: *const Queue = queue;
+    // SAFETY: A `Queue` is transparent over the C work queue, which is there while it is borrowed.
+    unsafe { bindings::__flush_workqueue(queue.cast_mut().cast()) };
+}
 
 /// Takes the work of `target` back if it waits in a queue, and waits for it if it runs.
 ///

@@ -27,6 +27,9 @@ pub struct NetVolume {
     volume: NonNull<bindings::fscache_volume>,
 }
 
+// SAFETY: Who gives a volume up may be another task than who acquired it.
+unsafe impl Send for NetVolume {}
+
 impl NetVolume {
     /// A volume for the cache of this name. Sleeps. Errors: EBUSY, there is such a volume already;
     /// ENOMEM.

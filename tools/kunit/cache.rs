@@ -7,7 +7,7 @@ use crate::tally::Tally;
 use fscache::AcquiredCache;
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kunit::{ensure, ensure_eq, spawn, wait_until, Outcome};
+use kunit::{ensure, ensure_eq, spawn, users_of_this_module, wait_until, Outcome};
 
 kunit::suite!(
     "fscache_cache",
@@ -18,6 +18,8 @@ kunit::suite!(
         what_a_cache_was_added_with_goes_with_it,
         a_cache_is_given_up_after_its_objects,
         a_cache_that_was_given_up_counts_nothing,
+        a_cache_that_is_added_keeps_the_module,
+        a_cache_is_given_up_after_a_volume_that_is_freed_slowly,
         a_volume_is_attached_and_freed,
         a_volume_that_is_refused_is_not_attached,
         no_volume_comes_to_a_cache_that_was_withdrawn,
@@ -110,6 +112,41 @@ fn a_cache_that_was_given_up_counts_nothing() -> Outcome {
     acquired.withdraw();
     acquired.relinquish();
     drop(objects);
+    Ok(())
+}
+
+fn a_cache_that_is_added_keeps_the_module() -> Outcome {
+    let before = users_of_this_module();
+    let acquired = AcquiredCache::acquire(CACHE)?;
+    ensure_eq!(users_of_this_module(), before);
+    let caches = Tally::new()?;
+    acquired.add::<Store<0>>(new_cache(&caches, Plan::Nothing, |_| Ok(()))?)?;
+    ensure_eq!(users_of_this_module(), before + 1);
+    acquired.withdraw();
+    ensure_eq!(users_of_this_module(), before + 1);
+    acquired.relinquish();
+    ensure_eq!(users_of_this_module(), before);
+    Ok(())
+}
+
+fn a_cache_is_given_up_after_a_volume_that_is_freed_slowly() -> Outcome {
+    let bench = Bench::new(Plan::FreeSlowly)?;
+    let volume = bench.volume(&[])?;
+    let handle = bench.handle()?;
+    wait_until("the volume to be pinned", || handle.n_accesses() > 0)?;
+    let owner = spawn(move || drop(volume))?;
+    wait_until("the volume to be freed", || bench.cache.freeing.get() == 1)?;
+
+    let acquired = bench.acquired.clone();
+    let giver = spawn(move || acquired.relinquish())?;
+    giver.wait_until_soundly_asleep()?;
+    ensure!(!giver.is_done());
+    ensure_eq!(bench.cache.tally.alive(), 1);
+
+    bench.cache.let_go.complete_all();
+    giver.join()?;
+    ensure_eq!(bench.cache.tally.alive(), 0);
+    owner.join()?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use kernel::types::ARef;
 use kext::errno::{ENOBUFS, ENODATA};
 use kext::fs::File;
 use kext::io::IovIter;
-use kext::sync::SetOnce;
+use kext::sync::{Completion, SetOnce};
 use kunit::{wait_until, NetVolume, Outcome, Shelf};
 
 /// What goes wrong.
@@ -30,6 +30,8 @@ pub(crate) enum Plan {
     FindNothing,
     /// A cookie has an object, but something fails then.
     FailLater,
+    /// A volume that is freed waits until it is let go.
+    FreeSlowly,
     /// No operation is begun.
     RefuseOperation,
     /// A read is forgotten.
@@ -69,10 +71,14 @@ pub(crate) struct Cache {
     pub(crate) invalidated: Count,
     pub(crate) prepared: Count,
     pub(crate) ended: Count,
+    pub(crate) freeing: Count,
+    /// What a slow end of a volume waits for.
+    pub(crate) let_go: Arc<Completion>,
     _counted: Counted,
 }
 
 pub(crate) struct Volume {
+    cache: Arc<Cache>,
     _counted: Counted,
 }
 
@@ -93,6 +99,7 @@ impl<const N: u8> Backend for Store<N> {
             return None;
         }
         let volume = Volume {
+            cache: cache.into(),
             _counted: cache.tally.one_more(),
         };
         Arc::new(volume, GFP_KERNEL).ok()
@@ -106,6 +113,11 @@ impl<const N: u8> Backend for Store<N> {
     }
 
     fn free_volume(volume: Arc<Volume>) {
+        volume.cache.freeing.add();
+        if volume.cache.plan == Plan::FreeSlowly {
+            // Nobody kills those who come here.
+            let _ = volume.cache.let_go.wait_killable();
+        }
         drop(volume);
     }
 
@@ -253,7 +265,7 @@ pub(crate) const CACHE: &CStr = kernel::c_str!("kunit");
 
 /// A cache that is added, and what its back end knows.
 pub(crate) struct Bench {
-    pub(crate) acquired: AcquiredCache,
+    pub(crate) acquired: Arc<AcquiredCache>,
     pub(crate) cache: Arc<Cache>,
     /// Caches that are added.
     pub(crate) caches: Tally,
@@ -267,7 +279,7 @@ impl Bench {
     pub(crate) fn inspecting(plan: Plan, inspect: fn(&Cookie) -> Outcome) -> Outcome<Self> {
         let caches = Tally::new()?;
         let bench = Self {
-            acquired: AcquiredCache::acquire(CACHE)?,
+            acquired: Arc::new(AcquiredCache::acquire(CACHE)?, GFP_KERNEL)?,
             cache: new_cache(&caches, plan, inspect)?,
             caches,
         };
@@ -302,6 +314,7 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
+        self.cache.let_go.complete_all();
         // Where it fails, the cache says so when it is given up.
         let _ = self.wait_until_empty();
         self.acquired.relinquish();
@@ -327,6 +340,8 @@ pub(crate) fn new_cache(
         invalidated: Count::default(),
         prepared: Count::default(),
         ended: Count::default(),
+        freeing: Count::default(),
+        let_go: Arc::pin_init(Completion::new(), GFP_KERNEL)?,
         _counted: caches.one_more(),
     };
     Ok(Arc::new(cache, GFP_KERNEL)?)

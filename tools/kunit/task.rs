@@ -5,7 +5,7 @@
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kext::sync::Completion;
-use kext::task::{current_name, jiffies, real_seconds, synchronize_rcu};
+use kext::task::{current_name, jiffies, real_seconds, synchronize_rcu, synchronize_rcu_tasks};
 use kunit::{ensure, ensure_eq, spawn, wait_until, Outcome};
 
 kunit::suite!(
@@ -15,6 +15,7 @@ kunit::suite!(
         ticks_go_on,
         seconds_go_on,
         a_grace_period_ends_while_others_sleep,
+        a_grace_period_of_tasks_ends_while_others_sleep,
     ]
 );
 
@@ -38,11 +39,19 @@ fn seconds_go_on() -> Outcome {
 }
 
 fn a_grace_period_ends_while_others_sleep() -> Outcome {
+    ends_while_others_sleep(synchronize_rcu)
+}
+
+fn a_grace_period_of_tasks_ends_while_others_sleep() -> Outcome {
+    ends_while_others_sleep(synchronize_rcu_tasks)
+}
+
+fn ends_while_others_sleep(wait: fn()) -> Outcome {
     let end = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
     let theirs = end.clone();
     let sleeper = spawn(move || theirs.wait_killable())?;
     sleeper.wait_until_killably_asleep()?;
-    synchronize_rcu();
+    wait();
     ensure!(!sleeper.is_done());
     end.complete_all();
     sleeper.join()??;
