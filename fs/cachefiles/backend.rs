@@ -10,8 +10,8 @@ use crate::resize;
 use crate::volume::Volume;
 use cachefiles_trace::RefWhy;
 use fscache::{
-    Backend, Cookie, IoSource, LookupSlot, ReadHole, Resources, SubreqFlags, Termination,
-    VolumeHandle, WantState, WriteLimits, WriteSubrequest,
+    Backend, Cookie, Invalidation, IoSource, LookupSlot, ReadHole, Resources, SubreqFlags,
+    Termination, VolumeHandle, WantState, WriteLimits, WriteSubrequest,
 };
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
@@ -53,17 +53,15 @@ impl Backend for Cachefiles {
         let Ok(object) = Object::new(&volume.into(), cookie) else {
             return false;
         };
-        slot.attach(object.clone());
+        let lookup = slot.attach(object.clone());
 
         cache.secure(|| {
-            let found = lookup::look_up(&object).and_then(|()| {
+            let found = lookup::look_up(&object, &lookup).and_then(|()| {
                 object.see(RefWhy::SeeLookupCookie);
                 cache.add_object(&object)
             });
             if found.is_err() {
-                // The object is withdrawn when netfs lets go of the cookie.
                 object.see(RefWhy::SeeLookupFailed);
-                cookie.caching_failed();
                 return false;
             }
             // A file of the wrong size is not lost: what is missing counts as a hole.
@@ -87,9 +85,13 @@ impl Backend for Cachefiles {
         object.note_put(RefWhy::PutDetach);
     }
 
-    fn invalidate_cookie(cookie: &Cookie, object: ArcBorrow<'_, Object>) -> bool {
+    fn invalidate_cookie(
+        cookie: &Cookie,
+        object: ArcBorrow<'_, Object>,
+        invalidation: Invalidation<'_>,
+    ) -> bool {
         let _span = span!("invalidate_cookie", "c={:08x}", cookie.debug_id());
-        lookup::invalidate(&object.into())
+        lookup::invalidate(&object.into(), invalidation)
     }
 
     #[inline]

@@ -27,7 +27,6 @@ pub(crate) fn begin(resources: &mut Resources<'_, Cachefiles>, want: WantState) 
     if resources.file().is_some() {
         return true;
     }
-    resources.set_ops();
     if let Some(file) = resources.object().and_then(|object| object.file()) {
         resources.set_file(file);
         return true;

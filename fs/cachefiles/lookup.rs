@@ -11,7 +11,7 @@ use crate::object::Object;
 use crate::resize::round_to_dio;
 use crate::space::Purpose;
 use cachefiles_trace::{self as trace, ErrorSite, Killed, Trunc};
-use fscache::CookieFlag;
+use fscache::{CookieFlag, Invalidation, Lookup};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::types::{ARef, ScopeGuard};
@@ -22,7 +22,7 @@ use kext::params::{injected_read_error, injected_write_error};
 /// Finds or makes the file of an object, and asks the daemon for it in on-demand mode.
 ///
 /// Errors: ENOBUFS no room; EBUSY the file is in use; what the daemon or the file system says.
-pub(crate) fn look_up(object: &Arc<Object>) -> Result {
+pub(crate) fn look_up(object: &Arc<Object>, lookup: &Lookup<'_>) -> Result {
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
     let name = object.name()?;
     let found = injected_read_error().and_then(|()| fan.lookup_positive_unlocked(&name));
@@ -33,7 +33,7 @@ pub(crate) fn look_up(object: &Arc<Object>) -> Result {
     );
     let dentry = match found {
         Ok(dentry) => dentry,
-        Err(error) if error == ENOENT => return create(object, &fan),
+        Err(error) if error == ENOENT => return create(object, lookup, &fan),
         Err(error) => {
             if error == EIO {
                 object.file_error(error, "Lookup failed");
@@ -45,15 +45,15 @@ pub(crate) fn look_up(object: &Arc<Object>) -> Result {
         kext::log::error!("{} is not a file", name.escape_ascii());
         let locked = fan.lock_as_parent()?;
         grave::bury(object.cache(), Some(object), locked, &dentry, Killed::Weird)?;
-        return create(object, &fan);
+        return create(object, lookup, &fan);
     }
-    open(object, &name, &fan, &dentry)
+    open(object, lookup, &name, &fan, &dentry)
 }
 
 /// Notes towards netfs that there is nothing to be found, and makes a new file.
-fn create(object: &Arc<Object>, fan: &Dentry) -> Result {
+fn create(object: &Arc<Object>, lookup: &Lookup<'_>, fan: &Dentry) -> Result {
     kext::log::debug!("OBJ{:x}: no file, make one", object.debug_id());
-    object.cookie().lookup_negative();
+    lookup.negative();
     create_file(object, fan)
 }
 
@@ -125,7 +125,13 @@ fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<ARef<File>> {
 }
 
 /// Takes a file that is there, or puts a new one in its place if it is of another state.
-fn open(object: &Arc<Object>, name: &[u8], fan: &Dentry, dentry: &Dentry) -> Result {
+fn open(
+    object: &Arc<Object>,
+    lookup: &Lookup<'_>,
+    name: &[u8],
+    fan: &Dentry,
+    dentry: &Dentry,
+) -> Result {
     let cookie = object.cookie();
     let id = Some(object.debug_id());
     let inode = dentry.inode().ok_or(ENOENT)?;
@@ -153,7 +159,7 @@ fn open(object: &Arc<Object>, name: &[u8], fan: &Dentry, dentry: &Dentry) -> Res
             "OBJ{:x}: the file is not of this object: {error:?}",
             object.debug_id()
         );
-        cookie.lookup_negative();
+        lookup.negative();
         backing.space.released(inode);
         drop(file);
         return if error == ESTALE {
@@ -297,16 +303,18 @@ fn link(object: &Object, file: &File) -> Result {
 /// Puts an empty file in place of the object's, whose content netfs no longer wants.
 ///
 /// False where that can't be done: netfs then gives up caching the object.
-pub(crate) fn invalidate(object: &Arc<Object>) -> bool {
+pub(crate) fn invalidate(object: &Arc<Object>, invalidation: Invalidation<'_>) -> bool {
     if object.held_file().is_none() {
-        object.cookie().resume_after_invalidation();
+        invalidation.resume();
         return true;
     }
-    object.cache().secure(|| replace_with_empty(object))
+    object
+        .cache()
+        .secure(|| replace_with_empty(object, invalidation))
 }
 
 /// What is left of [`invalidate`] where there is a file; with the cache's credentials.
-fn replace_with_empty(object: &Arc<Object>) -> bool {
+fn replace_with_empty(object: &Arc<Object>, invalidation: Invalidation<'_>) -> bool {
     let cookie = object.cookie();
     let was_tmpfile = object.is_tmpfile();
     let Ok(file) = create_tmpfile(object) else {
@@ -317,7 +325,7 @@ fn replace_with_empty(object: &Arc<Object>) -> bool {
     let old = object.replace_file(Some(file));
     object.set_tmpfile(true);
     cookie.set_flag(CookieFlag::NeedsUpdate);
-    cookie.resume_after_invalidation();
+    invalidation.resume();
 
     if let Some(old) = old.filter(|_| !was_tmpfile) {
         let buried = object.volume().fan_dir(cookie.key_hash()).and_then(|fan| {

@@ -7,8 +7,8 @@
 //! (`struct netfs_cache_ops`). The functions that C calls are in `ops.rs`.
 
 use crate::{
-    cache::CachePrivate, Cookie, Resources, SubreqFlags, Termination, VolumeHandle, WriteLimits,
-    WriteSubrequest,
+    Cookie, Invalidation, LookupSlot, Resources, SubreqFlags, Termination, VolumeHandle,
+    WriteLimits, WriteSubrequest,
 };
 use cachefiles_bindings as bindings;
 use kernel::{
@@ -57,9 +57,10 @@ pub trait Backend: Sized + 'static {
     fn free_volume(volume: Arc<Self::Volume>);
 
     /// Finds or makes the object of a cookie, and hands it to `slot` before anything else can get
-    /// to see the cookie, that is before [`Cookie::lookup_negative`].
+    /// to see the cookie.
     ///
-    /// False if it failed. An object that was attached is withdrawn then.
+    /// False if it failed. An object that was attached is withdrawn then, when fscache lets go of
+    /// the cookie.
     ///
     /// Runs on `fscache_wq`, as all operations on cookies up to [`Backend::invalidate_cookie`], of
     /// which only one runs at a time for a cookie.
@@ -74,9 +75,13 @@ pub trait Backend: Sized + 'static {
     /// returns.
     fn withdraw_cookie(cookie: &Cookie, object: ArcBorrow<'_, Self::Object>);
 
-    /// Replaces what is stored by nothing, and calls [`Cookie::resume_after_invalidation`]. False
-    /// if it failed: the object is withdrawn then.
-    fn invalidate_cookie(cookie: &Cookie, object: ArcBorrow<'_, Self::Object>) -> bool;
+    /// Replaces what is stored by nothing, and calls [`Invalidation::resume`]. False if it failed,
+    /// and it counts as failed without that call: the object is withdrawn then.
+    fn invalidate_cookie(
+        cookie: &Cookie,
+        object: ArcBorrow<'_, Self::Object>,
+        invalidation: Invalidation<'_>,
+    ) -> bool;
 
     /// The owner is about to write to the file, for the first time.
     fn prepare_to_write(cookie: &Cookie, object: ArcBorrow<'_, Self::Object>);
@@ -84,8 +89,8 @@ pub trait Backend: Sized + 'static {
     /// The owner changed the file's size, in bytes. Not on a worker but in the owner's task.
     fn resize_cookie(resources: &mut Resources<'_, Self>, new_size: u64);
 
-    /// Begins an operation: calls [`Resources::set_ops`] and [`Resources::set_file`]. False if
-    /// there is no file and `want` says that there has to be one.
+    /// Begins an operation: calls [`Resources::set_file`]. False if there is no file and `want` says
+    /// that there has to be one.
     ///
     /// Also called from within [`Resources::wait_for_operation`].
     fn begin_operation(resources: &mut Resources<'_, Self>, want: WantState) -> bool;
@@ -175,33 +180,6 @@ pub trait Backend: Sized + 'static {
         len: usize,
         granularity: usize,
     ) -> Result<(i64, usize)>;
-}
-
-/// Where a look-up puts the object that it found.
-pub struct LookupSlot<'a, B: Backend> {
-    cookie: &'a Cookie,
-    cache: &'a CachePrivate<B>,
-}
-
-impl<'a, B: Backend> LookupSlot<'a, B> {
-    #[inline]
-    pub(crate) fn new(cookie: &'a Cookie, cache: &'a CachePrivate<B>) -> Self {
-        Self { cookie, cache }
-    }
-
-    /// Attaches the object to the cookie, for all other operations on the cookie to find.
-    #[inline]
-    pub fn attach(self, object: Arc<B::Object>) {
-        self.cache.attach();
-        let object = Arc::into_raw(object);
-        if !self.cookie.set_private(object.cast_mut().cast()) {
-            let _leaving = self.cache.detach();
-            // fscache looks a cookie up only when it has no object, so this is not to be reached.
-            //
-            // SAFETY: `object` came out of an `Arc` above, and nobody else got it.
-            drop(unsafe { Arc::from_raw(object) });
-        }
-    }
 }
 
 /// How far an object has to be for an operation to begin (`enum fscache_want_state`).

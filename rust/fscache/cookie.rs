@@ -177,44 +177,28 @@ impl Cookie {
         unsafe { bindings::cfh_fscache_test_and_clear_cookie_flag(self.as_ptr(), flag as u32) }
     }
 
-    /// The look-up found that there is nothing: readers need not wait any longer.
-    ///
-    /// Only in [`Backend::lookup_cookie`](crate::Backend::lookup_cookie). Takes the cookie's
-    /// spinlock.
+    /// See [`Lookup::negative`](crate::Lookup::negative). Only for the worker that looks the cookie
+    /// up, with the object attached. Takes the cookie's spinlock.
     #[inline]
-    pub fn lookup_negative(&self) {
+    pub(crate) fn lookup_negative(&self) {
         // SAFETY: `self` is a cookie with a reference (type invariant).
         unsafe { bindings::fscache_cookie_lookup_negative(self.as_ptr()) };
     }
 
-    /// The invalidation is far enough for I/O to go on.
-    ///
-    /// Only in [`Backend::invalidate_cookie`](crate::Backend::invalidate_cookie). Takes the
-    /// cookie's spinlock.
+    /// See [`Invalidation::resume`](crate::Invalidation::resume). Only for the worker that
+    /// invalidates the cookie, and once. Takes the cookie's spinlock.
     #[inline]
-    pub fn resume_after_invalidation(&self) {
+    pub(crate) fn resume_after_invalidation(&self) {
         // SAFETY: `self` is a cookie with a reference (type invariant).
         unsafe { bindings::fscache_resume_after_invalidation(self.as_ptr()) };
     }
 
-    /// The object cannot be cached: it is to be withdrawn, and not tried again meanwhile.
-    ///
-    /// Only where [`lookup_negative`](Self::lookup_negative) or
-    /// [`resume_after_invalidation`](Self::resume_after_invalidation) may be called. Takes the
-    /// cookie's spinlock.
+    /// The object cannot be cached: it is to be withdrawn, and not tried again meanwhile. Only for
+    /// the worker that looks the cookie up. Takes the cookie's spinlock.
     #[inline]
-    pub fn caching_failed(&self) {
+    pub(crate) fn caching_failed(&self) {
         // SAFETY: `self` is a cookie with a reference (type invariant).
         unsafe { bindings::fscache_caching_failed(self.as_ptr()) };
-    }
-
-    /// Whether it was said that caching failed.
-    #[inline]
-    pub(crate) fn has_failed(&self) -> bool {
-        // SAFETY: `self` is a cookie with a reference. Only the worker that calls us changes the
-        // state here, others may read it.
-        let state = unsafe { (&raw const (*self.as_ptr()).state).read_volatile() };
-        state == bindings::fscache_cookie_state_FSCACHE_COOKIE_STATE_FAILED
     }
 
     /// Has the object withdrawn by a worker as soon as nobody has access to it, even if it is in

@@ -40,6 +40,7 @@
 mod attach;
 mod backend;
 mod cache;
+mod callback;
 mod cookie;
 mod gate;
 mod netfs;
@@ -50,8 +51,9 @@ mod subrequest;
 mod volume;
 
 pub use self::{
-    backend::{Backend, IoSource, LookupSlot, ReadHole, WantState},
+    backend::{Backend, IoSource, ReadHole, WantState},
     cache::{AcquiredCache, ObjectCount},
+    callback::{Invalidation, Lookup, LookupSlot},
     cookie::{Cookie, CookieFlag, CookieRef},
     netfs::Termination,
     resources::Resources,

@@ -5,9 +5,9 @@
 //! C header: [`include/linux/fscache-cache.h`](srctree/include/linux/fscache-cache.h)
 //! (`struct fscache_cache_ops`).
 
-use crate::{attach, Backend, Cookie, LookupSlot, Resources, WantState};
+use crate::{attach, Backend, Cookie, Invalidation, LookupSlot, Resources, WantState};
 use cachefiles_bindings as bindings;
-use core::{marker::PhantomData, ptr::NonNull};
+use core::{cell::Cell, marker::PhantomData, ptr::NonNull};
 use kernel::{
     ffi::c_uint,
     sync::{Arc, ArcBorrow},
@@ -73,8 +73,9 @@ impl<B: Backend> CacheOps<B> {
             cookie,
             LookupSlot::new(cookie, cache),
         );
-        // Without this fscache would look up a cookie again that still has its object.
-        if !found && !cookie.private().is_null() && !cookie.has_failed() {
+        // The object is withdrawn when fscache lets go of the cookie. Without this it would look up a
+        // cookie again that still has its object.
+        if !found && !cookie.private().is_null() {
             cookie.caching_failed();
         }
         found
@@ -109,7 +110,13 @@ impl<B: Backend> CacheOps<B> {
     unsafe extern "C" fn invalidate_cookie(raw: *mut bindings::fscache_cookie) -> bool {
         // SAFETY: The cookie has an access, and so a reference.
         let cookie = unsafe { Cookie::from_raw(raw) };
-        object_of::<B>(cookie).is_some_and(|object| B::invalidate_cookie(cookie, object))
+        let is_resumed = Cell::new(false);
+        let is_done = object_of::<B>(cookie).is_some_and(|object| {
+            B::invalidate_cookie(cookie, object, Invalidation::new(cookie, &is_resumed))
+        });
+        // If it is said to be done and was not resumed, fscache would invalidate again, and end an
+        // access for it each time.
+        is_done && is_resumed.get()
     }
 
     /// # Safety
@@ -144,7 +151,8 @@ impl<B: Backend> CacheOps<B> {
         want: c_uint,
     ) -> bool {
         // SAFETY: By the function's promise.
-        let mut resources = unsafe { Resources::from_raw(cres) };
+        let mut resources = unsafe { Resources::<B>::from_raw(cres) };
+        resources.set_ops();
         B::begin_operation(&mut resources, WantState::from_raw(want))
     }
 }

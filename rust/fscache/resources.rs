@@ -93,12 +93,18 @@ impl<'a, B: Backend> Resources<'a, B> {
         }
     }
 
-    /// Gives the operation the backend's functions.
+    /// Gives the operation the backend's functions, if it has none yet.
     #[inline]
-    pub fn set_ops(&mut self) {
-        // SAFETY: Valid for `'a` (type invariant); the table lives for ever. All operations of one
-        // request store the same value.
-        unsafe { (&raw mut (*self.raw.as_ptr()).ops).write_volatile(NetfsOps::<B>::table()) };
+    pub(crate) fn set_ops(&mut self) {
+        // SAFETY: Valid for `'a` (type invariant).
+        let ops = unsafe { &raw mut (*self.raw.as_ptr()).ops };
+        // SAFETY: A field of what is valid. Operations of one request that run at the same time were
+        // begun before that, so that there is a table by then; hence no two write.
+        unsafe {
+            if ops.read_volatile().is_null() {
+                ops.write_volatile(NetfsOps::<B>::table());
+            }
+        }
     }
 
     /// How often the object had been invalidated when the operation began.

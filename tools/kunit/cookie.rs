@@ -23,6 +23,7 @@ kunit::suite!(
         an_object_of_a_look_up_that_failed_is_withdrawn,
         an_object_in_use_can_be_withdrawn,
         an_invalidation_is_counted,
+        an_invalidation_that_is_not_resumed_has_failed,
         one_who_writes_is_told_once,
         a_read_is_told_to_its_end_once,
         a_read_that_is_forgotten_fails,
@@ -231,6 +232,29 @@ fn an_invalidation_is_counted() -> Outcome {
     }
     ensure_eq!(bench.cache.withdrawn.get(), 0);
     drop(in_use);
+    Ok(())
+}
+
+fn an_invalidation_that_is_not_resumed_has_failed() -> Outcome {
+    let bench = Bench::new(Plan::ForgetToResume)?;
+    let volume = bench.volume(&[])?;
+    let cookie = volume.cookie(WANTED)?;
+    let in_use = cookie.use_for(false);
+    wait_until("the cookie to be active", || cookie.is_active())?;
+    in_use.invalidate(100);
+    wait_until("the object to be invalidated", || {
+        bench.cache.invalidated.get() > 0
+    })?;
+    wait_until("the cookie to be out of use", || {
+        in_use.begin_read().err() == Some(ENOBUFS)
+    })?;
+    drop(in_use);
+    drop(cookie);
+    drop(volume);
+    bench.wait_until_empty()?;
+    // Once: fscache has not tried again.
+    ensure_eq!(bench.cache.invalidated.get(), 1);
+    ensure_eq!(bench.cache.withdrawn.get(), 1);
     Ok(())
 }
 

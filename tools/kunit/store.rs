@@ -5,8 +5,9 @@
 use crate::tally::{Counted, Tally};
 use core::sync::atomic::{AtomicU32, Ordering};
 use fscache::{
-    AcquiredCache, Backend, Cookie, CookieFlag, CookieRef, IoSource, LookupSlot, ReadHole,
-    Resources, SubreqFlags, Termination, VolumeHandle, WantState, WriteLimits, WriteSubrequest,
+    AcquiredCache, Backend, Cookie, CookieFlag, CookieRef, Invalidation, IoSource, LookupSlot,
+    ReadHole, Resources, SubreqFlags, Termination, VolumeHandle, WantState, WriteLimits,
+    WriteSubrequest,
 };
 use kernel::prelude::*;
 use kernel::str::{CStr, CString};
@@ -32,6 +33,8 @@ pub(crate) enum Plan {
     FailLater,
     /// A volume that is freed waits until it is let go.
     FreeSlowly,
+    /// An invalidation is said to be done, and I/O does not go on.
+    ForgetToResume,
     /// No operation is begun.
     RefuseOperation,
     /// A read is forgotten.
@@ -141,7 +144,7 @@ impl<const N: u8> Backend for Store<N> {
             return false;
         };
         cache.cookie.set(Some(kept));
-        slot.attach(object);
+        let _ = slot.attach(object);
         cache.plan != Plan::FailLater
     }
 
@@ -153,9 +156,15 @@ impl<const N: u8> Backend for Store<N> {
         cache.withdrawn.add();
     }
 
-    fn invalidate_cookie(cookie: &Cookie, object: ArcBorrow<'_, Object>) -> bool {
+    fn invalidate_cookie(
+        _: &Cookie,
+        object: ArcBorrow<'_, Object>,
+        invalidation: Invalidation<'_>,
+    ) -> bool {
         object.cache.invalidated.add();
-        cookie.resume_after_invalidation();
+        if object.cache.plan != Plan::ForgetToResume {
+            invalidation.resume();
+        }
         true
     }
 
@@ -172,7 +181,6 @@ impl<const N: u8> Backend for Store<N> {
         if object.cache.plan == Plan::RefuseOperation {
             return false;
         }
-        resources.set_ops();
         if let Some(file) = object.cache.file.get() {
             // The second one is not needed.
             resources.set_file((*file).clone());
