@@ -21,6 +21,7 @@ pub(crate) enum Command<'a> {
     Tag(&'a [u8]),
     SecCtx(&'a [u8]),
     Copen(&'a [u8]),
+    Cfail(&'a [u8]),
     Restore,
 }
 
@@ -71,6 +72,7 @@ pub(crate) fn parse(written: &[u8]) -> Result<Command<'_>, NotACommand> {
         b"tag" => Command::Tag(args),
         b"secctx" => Command::SecCtx(args),
         b"copen" => Command::Copen(args),
+        b"cfail" => Command::Cfail(args),
         b"restore" => Command::Restore,
         _ => return Err(NotACommand::Unknown),
     })
@@ -94,6 +96,29 @@ pub(crate) fn parse_copen(args: &[u8]) -> Result<Copen, BadNumber> {
         id: parse_unsigned(args.get(..comma).unwrap_or(&[]))?,
         size: parse_signed(args.get(comma + 1..).unwrap_or(&[])),
     })
+}
+
+/// The largest errno: a number between it, negated, and -1 is one.
+pub(crate) const MAX_ERRNO: i64 = 4095;
+
+/// What the argument of `cfail` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cfail {
+    pub(crate) id: u64,
+    /// -4095 to -1.
+    pub(crate) errno: i32,
+}
+
+/// Reads `ID,-ERRNO`.
+pub(crate) fn parse_cfail(args: &[u8]) -> Result<Cfail, BadNumber> {
+    let Copen { id, size } = parse_copen(args)?;
+    match size {
+        Ok(errno) if (-MAX_ERRNO..=-1).contains(&errno) => Ok(Cfail {
+            id,
+            errno: errno as i32,
+        }),
+        _ => Err(BadNumber::Malformed),
+    }
 }
 
 /// Reads the mask of `debug`. No digits at all are 0; only the low 32 bits count.

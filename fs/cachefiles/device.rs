@@ -173,6 +173,7 @@ impl Device {
         match command {
             // Answers to requests take no lock here, so that none waits for another command.
             Command::Copen(args) => return self.copen(args),
+            Command::Cfail(args) => return self.cfail(args),
             Command::Restore => {
                 self.ondemand()?.restore();
                 return Ok(());
@@ -232,7 +233,7 @@ impl Device {
                 check_name(name, "inuse")?;
                 cull::check_in_use(self.live_cache("inuse")?, name)
             }
-            Command::Copen(_) | Command::Restore => Ok(()),
+            Command::Copen(_) | Command::Cfail(_) | Command::Restore => Ok(()),
         }
     }
 
@@ -282,6 +283,15 @@ impl Device {
             number_error(error)
         })?;
         engine.copen(copen.id, copen.size.map_err(number_error))
+    }
+
+    fn cfail(&self, args: &[u8]) -> Result {
+        let engine = self.ondemand()?;
+        let cfail = command::parse_cfail(args).map_err(|error| {
+            kext::log::error!("The cfail command takes an id and a negative errno");
+            number_error(error)
+        })?;
+        engine.cfail(cfail.id, cfail.errno)
     }
 
     /// What answers to requests are for. Errors: EOPNOTSUPP not in on-demand mode; EIO dead.

@@ -10,7 +10,7 @@
 //!
 //! - `state`, `entry`, `table`, `message`: the decisions and the format, without any kernel;
 //! - `request`: a request and its slots in the xarray; `engine`: the table with its lock, waiting;
-//! - `deliver`: the daemon's read; `answer`: `copen`, `cread`, `restore`;
+//! - `deliver`: the daemon's read; `answer`: `copen`, `cread`, `cfail`, `restore`;
 //! - `anon_fd`: the fd of an object; `reopen`: opening objects again; `clock`: what time brings.
 
 mod anon_fd;

@@ -12,6 +12,7 @@ mod cache;
 mod completion;
 mod cookie;
 mod cred;
+mod delayed;
 mod device;
 mod dir;
 mod errno;

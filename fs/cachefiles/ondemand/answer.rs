@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the daemon says to requests: `copen`, `cread`, `restore`, and closing an fd.
+//! What the daemon says to requests: `copen`, `cread`, `cfail`, `restore`, and closing an fd.
 
 use super::engine::Engine;
 use super::entry::Kind;
 use super::request::RequestGuard;
 use super::state::{AfterRefusal, ObjectState, State};
 use super::table::{Closer, Table};
+use crate::command::MAX_ERRNO;
 use crate::object::Object;
 use cachefiles_trace as trace;
 use core::num::NonZeroU32;
@@ -16,8 +17,8 @@ use kernel::sync::Arc;
 use kext::errno::EBADFD;
 use kext::params::reopen_tries;
 
-/// The largest errno: a size between it, negated, and -1 is one.
-const MAX_ERRNO: i64 = 4095;
+/// The largest errno that is for programs: those behind it mean something to the kernel alone.
+const MAX_USER_ERRNO: i32 = 511;
 
 /// Requests that `restore` looks at before it lets others have the lock.
 const RESTORE_BATCH: usize = 64;
@@ -160,6 +161,35 @@ impl Engine {
         let node = node.ok_or(EINVAL)?;
         trace::ondemand_cread(object.debug_id(), id);
         node.shared().complete(Ok(()));
+        Ok(())
+    }
+
+    /// `cfail ID,ERRNO`: the daemon cannot serve a READ. All who wait for it get the errno; EIO where
+    /// it is one that programs do not get to see.
+    ///
+    /// What the READ has become since it was read does not matter: its fd may be closed, and it on
+    /// its way to be handed out again. Error: EINVAL no READ with this id was read and not answered.
+    pub(crate) fn cfail(&self, id: u64, errno: i32) -> Result {
+        let id = u32::try_from(id).map_err(|_| EINVAL)?;
+        let mut guard = self.table.lock();
+        let object = {
+            let (mut slots, _) = guard.slots();
+            let mut at = slots.at(id).ok_or(EINVAL)?;
+            if !Table::may_fail_read(at.locked()) {
+                return Err(EINVAL);
+            }
+            at.shared().object.clone()
+        };
+        let node = Self::take(&mut guard, &object, id);
+        drop(guard);
+        let error = if errno >= -MAX_USER_ERRNO {
+            kext::errno::error(errno)
+        } else {
+            EIO
+        };
+        if let Some(node) = node {
+            node.shared().complete(Err(error));
+        }
         Ok(())
     }
 

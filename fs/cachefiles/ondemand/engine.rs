@@ -191,7 +191,11 @@ impl Engine {
     }
 
     /// Takes a request out of its object's chain and its slot, for the caller to complete.
-    fn take(guard: &mut RequestGuard<'_>, object: &Object, id: u32) -> Option<Arc<RequestNode>> {
+    pub(super) fn take(
+        guard: &mut RequestGuard<'_>,
+        object: &Object,
+        id: u32,
+    ) -> Option<Arc<RequestNode>> {
         Self::with_guard(guard, object, |slots, table, state| {
             table.take_out(slots, state, id);
             slots.remove(id)

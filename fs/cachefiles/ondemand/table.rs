@@ -255,6 +255,11 @@ impl Table {
         entry.kind == Kind::Open && entry.seen
     }
 
+    /// Whether this is a READ that the daemon may fail: it has read it once at least.
+    pub(crate) fn may_fail_read(entry: &Entry) -> bool {
+        matches!(entry.kind, Kind::Read { .. }) && entry.seen
+    }
+
     /// The daemon accepted the OPEN `id`: it leaves the chain, and parked reads become ready.
     ///
     /// `None` where the anonymous fd is already closed: the OPEN is to be refused instead.

@@ -210,10 +210,28 @@ fn a_failed_fetch_writes_nothing_and_is_tried_again() {
 }
 
 #[test]
-fn the_last_failure_closes_the_object_so_that_the_kernel_reopens_it() {
+fn the_last_failure_fails_the_read_and_keeps_the_object() {
+    let kernel = Kernel::new(&[(b"a", blob(4096))]);
+    let (file, fd) = cache_file();
+    kernel.open(1, 5, b"a", fd);
+    assert_eq!(kernel.command().as_deref(), Some("copen 1,4096"));
+    kernel.broken.store(true, Ordering::Relaxed);
+    kernel.read(2, 5, 0, 4096);
+    kernel.drain_retries();
+    assert_eq!(kernel.command().as_deref(), Some("cfail 2,-5"));
+    assert_eq!(kernel.command(), None);
+    kernel.broken.store(false, Ordering::Relaxed);
+    kernel.read(3, 5, 0, 4096);
+    assert_eq!(file.metadata().unwrap().len(), 4096);
+}
+
+#[test]
+fn without_cfail_the_last_failure_closes_the_object_so_that_the_kernel_reopens_it() {
     let kernel = Kernel::new(&[(b"a", blob(4096))]);
     let (mut reader, fd) = broken_object();
     kernel.open(1, 5, b"a", fd);
+    // It takes no command any more.
+    rustix::net::shutdown(&kernel.commands, rustix::net::Shutdown::Both).unwrap();
     kernel.read(2, 5, 0, 4096);
     kernel.drain_retries();
     assert_eq!(reader.read(&mut [0]).unwrap(), 0);

@@ -15,8 +15,12 @@ mod cache;
 mod io;
 mod object;
 
+#[path = "../../../fs/cachefiles/command.rs"]
+mod command;
 #[path = "../../../fs/cachefiles/extent.rs"]
 mod extent;
+#[path = "../../../fs/cachefiles/limits.rs"]
+mod limits;
 #[path = "../../../fs/cachefiles/notify.rs"]
 mod notify;
 

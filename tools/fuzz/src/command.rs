@@ -3,7 +3,7 @@
 //! The commands of the device.
 
 use crate::driver::command::{
-    BadNumber, Command, NotACommand, parse, parse_copen, parse_debug_mask,
+    BadNumber, Command, NotACommand, parse, parse_cfail, parse_copen, parse_debug_mask,
 };
 use crate::driver::limits::{BadLimit, Limits};
 
@@ -23,10 +23,12 @@ pub fn command(data: &[u8]) {
             }
         }
         Ok(Command::Copen(text)) => check_copen(text),
+        Ok(Command::Cfail(text)) => check_cfail(text),
         Ok(Command::Debug(text)) => check_mask(text),
         _ => {}
     }
     check_copen(data);
+    check_cfail(data);
     check_mask(data);
 }
 
@@ -53,15 +55,16 @@ fn shape(parsed: &Result<Command<'_>, NotACommand>) -> Shape {
         Ok(Command::Tag(args)) => ("tag".to_owned(), args),
         Ok(Command::SecCtx(args)) => ("secctx".to_owned(), args),
         Ok(Command::Copen(args)) => ("copen".to_owned(), args),
+        Ok(Command::Cfail(args)) => ("cfail".to_owned(), args),
         // Takes none.
         Ok(Command::Restore) => ("restore".to_owned(), &[][..]),
     };
     Ok((name.into_bytes(), args.to_vec()))
 }
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "bind", "brun", "bcull", "bstop", "frun", "fcull", "fstop", "cull", "inuse", "debug", "dir",
-    "tag", "secctx", "copen", "restore",
+    "tag", "secctx", "copen", "cfail", "restore",
 ];
 
 fn expected_shape(data: &[u8]) -> Shape {
@@ -122,6 +125,18 @@ fn check_copen(text: &[u8]) {
         parse_copen(text).map(|copen| (copen.id, copen.size)),
         expected
     );
+}
+
+fn check_cfail(text: &[u8]) {
+    let expected = match parse_copen(text) {
+        Ok(copen) => match copen.size {
+            Ok(errno) if errno < 0 && errno >= -4095 => Ok((copen.id, errno)),
+            _ => Err(BadNumber::Malformed),
+        },
+        Err(error) => Err(error),
+    };
+    let parsed = parse_cfail(text).map(|cfail| (cfail.id, i64::from(cfail.errno)));
+    assert_eq!(parsed, expected);
 }
 
 /// As `copen`'s numbers, but no digits are 0, and only the low 32 bits count.

@@ -48,6 +48,7 @@ mod tests {
     fn inputs() -> impl Iterator<Item = Vec<u8>> {
         let texts = [
             &b"copen 12,-2"[..],
+            b"cfail 12,-5",
             b"frun 7%",
             b"debug 0x1f",
             b"blob-1.img",

@@ -148,6 +148,25 @@ impl Device {
         }
     }
 
+    /// Fails a READ: those who wait for it get the errno. It must have been read from the device, and
+    /// not be completed.
+    ///
+    /// `EINVAL` where it is gone: it was answered, or its reader was killed. `EOPNOTSUPP` where the
+    /// kernel has no such command: see [`Device::has_cfail`].
+    pub fn cfail(&self, msg_id: u32, errno: Errno) -> Result<(), Errno> {
+        self.command(&format!("cfail {msg_id},-{}", errno.raw_os_error()))
+    }
+
+    /// Whether the kernel has [`Device::cfail`], which the C module of Linux 6.12 has not. Asks it
+    /// by the command without an argument, so the device must be bound in on-demand mode.
+    pub fn has_cfail(&self) -> Result<bool, Errno> {
+        match self.command("cfail") {
+            Ok(()) | Err(Errno::INVAL) => Ok(true),
+            Err(Errno::OPNOTSUPP) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
     /// Makes every request that an earlier daemon took but did not answer readable again.
     pub fn restore(&self) -> Result<(), Errno> {
         self.command("restore")

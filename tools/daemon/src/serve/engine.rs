@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What is done for each message: the daemon's side of the protocol, free of threads and waiting.
 //!
-//! A READ has no error reply: until it is completed the reader waits. So a fetch that fails is tried
-//! again later, and never completed without its data. After the last try the object's fd is closed:
-//! the kernel then opens the object again, and hands its READs out again. (The C module of Linux
-//! 6.12 does that only at the next `restore`.)
+//! A fetch that fails is tried again later, and never completed without its data. After the last try
+//! the READ is failed (`cfail`), and its reader gets an error. The C module of Linux 6.12 has no error
+//! reply to a READ: there the object's fd is closed, and its READs come again at the next `restore`.
 
 use std::collections::HashMap;
 use std::io;
@@ -263,6 +262,14 @@ impl Engine {
                 },
                 Instant::now() + wait,
             );
+        } else if self.fail_read(object_id, msg_id, error) {
+            tracing::error!(
+                msg_id,
+                object_id,
+                off,
+                len,
+                "giving up on a READ of {key}, its reader gets an error: {error}"
+            );
         } else if self.remove(object_id).is_some() {
             tracing::error!(
                 msg_id,
@@ -275,6 +282,20 @@ impl Engine {
             // Another of its READs was given up before, and the kernel hands this one out again.
             tracing::debug!(msg_id, object_id, "giving up on a READ of {key}: {error}");
         }
+    }
+
+    /// Tells the kernel that a READ cannot be served. False where it does not know how to take that,
+    /// or where the object is open elsewhere, if anywhere: whoever has it may yet serve the READ.
+    fn fail_read(&self, object_id: u32, msg_id: u32, error: &io::Error) -> bool {
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let is_open = objects.contains_key(&object_id);
+        drop(objects);
+        // EINVAL: it is gone, its reader was killed.
+        is_open
+            && matches!(
+                self.device.cfail(msg_id, errno_of(error)),
+                Ok(()) | Err(Errno::INVAL)
+            )
     }
 
     fn remove(&self, object_id: u32) -> Option<Arc<Object>> {

@@ -33,6 +33,8 @@ pub(super) struct Manner {
     pub(super) faults: u32,
     /// The thread ends after a read that faulted.
     pub(super) leaves: bool,
+    /// Fails so many READs.
+    pub(super) fails: u32,
     /// Completes so many READs without data.
     pub(super) lies: u32,
     /// Forgets a READ, writes `restore`, and the thread ends.
@@ -259,6 +261,12 @@ impl Thread<'_> {
                 if self.manner.forgets > 0 {
                     self.manner.gone = true;
                     return self.world.restore();
+                }
+                if self.manner.fails > 0 {
+                    self.manner.fails -= 1;
+                    // EINVAL: as below.
+                    let failed = self.world.engine().cfail(read.msg_id.into(), -5);
+                    return assert!([Ok(()), Err(EINVAL)].contains(&failed));
                 }
                 // Not ours: the one who has it died, and closing its fd gives the READ back.
                 let Some(file) = fd.and_then(anon_file::get) else {

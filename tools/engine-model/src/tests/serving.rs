@@ -2,12 +2,12 @@
 
 //! A daemon that is there and stays: opening, reading, joining, waking.
 
-use super::daemon::{daemon, threads, Manner};
+use super::daemon::{daemon, successor, threads, Manner};
 use super::explore::all_orders;
 use super::world::{world, World};
 use crate::ondemand::State;
 use cachefiles_bindings::sched;
-use kernel::error::code::{EBUSY, EINTR, ENOENT};
+use kernel::error::code::{EBUSY, EINTR, EIO, ENOENT};
 use shuttle::thread::{spawn, JoinHandle};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
@@ -58,6 +58,53 @@ fn readers_of_one_page_share_a_request_or_ask_again() {
             })
             .collect();
         world.end(worker, [daemon], readers);
+    });
+}
+
+#[test]
+fn a_read_that_the_daemon_fails_fails_all_who_wait_for_it() {
+    all_orders("joined readers, first answer an errno", 2, || {
+        let (world, worker) = world(1);
+        let manner = Manner {
+            fails: 1,
+            ..Manner::default()
+        };
+        let daemon = daemon(&world, 1, manner);
+        let failed = Arc::new(AtomicU32::new(0));
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let (world, failed) = (world.clone(), failed.clone());
+                spawn(move || match world.fetch(0, 0) {
+                    Ok(there) => assert!(there),
+                    Err(error) => {
+                        assert_eq!(error, EIO);
+                        failed.fetch_add(1, Ordering::SeqCst);
+                    }
+                })
+            })
+            .collect();
+        world.end(worker, [daemon], readers);
+        assert!((1..=2).contains(&failed.load(Ordering::SeqCst)));
+    });
+}
+
+#[test]
+fn a_read_is_failed_while_its_daemon_dies() {
+    all_orders("cfail against death", 2, || {
+        let (world, worker) = world(1);
+        let manner = Manner {
+            fails: 1,
+            dies_at: Some(2),
+            ..Manner::default()
+        };
+        let first = threads(&world, 1, [manner; 2]);
+        let second = successor(&world, 2, Manner::default(), first);
+        let hopeful = |page| {
+            let world = world.clone();
+            spawn(move || assert!(matches!(world.fetch(0, page), Ok(true) | Err(EIO))))
+        };
+        let readers = [hopeful(0), hopeful(1)];
+        world.end(worker, [second], readers);
     });
 }
 

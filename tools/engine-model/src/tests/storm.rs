@@ -21,6 +21,8 @@ fn any_manner() -> Manner {
         dies_at: (choose(4) > 0).then(|| choose(6) as u32),
         faults: choose(2) as u32,
         lies: choose(2) as u32,
+        fails: choose(2) as u32,
+        drops: choose(2) as u32,
         ..Manner::default()
     }
 }

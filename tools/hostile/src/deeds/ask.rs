@@ -26,6 +26,7 @@ const WORDS: &[&str] = &[
     "secctx",
     "tag",
     "copen",
+    "cfail",
     "restore",
     "debug",
     "cread",

@@ -141,6 +141,15 @@ fn answer_read(actor: &mut Actor<'_>, read: Read) {
     let Some(range) = align_range(read.off, read.len.min(MOST)) else {
         return;
     };
+    if actor.dice.chance(3) {
+        let (id, errno) = (read.msg_id, actor.dice.between(1, 4095));
+        let Some(device) = actor.hoard.device(&mut actor.dice) else {
+            return;
+        };
+        let command = format!("cfail {id},-{errno}");
+        let _ = actor.step(command.clone(), |_| device.command(&command));
+        return;
+    }
     let mut len = range.end - range.start;
     let filled = match actor.dice.below(100) {
         // A refusal.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use super::command::{BadNumber, Command, NotACommand, parse, parse_copen, parse_debug_mask};
+use super::command::{
+    BadNumber, Cfail, Command, NotACommand, parse, parse_cfail, parse_copen, parse_debug_mask,
+};
 use super::limits::Limit;
 use proptest::prelude::*;
 
@@ -22,11 +24,42 @@ fn every_command_is_known_by_its_name() {
         (b"tag t", Command::Tag(b"t")),
         (b"secctx c", Command::SecCtx(b"c")),
         (b"copen 1,2", Command::Copen(b"1,2")),
+        (b"cfail 1,-5", Command::Cfail(b"1,-5")),
+        (b"cfail", Command::Cfail(b"")),
         (b"restore", Command::Restore),
         (b"restore whatever", Command::Restore),
     ] {
         assert_eq!(parse(text), Ok(command));
     }
+}
+
+#[test]
+fn what_a_read_can_fail_with_is_an_errno() {
+    for errno in [-1, -5, -110, -4095] {
+        let text = format!("7,{errno}");
+        assert_eq!(parse_cfail(text.as_bytes()), Ok(Cfail { id: 7, errno }));
+    }
+    for text in [
+        "",
+        "7",
+        "7,",
+        "7,0",
+        "7,-0",
+        "7,5",
+        "7,-4096",
+        "7,-x",
+        "x,-5",
+        ",-5",
+        "7,-5,",
+        "7, -5",
+        "7,-99999999999999999999",
+        "7,99999999999999999999",
+    ] {
+        let parsed = parse_cfail(text.as_bytes());
+        assert_eq!(parsed, Err(BadNumber::Malformed), "{text:?}");
+    }
+    let parsed = parse_cfail(b"99999999999999999999,-5");
+    assert_eq!(parsed, Err(BadNumber::TooLarge));
 }
 
 #[test]

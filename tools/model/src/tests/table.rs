@@ -252,6 +252,35 @@ fn a_reopen_is_tried_without_end_where_that_is_wanted() {
 }
 
 #[test]
+fn a_read_can_be_failed_once_it_was_read_and_only_once() {
+    let mut world = opened(1);
+    let id = world.read(0, 0, 1).unwrap();
+    assert!(!world.cfail(id), "it was never handed out");
+    world.daemon_read().unwrap();
+    assert!(world.cfail(id));
+    assert_eq!(world.ended[&id], Outcome::Failed);
+    world.check();
+    assert!(!world.cfail(id));
+    assert!(!world.cread(0, id));
+}
+
+#[test]
+fn a_read_that_came_back_can_be_failed_and_other_requests_cannot() {
+    let mut world = opened(1);
+    let id = world.read(0, 0, 1).unwrap();
+    world.daemon_read().unwrap();
+    world.daemon_dies();
+    world.run_reopens();
+    let (open, kind) = world.daemon_read().unwrap();
+    assert_eq!(kind, Kind::Open);
+    assert!(!world.cfail(open));
+    assert!(world.cfail(id));
+    world.check();
+    assert!(world.copen(open, true));
+    assert!(world.in_table().is_empty());
+}
+
+#[test]
 fn a_close_is_done_when_it_is_read_or_when_the_fd_is_closed() {
     let mut world = opened(2);
     for object in 0..2 {
@@ -303,6 +332,7 @@ enum Op {
     DaemonReadFaults,
     Copen(usize, bool),
     Cread(usize, usize),
+    Cfail(usize),
     CloseFd(usize),
     DaemonDies,
     Tick,
@@ -324,6 +354,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::DaemonReadFaults),
         8 => (0usize..20, prop::bool::weighted(0.7)).prop_map(|(n, ok)| Op::Copen(n, ok)),
         6 => (0..OBJECTS, 0usize..20).prop_map(|(o, n)| Op::Cread(o, n)),
+        2 => (0usize..20).prop_map(Op::Cfail),
         3 => (0usize..4).prop_map(Op::CloseFd),
         2 => Just(Op::DaemonDies),
         3 => Just(Op::Tick),
@@ -366,6 +397,11 @@ fn apply(world: &mut World, op: Op) {
         Op::Cread(object, n) => {
             if let Some(id) = pick(world, n) {
                 world.cread(object, id);
+            }
+        }
+        Op::Cfail(n) => {
+            if let Some(id) = pick(world, n) {
+                world.cfail(id);
             }
         }
         Op::CloseFd(n) => {

@@ -297,6 +297,16 @@ impl World {
         true
     }
 
+    /// `cfail`. False for EINVAL.
+    pub(super) fn cfail(&mut self, id: u32) -> bool {
+        let may_fail = |entry| Table::may_fail_read(entry);
+        if !self.slots.entries.get(&id).is_some_and(may_fail) {
+            return false;
+        }
+        self.take_out(id, Outcome::Failed);
+        true
+    }
+
     pub(super) fn close_fd(&mut self, fd: NonZeroU32, dies: bool) {
         let Some(object) = self.fds.remove(&fd) else {
             return;

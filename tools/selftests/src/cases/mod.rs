@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod device;
 mod events;
+mod failing;
 #[cfg(test)]
 mod faults;
 mod fetched;
@@ -55,6 +56,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         open::TESTS,
         refusing::TESTS,
         read::TESTS,
+        failing::TESTS,
         object_fd::TESTS,
         position::TESTS,
         fetched::TESTS,
