@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Small uncompressed EROFS images, made here so that every layout can be asked for, whatever
-//! mkfs.erofs is installed: flat, with an inline tail, and chunked over several devices.
+//! Small EROFS images, made here so that every layout can be asked for, whatever mkfs.erofs is
+//! installed: flat, with an inline tail, chunked over several devices, and compressed by LZ4.
 //!
 //! The format is that of the kernel's `fs/erofs/erofs_fs.h`. Block 0 holds the super block and the
 //! device table, then come the inodes, the root directory and the data.
 
 use std::collections::BTreeMap;
+
+use crate::lz4;
 
 /// Size of a block, of a page, and the unit of everything in an image.
 pub const BLOCK: usize = 4096;
@@ -22,9 +24,12 @@ const INODE_SLOT: usize = 32;
 const INODE_SIZE: usize = 64;
 /// The inodes start here, not at 0: number 0 is no file for many programs.
 const FIRST_NID: usize = 2;
+/// Compressed data ends with its block, and zeros lie in front.
+const FEATURE_ZERO_PADDING: u32 = 0x1;
 const FEATURE_CHUNKED: u32 = 0x4;
 const FEATURE_DEVICES: u32 = 0x8;
 const FLAT_PLAIN: u16 = 0;
+const COMPRESSED: u16 = 1;
 const FLAT_INLINE: u16 = 2;
 const CHUNK_BASED: u16 = 4;
 const CHUNK_INDEXES: u32 = 0x20;
@@ -35,6 +40,7 @@ const TYPE_DIR: u8 = 2;
 enum Layout {
     Plain,
     Inline,
+    Compressed,
     Chunked { blocks: usize, places: Vec<Place> },
 }
 
@@ -104,6 +110,12 @@ impl Builder {
             "no tail that can be put inline"
         );
         self.file(name, data, Layout::Inline)
+    }
+
+    /// A file compressed by LZ4 into blocks of the primary blob, each of which stands for [`lz4::SPAN`] blocks of
+    /// the file. Its content is made by [`lz4::compressible`].
+    pub fn compressed(self, name: &str, data: Vec<u8>) -> Self {
+        self.file(name, data, Layout::Compressed)
     }
 
     /// A file in chunks of `blocks` blocks (a power of two), each in the place given for it; the
@@ -223,6 +235,10 @@ impl Builder {
         if !self.devices.is_empty() {
             features |= FEATURE_DEVICES;
         }
+        let is_compressed = |file: &File| matches!(file.layout, Layout::Compressed);
+        if self.files.iter().any(is_compressed) {
+            features |= FEATURE_ZERO_PADDING;
+        }
         let table = if NEAR_SLOT + self.devices.len() <= BLOCK / DEVICE_SLOT {
             NEAR_SLOT
         } else {
@@ -259,6 +275,7 @@ impl File {
         match &self.layout {
             Layout::Plain => 0,
             Layout::Inline => self.data.len() % BLOCK,
+            Layout::Compressed => lz4::map_size(self.data.len()),
             Layout::Chunked { blocks, .. } => 8 * self.data.len().div_ceil(blocks * BLOCK),
         }
     }
@@ -275,6 +292,13 @@ impl File {
                 let (whole, tail) = self.data.split_at(size - size % BLOCK);
                 let block = append(&mut disks[0], whole);
                 (inode(FLAT_INLINE, mode, size, block), tail.to_vec())
+            }
+            Layout::Compressed => {
+                let blocks = lz4::pack(&self.data);
+                let first = append(&mut disks[0], &blocks.concat());
+                // Where an uncompressed file has the address of its data.
+                let inode = inode(COMPRESSED, mode, size, u32_of(blocks.len()));
+                (inode, lz4::map(size, first))
             }
             Layout::Chunked { blocks, places } => {
                 let mut indexes = Vec::new();
@@ -295,7 +319,7 @@ impl File {
     }
 }
 
-/// An extended inode. `what` is a block address or the format of the chunks.
+/// An extended inode. `what` is a block address, the format of the chunks, or how many blocks are compressed.
 fn inode(layout: u16, mode: u16, size: usize, what: u32) -> Vec<u8> {
     let mut bytes = vec![0; INODE_SIZE];
     put(&mut bytes, 0, &(1 | (layout << 1)).to_le_bytes());

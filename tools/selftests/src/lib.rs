@@ -7,6 +7,7 @@ pub mod cases;
 pub mod context;
 pub mod image;
 pub mod kmsg;
+pub mod lz4;
 pub mod raw;
 pub mod registry;
 pub mod runner;
