@@ -112,8 +112,8 @@ impl Builder {
         self.file(name, data, Layout::Inline)
     }
 
-    /// A file compressed by LZ4 into blocks of the primary blob, each of which stands for [`lz4::SPAN`] blocks of
-    /// the file. Its content is made by [`lz4::compressible`].
+    /// A file compressed by LZ4 into blocks of the primary blob, each of which stands for
+    /// [`lz4::SPAN`] blocks of the file. Its content is made by [`lz4::compressible`].
     pub fn compressed(self, name: &str, data: Vec<u8>) -> Self {
         self.file(name, data, Layout::Compressed)
     }
@@ -319,7 +319,8 @@ impl File {
     }
 }
 
-/// An extended inode. `what` is a block address, the format of the chunks, or how many blocks are compressed.
+/// An extended inode. `what` is a block address, the format of the chunks, or how many blocks are
+/// compressed.
 fn inode(layout: u16, mode: u16, size: usize, what: u32) -> Vec<u8> {
     let mut bytes = vec![0; INODE_SIZE];
     put(&mut bytes, 0, &(1 | (layout << 1)).to_le_bytes());

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
-//! As much of LZ4 and of EROFS's compressed layout as images of the tests need: each physical cluster is one
-//! block, and what it stands for repeats itself, so that one literal run and one match describe it.
+//! As much of LZ4 and of EROFS's compressed layout as images of the tests need: each physical
+//! cluster is one block, and what it stands for repeats itself, so that one literal run and one
+//! match describe it.
 
 use crate::image::{BLOCK, pattern};
 
 /// Blocks of a file that one compressed block stands for.
 pub const SPAN: usize = 4;
 
-/// After so many bytes the content of a span repeats itself. As literals they leave room for the rest in a block,
-/// and no two blocks of a span are equal.
+/// After so many bytes the content of a span repeats itself. As literals they leave room for the
+/// rest in a block, and no two blocks of a span are equal.
 const PERIOD: usize = 3700;
 
 /// LZ4 wants these last bytes to be literals,
@@ -27,7 +28,8 @@ const HEAD: u16 = 1;
 /// Another block of it.
 const NOT_HEAD: u16 = 2;
 
-/// Content that [`pack`] can pack: `length` bytes, like those of [`pattern`] other than that they repeat.
+/// Content that [`pack`] can pack: `length` bytes, like those of [`pattern`] other than that they
+/// repeat.
 pub fn compressible(seed: u32, length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length);
     while bytes.len() < length {
@@ -95,7 +97,8 @@ pub fn map_size(length: usize) -> usize {
     MAP_HEADER + INDEX * length.div_ceil(BLOCK)
 }
 
-/// These bytes; the compressed blocks lie from block `first` on. All zeros in the header: LZ4, blocks as the unit.
+/// These bytes; the compressed blocks lie from block `first` on. All zeros in the header: LZ4,
+/// blocks as the unit.
 pub fn map(length: usize, first: u32) -> Vec<u8> {
     let mut map = vec![0; MAP_HEADER];
     for block in 0..length.div_ceil(BLOCK) {

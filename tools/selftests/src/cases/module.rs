@@ -142,7 +142,8 @@ fn polls(session: &Session) -> Result<PollFlags> {
     Ok(fds[0].revents())
 }
 
-/// What a fresh file system has in use and reserved differs: takes a twentieth of it for a file beside the cache.
+/// What a fresh file system has in use and reserved differs: takes a twentieth of it for a file
+/// beside the cache.
 fn use_some_of_the_disk() -> Result<()> {
     let stats = rustix::fs::statvfs(sys::CACHE)?;
     let file = fs::File::create(Path::new(sys::CACHE).join("ballast"))?;

@@ -395,10 +395,12 @@ impl Filler {
         let wanted = available.saturating_sub(stats.f_blocks * stats.f_frsize / 100 * percent);
         if wanted > size {
             let flags = rustix::fs::FallocateFlags::empty();
-            rustix::fs::fallocate(&self.0, flags, 0, wanted).context("filling the disk")
+            rustix::fs::fallocate(&self.0, flags, 0, wanted).context("filling the disk")?;
         } else {
-            self.0.set_len(wanted).context("freeing the disk")
+            self.0.set_len(wanted).context("freeing the disk")?;
         }
+        // Btrfs counts when it commits.
+        rustix::fs::syncfs(&self.0).context("syncing the disk")
     }
 }
 
