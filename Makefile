@@ -12,21 +12,22 @@ export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE
 # Given only on the command line or in the environment: an empty one counts as not given.
 $(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE,$(if $($v),,$(eval unexport $v)))
 
-.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan faultwalk clients parity model model-mutants hostile-mutants fuzz miri bench bench-publish shell lint install clean distclean
+.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs faultwalk clients parity model model-mutants hostile-mutants fuzz miri bench bench-publish shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
 	@echo
 	@echo 'Targets:'
 	@echo '  run        read an EROFS image on demand in QEMU while the daemon is killed over and over'
-	@echo '  test       all tests: lint, host, selftests of our module and the C module, clients, parity, kill storms, hostile daemon'
+	@echo '  test       all tests: lint, host, selftests of our module and the C module, on XFS, clients, parity, kill storms, hostile daemon'
 	@echo '  clients    of these, only 9p and NFS with cachefilesd on ext4 and XFS, on both modules'
 	@echo '  kunit      of these, only the unit tests of rust/ that need a kernel; FILTER="kext_table*" for some of them'
 	@echo '  parity     what user space sees of our module beside the C module, row by row'
 	@echo '  test-debug  of the tests, what runs in a machine, with KASAN, lockdep, kmemleak, fault injection ...; an hour or more'
 	@echo '  test-kcsan  the selftests and a storm with the detector of data races'
+	@echo '  test-configs  the on-demand selftests with preempt=full, on btrfs, and on a kernel with CFI'
 	@echo '  faultwalk  of test-debug, only: every allocation of the module fails once'
-	@echo '  storms     1,000 kills under 64 readers; restore after each, racing with each, never'
+	@echo '  storms     1,000 kills under 64 readers; restore after each, racing with each, never; and of an lz4 image'
 	@echo '  hostile    random operations, legal and not, on the device and its fds; TIME=<seconds>, SEED, REPLAY=<seed>'
 	@echo '  model      the on-demand engine under every order of its steps, more of them than in test'
 	@echo '  model-mutants  the driver broken on purpose: the model has to find each'
@@ -86,6 +87,9 @@ test-debug:
 
 test-kcsan:
 	@scripts/test --kcsan
+
+test-configs:
+	@scripts/test --configs
 
 faultwalk:
 	@scripts/faultwalk $(FILTER)
