@@ -3,14 +3,16 @@
 //! What is remembered of where a file has data, so that its file system need not be asked again.
 //!
 //! Data that is there stays there until the file is replaced, shortened or punched. Who does that past
-//! us leaves it with fewer blocks, see `Object::notice_loss`. One stretch is remembered: the last that
-//! was met, as long as what touches it makes it. A complete file is one stretch.
+//! us mostly leaves it with fewer blocks, see [`Backing::see`]. One stretch is remembered: the last that
+//! was met, as long as what touches it makes it. A complete file is one stretch. Where the number of
+//! blocks tells nothing, no data is remembered, and the file system is asked each time.
 //!
 //! So is the hole that was met last. Whoever writes to the file past us fills it without our
 //! knowing, so it is only good for what does no harm then: to have the daemon write once more.
 //!
 //! Free of kernel calls: compiled into the module and into the host-side tests.
 
+use super::glance::Glance;
 use core::ops::Deref;
 
 /// A stretch of a file, in bytes.
@@ -43,10 +45,13 @@ pub(crate) struct Backing<P> {
 }
 
 impl<P: Deref> Backing<P> {
-    pub(crate) const NONE: Self = Self {
-        file: None,
-        known: Known::NOTHING,
-    };
+    /// No file yet. `keeps_data` is whether what is known of its data may be remembered.
+    pub(crate) fn none(keeps_data: bool) -> Self {
+        Self {
+            file: None,
+            known: Known::nothing(keeps_data),
+        }
+    }
 
     #[inline]
     pub(crate) fn file(&self) -> Option<&P> {
@@ -69,9 +74,23 @@ impl<P: Deref> Backing<P> {
         core::mem::replace(&mut self.file, file)
     }
 
-    /// The file has lost data. To be called after that.
-    pub(crate) fn forget(&mut self) {
-        self.known.forget();
+    /// Forgets what is known if the file, at address `file`, has fewer blocks than `glance` shows:
+    /// somebody took data out of it past us.
+    ///
+    /// To be called before each look and each change, so that what is asked, or written, belongs to
+    /// a number of blocks from before that. A loss that leaves the file with as many is not seen: the
+    /// file system took as many for its own map, or wrote zeros, or something else was written
+    /// before the next look.
+    #[inline]
+    pub(crate) fn see(&mut self, glance: &Glance, file: usize, blocks: u32) {
+        if blocks == glance.blocks() {
+            return;
+        }
+        if blocks < glance.blocks() {
+            self.known.forget();
+        }
+        let (start, end) = self.known.data();
+        glance.show(file, blocks, start, end);
     }
 
     /// What is known of `file`; `None` if that is not, or no longer, the file: what is in it is
@@ -97,6 +116,8 @@ pub(crate) struct Known {
     additions: u16,
     /// Which question is likely to be the only one.
     expect_data: bool,
+    /// Whether data is remembered at all.
+    keeps_data: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -149,13 +170,16 @@ impl Question {
 }
 
 impl Known {
-    pub(crate) const NOTHING: Self = Self {
-        data: Stretch::EMPTY,
-        hole: Stretch::EMPTY,
-        age: Age(0),
-        additions: 0,
-        expect_data: false,
-    };
+    pub(crate) fn nothing(keeps_data: bool) -> Self {
+        Self {
+            data: Stretch::EMPTY,
+            hole: Stretch::EMPTY,
+            age: Age(0),
+            additions: 0,
+            expect_data: false,
+            keeps_data,
+        }
+    }
 
     /// The data that is known, from where to where; empty if none is.
     #[inline]
@@ -220,7 +244,7 @@ impl Known {
         self.expect_data = true;
         self.additions = self.additions.wrapping_add(1);
         self.hole.cut(start, end);
-        if age != self.age || start >= end {
+        if !self.keeps_data || age != self.age || start >= end {
             return;
         }
         let data = &mut self.data;
@@ -239,7 +263,7 @@ impl Known {
     pub(crate) fn forget(&mut self) {
         *self = Self {
             age: Age(self.age.0.wrapping_add(1)),
-            ..Self::NOTHING
+            ..Self::nothing(self.keeps_data)
         };
     }
 }

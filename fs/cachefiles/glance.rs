@@ -13,6 +13,7 @@ use core::sync::atomic::{self, AtomicI64, AtomicU32, AtomicUsize, Ordering};
 pub(crate) struct Glance {
     version: AtomicU32,
     /// How many blocks the file had (the lower half of the number): with fewer, it has lost data.
+    /// Of a file of 2 TiB or more, a loss across a multiple of that is not seen.
     blocks: AtomicU32,
     /// The address of the file that it is in.
     file: AtomicUsize,
@@ -48,10 +49,10 @@ impl Glance {
             .store(version.wrapping_add(2), Ordering::Release);
     }
 
-    /// Whether a file with so many blocks has lost some since it was shown. With the lock held.
+    /// How many blocks the file was shown with. With the lock held.
     #[inline]
-    pub(crate) fn has_lost(&self, blocks: u32) -> bool {
-        blocks < self.blocks.load(Ordering::Relaxed)
+    pub(crate) fn blocks(&self) -> u32 {
+        self.blocks.load(Ordering::Relaxed)
     }
 
     /// The end of the data at `pos` in `file`, which has so many blocks, if there is known to be some.
@@ -60,7 +61,7 @@ impl Glance {
         let version = self.version.load(Ordering::Acquire);
         let is_there = self.file.load(Ordering::Relaxed) == file
             && self.start.load(Ordering::Relaxed) <= pos
-            && !self.has_lost(blocks);
+            && self.blocks.load(Ordering::Relaxed) <= blocks;
         let end = self.end.load(Ordering::Relaxed);
         // What was read above belongs to the version, if that is still the same below.
         atomic::fence(Ordering::Acquire);

@@ -97,6 +97,7 @@ impl Object {
             return Err(EINVAL);
         }
         let cache = volume.cache();
+        let keeps_data = cache.backing.space.blocks_tell_loss();
         let debug_id = LAST_DEBUG_ID
             .fetch_add(1, Ordering::Relaxed)
             .wrapping_add(1);
@@ -106,7 +107,7 @@ impl Object {
                 usage: AtomicI32::new(1),
                 volume: volume.clone(),
                 cookie: cookie.get(),
-                file <- new_spinlock!(Backing::NONE, "cachefiles_object"),
+                file <- new_spinlock!(Backing::none(keeps_data), "cachefiles_object"),
                 glance: Glance::nothing(),
                 tmpfile: AtomicBool::new(false),
                 spoilt: AtomicBool::new(false),
@@ -157,14 +158,17 @@ impl Object {
     /// The same, to be written to, with its [`Age`].
     pub(crate) fn file_to_write(&self) -> Option<(ARef<File>, Age)> {
         let mut backing = self.file.lock();
-        self.notice_loss(&mut backing);
+        self.see_blocks(&mut backing);
         backing.to_write()
     }
 
     /// Puts another file in place, or none, and returns the one that was.
     pub(crate) fn replace_file(&self, file: Option<ARef<File>>) -> Option<ARef<File>> {
         let mut backing = self.file.lock();
-        self.glance.show(0, 0, 0, 0);
+        match &file {
+            Some(file) => self.glance.show(address(file), blocks(file), 0, 0),
+            None => self.glance.show(0, 0, 0, 0),
+        }
         if file.is_some() {
             self.spoilt.store(false, Ordering::Release);
         }
@@ -175,7 +179,7 @@ impl Object {
     /// lock: `f` does not sleep.
     pub(crate) fn look<R>(&self, file: &File, f: impl FnOnce(&Known) -> R) -> Option<R> {
         let mut backing = self.file.lock();
-        self.notice_loss(&mut backing);
+        self.see_blocks(&mut backing);
         backing.known(file).map(|known| f(known))
     }
 
@@ -183,24 +187,21 @@ impl Object {
     /// operation keeps the file that it began with. Takes the lock: `f` does not sleep.
     pub(crate) fn known<R>(&self, file: &File, f: impl FnOnce(&mut Known) -> R) -> Option<R> {
         let mut backing = self.file.lock();
-        self.notice_loss(&mut backing);
+        self.see_blocks(&mut backing);
         let known = backing.known(file)?;
         let result = f(known);
         let (start, end) = known.data();
-        self.glance.show(address(file), blocks(file), start, end);
+        // Not the number of now: with a loss since then it would be hidden.
+        let blocks = self.glance.blocks();
+        self.glance.show(address(file), blocks, start, end);
         Some(result)
     }
 
-    /// Forgets what is known of the file if it has fewer blocks than it had then: somebody, with the
-    /// right of root, takes data out of it past us.
     #[inline]
-    fn notice_loss(&self, backing: &mut Backing<ARef<File>>) {
+    fn see_blocks(&self, backing: &mut Backing<ARef<File>>) {
         if let Some(file) = backing.file() {
             let (address, blocks) = (address(file), blocks(file));
-            if self.glance.has_lost(blocks) {
-                backing.forget();
-                self.glance.show(address, blocks, 0, 0);
-            }
+            backing.see(&self.glance, address, blocks);
         }
     }
 
@@ -266,8 +267,7 @@ fn address(file: &File) -> usize {
     core::ptr::from_ref(file) as usize
 }
 
-/// How much there is in a file. Of the number only the lower half is looked at: as it is compared with
-/// what it was, that is enough to see it become less.
+/// How much there is in a file: the lower half of the number.
 #[inline]
 fn blocks(file: &File) -> u32 {
     let blocks = file.inode().blocks();

@@ -11,7 +11,7 @@ use kernel::sync::Arc;
 use kernel::types::ARef;
 use kernel::uaccess::UserSliceWriter;
 use kext::errno::{EMSGSIZE, ENOBUFS};
-use kext::fs::{Inode, Mount, Path, Statfs};
+use kext::fs::{Inode, Mount, Path, Statfs, EXT4_SUPER_MAGIC};
 
 /// What room is asked for, as far as the statistics tell refusals apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub(crate) struct Space {
     blocks: Amounts,
     /// In bytes; a power of two, at most a page.
     block_size: u32,
+    /// See [`Space::blocks_tell_loss`].
+    blocks_tell_loss: bool,
     /// Blocks of writes on their way, which the file system has not accounted for yet.
     writing: AtomicU64,
     /// What the daemon may write before the file system is asked again.
@@ -98,6 +100,7 @@ impl Space {
             files: limits.files.of(stats.files),
             blocks: limits.blocks.of(stats.blocks),
             block_size,
+            blocks_tell_loss: stats.fs_type == EXT4_SUPER_MAGIC,
             writing: AtomicU64::new(0),
             allowance: Allowance::none(),
             released_files: AtomicU32::new(0),
@@ -107,6 +110,15 @@ impl Space {
 
     pub(crate) fn block_size(&self) -> u32 {
         self.block_size
+    }
+
+    /// Whether an inode's number of blocks is less at once when somebody punches or cuts off its file.
+    ///
+    /// Of the file systems that a cache is kept on, ext4 is the one that counts there. XFS reckons the
+    /// number up when it is asked for, btrfs counts some time after a write, and overlayfs has it in
+    /// another inode.
+    pub(crate) fn blocks_tell_loss(&self) -> bool {
+        self.blocks_tell_loss
     }
 
     /// Whether so many blocks, fetched by the daemon, fit into what was granted in this tick. If not,

@@ -35,7 +35,7 @@ pub use self::{
     dir::{may_create_in, LockedDir},
     file::{FallocMode, File, WantWriteFile, Whence},
     inode::{Inode, InodeGuard},
-    mount::{Mount, Statfs, WantWrite},
+    mount::{Mount, Statfs, WantWrite, EXT4_SUPER_MAGIC},
     path::Path,
     rename::RenameLock,
 };

@@ -149,9 +149,14 @@ impl Drop for WantWrite<'_> {
     }
 }
 
+/// [`Statfs::fs_type`] of ext4; of ext2 and ext3 as well.
+pub const EXT4_SUPER_MAGIC: i64 = 0xef53;
+
 /// How full a file system is (`struct kstatfs`).
 #[derive(Clone, Copy, Debug)]
 pub struct Statfs {
+    /// Which file system it is, by its magic number (`include/uapi/linux/magic.h`).
+    pub fs_type: i64,
     /// Bytes in a block. File systems are known to report nonsense: check it.
     pub bsize: i64,
     /// Blocks in all.
@@ -176,6 +181,7 @@ impl Statfs {
         // answer, of the C type.
         to_result(unsafe { bindings::vfs_statfs(path, (&raw mut stats).cast()) })?;
         Ok(Self {
+            fs_type: stats.f_type as i64,
             bsize: stats.f_bsize as i64,
             blocks: stats.f_blocks,
             bavail: stats.f_bavail,

@@ -19,6 +19,8 @@ mod object;
 mod command;
 #[path = "../../../fs/cachefiles/extent.rs"]
 mod extent;
+#[path = "../../../fs/cachefiles/glance.rs"]
+mod glance;
 #[path = "../../../fs/cachefiles/limits.rs"]
 mod limits;
 #[path = "../../../fs/cachefiles/notify.rs"]

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::extent::{Backing, Extent, Known};
+use super::glance::Glance;
 use proptest::prelude::*;
 
 /// Blocks of the file in the random histories.
@@ -10,7 +11,7 @@ const BLOCKS: usize = 16;
 
 #[test]
 fn adjacent_writes_grow_into_one_extent() {
-    let mut known = Known::NOTHING;
+    let mut known = Known::nothing(true);
     for block in [2, 3, 1, 0, 4] {
         known.learn_data(known.age(), block * 4096, (block + 1) * 4096);
     }
@@ -20,7 +21,7 @@ fn adjacent_writes_grow_into_one_extent() {
 
 #[test]
 fn an_answer_to_a_question_from_before_a_change_is_not_remembered() {
-    let mut known = Known::NOTHING;
+    let mut known = Known::nothing(true);
     let age = known.age();
     known.forget();
     known.learn_data(age, 0, 4096);
@@ -31,7 +32,7 @@ fn an_answer_to_a_question_from_before_a_change_is_not_remembered() {
 
 #[test]
 fn the_next_question_is_the_one_that_the_last_answer_suggests() {
-    let mut known = Known::NOTHING;
+    let mut known = Known::nothing(true);
     assert!(!known.question().expect_data);
     known.learn_data(known.age(), 0, 4096);
     assert!(known.question().expect_data);
@@ -43,7 +44,7 @@ fn the_next_question_is_the_one_that_the_last_answer_suggests() {
 
 #[test]
 fn a_hole_is_remembered_up_to_the_data_behind_it() {
-    let mut known = Known::NOTHING;
+    let mut known = Known::nothing(true);
     known.answer_hole(known.question(), 4096, Extent::Hole(12288));
     assert_eq!(known.hole(0), None);
     assert_eq!(known.hole(8192), Some(Extent::Hole(12288)));
@@ -54,7 +55,7 @@ fn a_hole_is_remembered_up_to_the_data_behind_it() {
 
 #[test]
 fn what_is_written_into_a_hole_is_none_any_more() {
-    let mut known = Known::NOTHING;
+    let mut known = Known::nothing(true);
     known.answer_hole(known.question(), 0, Extent::LastHole);
     // In order, as a sequential reader has it written: what is behind is kept.
     known.learn_data(known.age(), 0, 4096);
@@ -67,7 +68,7 @@ fn what_is_written_into_a_hole_is_none_any_more() {
 
 #[test]
 fn a_hole_that_was_asked_for_before_a_write_is_not_remembered() {
-    let mut known = Known::NOTHING;
+    let mut known = Known::nothing(true);
     let question = known.question();
     known.learn_data(known.age(), 0, 4096);
     known.learn_data(known.age(), 1 << 20, (1 << 20) + 4096);
@@ -78,7 +79,7 @@ fn a_hole_that_was_asked_for_before_a_write_is_not_remembered() {
 #[test]
 fn nothing_is_learnt_of_a_file_that_was_replaced() {
     let (old, new) = (Rc::new(1), Rc::new(2));
-    let mut backing = Backing::NONE;
+    let mut backing = Backing::none(true);
     assert_eq!(backing.replace(Some(old.clone())), None);
     let age = backing.known(&old).unwrap().age();
     backing.known(&old).unwrap().learn_data(age, 0, 4096);
@@ -93,6 +94,67 @@ fn nothing_is_learnt_of_a_file_that_was_replaced() {
     // And so does one that asked when there was no file in place.
     backing.replace(None);
     assert!(backing.known(&new).is_none());
+}
+
+/// A file with 8 blocks that is in place, as the object has it.
+fn with_8_blocks() -> (Rc<i32>, Backing<Rc<i32>>, Glance) {
+    let (file, mut backing, glance) = (Rc::new(1), Backing::none(true), Glance::nothing());
+    backing.replace(Some(file.clone()));
+    glance.show(1, 8, 0, 0);
+    (file, backing, glance)
+}
+
+#[test]
+fn data_that_is_lost_between_the_question_and_the_answer_is_not_remembered() {
+    let (file, mut backing, glance) = with_8_blocks();
+    backing.see(&glance, 1, 8);
+    let question = backing.known(&file).unwrap().question();
+    backing.see(&glance, 1, 7);
+    let known = backing.known(&file).unwrap();
+    known.answer_data(question, 0, 4096);
+    assert_eq!(known.data_end(0), None);
+}
+
+#[test]
+fn data_that_is_lost_during_a_write_is_not_remembered() {
+    let (file, mut backing, glance) = with_8_blocks();
+    // Others wrote before, of which nothing was told.
+    backing.see(&glance, 1, 32);
+    let (_, age) = backing.to_write().unwrap();
+    backing.see(&glance, 1, 24);
+    let known = backing.known(&file).unwrap();
+    known.learn_data(age, 0, 4096);
+    assert_eq!(known.data_end(0), None);
+}
+
+#[test]
+fn what_is_known_stays_as_long_as_blocks_are_added() {
+    let (file, mut backing, glance) = with_8_blocks();
+    let known = backing.known(&file).unwrap();
+    known.learn_data(known.age(), 0, 4096);
+    backing.see(&glance, 1, 16);
+    assert_eq!(glance.data_end(1, 16, 0), Some(4096));
+    // Fewer than there were, though no fewer than when the data was written.
+    assert_eq!(glance.data_end(1, 8, 0), None);
+    backing.see(&glance, 1, 8);
+    assert_eq!(glance.data_end(1, 8, 0), None);
+    assert_eq!(backing.known(&file).unwrap().data_end(0), None);
+}
+
+#[test]
+fn where_blocks_tell_nothing_no_data_is_remembered() {
+    let mut known = Known::nothing(false);
+    known.learn_data(known.age(), 0, 4096);
+    known.answer_data(known.question(), 0, 4096);
+    assert_eq!(known.data_end(0), None);
+    assert_eq!(known.data(), (0, 0));
+    // The question to ask first is.
+    assert!(known.question().expect_data);
+    known.answer_hole(known.question(), 4096, Extent::LastHole);
+    assert_eq!(known.hole(4096), Some(Extent::LastHole));
+    known.forget();
+    known.learn_data(known.age(), 0, 4096);
+    assert_eq!(known.data_end(0), None);
 }
 
 #[derive(Clone, Debug)]
@@ -119,7 +181,7 @@ proptest! {
     #[test]
     fn what_is_known_is_so(events in prop::collection::vec(event(), 0..60)) {
         let mut file = [false; BLOCKS];
-        let mut known = Known::NOTHING;
+        let mut known = Known::nothing(true);
         let mut asked = None;
         for event in events {
             match event {
