@@ -62,8 +62,14 @@ fn wait_for_file<'a>(
 }
 
 /// `lseek()` for data or holes on a cache file, with the error that tests inject.
+///
+/// Blocks that were allocated and never written are a hole, but file systems say that they are data
+/// as long as the page cache has something of them: that is so when somebody, a backup, has read
+/// the file there. So what the page cache has is dropped before.
 fn seek(file: &File, pos: i64, whence: Whence) -> Result<i64> {
     injected_read_error()?;
+    // What stays is dirty, and so data, or in use: see `data_end`.
+    let _ = file.drop_cached_pages();
     file.llseek(pos, whence)
 }
 
@@ -109,16 +115,33 @@ fn ask(object: &Object, file: &File, pos: i64, question: Question) -> Result<Ext
             return Ok(hole);
         }
     }
-    let data_end = match seek(file, pos, Whence::Hole) {
+    let (data_end, is_sure) = match data_end(file, pos) {
         Err(error) if error == ENXIO => return Ok(Extent::LastHole),
         found => found?,
     };
     if data_end > pos {
-        object.known(file, |known| known.answer_data(question, pos, data_end));
+        if is_sure {
+            object.known(file, |known| known.answer_data(question, pos, data_end));
+        }
         return Ok(Extent::Data(data_end));
     }
     // None if data came in between the questions: to have it written again does no harm.
     Ok(hole_at(object, file, pos, question)?.unwrap_or(Extent::Hole(i64::MAX)))
+}
+
+/// The end of the data at `pos`, and whether that is more than what somebody read into the page cache
+/// in the meantime: else it is tried again, up to three times in all.
+///
+/// Errors: those of `lseek()`.
+fn data_end(file: &File, pos: i64) -> Result<(i64, bool)> {
+    let mut end = seek(file, pos, Whence::Hole)?;
+    for _ in 0..2 {
+        if !file.has_cached_pages(pos, end) {
+            break;
+        }
+        end = seek(file, pos, Whence::Hole)?;
+    }
+    Ok((end, !file.has_cached_pages(pos, end)))
 }
 
 /// The hole at `pos`, if there is one.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/backing-dev.h>
 #include <linux/dcache.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
@@ -7,6 +8,7 @@
 #include <linux/ioprio.h>
 #include <linux/mount.h>
 #include <linux/namei.h>
+#include <linux/pagemap.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/security.h>
@@ -95,6 +97,30 @@ void cfh_inode_unlock(struct inode *inode)
 loff_t cfh_i_size_read(const struct inode *inode)
 {
 	return i_size_read(inode);
+}
+
+/* The page cache of a file, where that is a copy of what is elsewhere */
+
+bool cfh_has_cached_pages(const struct file *file, loff_t start, loff_t last)
+{
+	struct address_space *mapping = file->f_mapping;
+
+	return mapping_can_writeback(mapping) &&
+	       filemap_range_has_page(mapping, start, last);
+}
+
+int cfh_drop_cached_pages(const struct file *file)
+{
+	struct address_space *mapping = file->f_mapping;
+	unsigned int flags;
+	int ret;
+
+	if (!mapping_can_writeback(mapping))
+		return 0;
+	flags = memalloc_nofs_save();
+	ret = invalidate_inode_pages2(mapping);
+	memalloc_nofs_restore(flags);
+	return ret;
 }
 
 /* Security hooks: empty inline functions in a kernel without LSMs */

@@ -179,6 +179,42 @@ impl File {
         }
     }
 
+    /// Whether the page cache has a copy of something between `start` and `end`, in bytes. Out of
+    /// date at once.
+    ///
+    /// False for a file system that has its files nowhere else.
+    #[inline]
+    pub fn has_cached_pages(&self, start: i64, end: i64) -> bool {
+        if self.has_no_pages() {
+            return false;
+        }
+        // SAFETY: `self` is a file with a reference (type invariant), and so has a mapping.
+        unsafe { bindings::cfh_has_cached_pages(self.as_ptr(), start, end.saturating_sub(1)) }
+    }
+
+    /// Drops what the page cache has of the file: what was read, be it mapped, and not what was
+    /// written and is not on its way to the device yet. May wait for I/O on those pages.
+    ///
+    /// Does nothing on a file system that has its files nowhere else.
+    ///
+    /// Errors: `EBUSY` if some of it stays, as it is dirty or being used.
+    #[inline]
+    pub fn drop_cached_pages(&self) -> Result {
+        if self.has_no_pages() {
+            return Ok(());
+        }
+        // SAFETY: `self` is a file with a reference (type invariant), and so has a mapping.
+        to_result(unsafe { bindings::cfh_drop_cached_pages(self.as_ptr()) })
+    }
+
+    #[inline]
+    fn has_no_pages(&self) -> bool {
+        // SAFETY: `self` is a file with a reference (type invariant); an open file has a mapping,
+        // which does not change. The number is an aligned long that changes under a lock, and one
+        // that is old at once is good enough, hence the volatile read.
+        unsafe { (&raw const (*(*self.as_ptr()).f_mapping).nrpages).read_volatile() == 0 }
+    }
+
     /// Notes that the file was used; the culling of the cache goes by that.
     #[inline]
     pub fn touch_atime(&self) {

@@ -2,6 +2,7 @@
 //! What somebody does to the files of a cache in use past the module, with the right of root.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -28,6 +29,11 @@ pub const TESTS: &[Test] = &[
         file_in_use_that_is_cut_off_is_fetched_again,
         "FAULTS 11: what lay behind a file's new end is not taken for data"
     ),
+    test!(
+        allocated_blocks_that_somebody_reads_before_they_are_written_are_fetched,
+        "D5: a backup that reads a cache file makes no data of what was never written"
+    )
+    .c_fails("zeros in the page cache of the cache file count as data"),
 ];
 
 const FSID: &str = "outside";
@@ -53,11 +59,36 @@ fn complete(ctx: &Context) -> Result<(Session, Mount, File)> {
         session.check_files(&mount, &image())?;
         drop_caches()?;
     }
+    Ok((session, mount, cache_file()?))
+}
+
+/// The data blob's file in the cache.
+fn cache_file() -> Result<File> {
     let path = key_path(format!("erofs,{FSID}").as_bytes(), b"blob");
     let path = Path::new(sys::CACHE).join(path);
     let file = File::options().read(true).write(true).open(&path);
-    let file = file.with_context(|| format!("opening {}", path.display()))?;
-    Ok((session, mount, file))
+    file.with_context(|| format!("opening {}", path.display()))
+}
+
+/// Blocks of the file that are there and were never written, as after a power cut or during a write, which
+/// somebody reads.
+fn allocated_blocks_that_somebody_reads_before_they_are_written_are_fetched(
+    ctx: &Context,
+) -> Result<()> {
+    let mut session = ctx.session(FSID, &image())?;
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    // In the C module the file has a name only after that.
+    session.unmount(mount)?;
+    session.settle()?;
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    let file = cache_file()?;
+    let len = (BLOCKS * BLOCK) as u64;
+    fallocate(&file, FallocateFlags::KEEP_SIZE, 0, len).context("allocating blocks")?;
+    let mut zeros = vec![1; BLOCKS * BLOCK];
+    file.read_exact_at(&mut zeros, 0)?;
+    ensure!(zeros.iter().all(|&byte| byte == 0), "not zeros");
+    // The zeros are in the page cache now.
+    finish_at_once(session, mount, 0)
 }
 
 fn punch(file: &File, block: usize, count: usize) -> Result<()> {
@@ -67,8 +98,13 @@ fn punch(file: &File, block: usize, count: usize) -> Result<()> {
 }
 
 /// The file reads as ever, and the daemon was asked for what is missing, from byte `from` on.
-fn finish(mut session: Session, mount: Mount, from: usize) -> Result<()> {
+fn finish(session: Session, mount: Mount, from: usize) -> Result<()> {
     drop_caches()?;
+    finish_at_once(session, mount, from)
+}
+
+/// The same of what is not in the page cache yet.
+fn finish_at_once(mut session: Session, mount: Mount, from: usize) -> Result<()> {
     let id = session.object_of(b"blob")?.0;
     session.log = Default::default();
     session.check_files(&mount, &image())?;
