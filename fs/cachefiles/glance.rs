@@ -49,6 +49,12 @@ impl Glance {
             .store(version.wrapping_add(2), Ordering::Release);
     }
 
+    /// Whether it is the stretch of this file that is shown, if only an empty one. Any context.
+    #[inline]
+    pub(crate) fn is_of(&self, file: usize) -> bool {
+        self.file.load(Ordering::Relaxed) == file
+    }
+
     /// How many blocks the file was shown with. With the lock held.
     #[inline]
     pub(crate) fn blocks(&self) -> u32 {

@@ -304,22 +304,26 @@ fn link(object: &Object, file: &File) -> Result {
 ///
 /// False where that can't be done: netfs then gives up caching the object.
 pub(crate) fn invalidate(object: &Arc<Object>, invalidation: Invalidation<'_>) -> bool {
-    if object.held_file().is_none() {
+    let Some(current) = object.held_file() else {
         invalidation.resume();
         return true;
-    }
+    };
     object
         .cache()
-        .secure(|| replace_with_empty(object, invalidation))
+        .secure(|| replace_with_empty(object, &current, invalidation))
 }
 
 /// What is left of [`invalidate`] where there is a file; with the cache's credentials.
-fn replace_with_empty(object: &Arc<Object>, invalidation: Invalidation<'_>) -> bool {
+fn replace_with_empty(
+    object: &Arc<Object>,
+    current: &File,
+    invalidation: Invalidation<'_>,
+) -> bool {
     let cookie = object.cookie();
     let was_tmpfile = object.is_tmpfile();
     let Ok(file) = create_tmpfile(object) else {
         // The old one must not be committed as what is valid from now on.
-        object.spoil();
+        object.spoil(current);
         return false;
     };
     let old = object.replace_file(Some(file));

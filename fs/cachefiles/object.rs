@@ -227,9 +227,13 @@ impl Object {
 
     /// Something could not be written, cut off or discarded: what the file holds in its place is old. It
     /// is not used any more, and removed when the object is put away, unless another one takes its
-    /// place. Any context.
-    pub(crate) fn spoil(&self) {
-        self.spoilt.store(true, Ordering::Release);
+    /// place, or has taken it already. Any context.
+    ///
+    /// If that happens at this very moment, the new one may be given up for it, which does no harm.
+    pub(crate) fn spoil(&self, file: &File) {
+        if self.glance.is_of(address(file)) {
+            self.spoilt.store(true, Ordering::Release);
+        }
     }
 
     pub(crate) fn is_spoilt(&self) -> bool {

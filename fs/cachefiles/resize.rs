@@ -68,7 +68,7 @@ pub(crate) fn resize(object: &Object, file: Option<&File>, new_size: u64) {
                 object.known(file, Known::forget);
                 if shortened.is_err() {
                     // What should be gone would be there again when the object grows.
-                    object.spoil();
+                    object.spoil(file);
                     coherency::remove_object(object, file);
                 }
             });

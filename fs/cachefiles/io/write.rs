@@ -96,7 +96,7 @@ fn note_error(object: &Object, file: &File, result: isize) {
 fn not_written(object: &Object, file: &File, start: i64, len: usize, may_sleep: bool) {
     let end = start.saturating_add_unsigned(len as u64);
     if !may_sleep || has_data(file, start, end).unwrap_or(true) {
-        object.spoil();
+        object.spoil(file);
     }
 }
 
@@ -118,15 +118,24 @@ pub(crate) fn write(
 ) -> isize {
     match wait_for(resources, WantState::Write) {
         Some((object, file)) => submit(object, file, start, iter, 0, done),
-        None => refuse_all(resources, done),
+        None => refuse_offline(resources, start, iter.count(), done),
     }
 }
 
-/// The object cannot be written to, so its file, if it has one, is old from now on.
+/// The object cannot be written to, as the cache goes offline: what its file holds of the range is
+/// old from now on.
 #[cold]
-fn refuse_all(resources: &mut Resources<'_, Cachefiles>, done: Termination) -> isize {
+fn refuse_offline(
+    resources: &mut Resources<'_, Cachefiles>,
+    start: i64,
+    len: usize,
+    done: Termination,
+) -> isize {
     if let Some(object) = resources.object() {
-        object.spoil();
+        let held = object.held_file();
+        if let Some(file) = resources.file().or(held.as_deref()) {
+            not_written(&object, file, start, len, true);
+        }
     }
     refuse(done, ENOBUFS)
 }
@@ -241,11 +250,13 @@ pub(crate) fn issue_write(mut write: WriteSubrequest<'_, Cachefiles>) {
     let (mut resources, iter, done) = write.split();
     iter.truncate(len);
     // Either way netfs is told by `done`.
-    let (Some((object, file)), Ok(start)) = (
-        wait_for(&mut resources, WantState::Write),
-        i64::try_from(start),
-    ) else {
-        refuse_all(&mut resources, done);
+    let Ok(start) = i64::try_from(start) else {
+        // No file has anything there.
+        refuse(done, EFBIG);
+        return;
+    };
+    let Some((object, file)) = wait_for(&mut resources, WantState::Write) else {
+        refuse_offline(&mut resources, start, len, done);
         return;
     };
     let room = object.cache().secure(|| {
@@ -271,7 +282,7 @@ fn do_without_room(object: &Object, file: &File, start: i64, len: usize, error: 
         Err(error) => Err(error),
     };
     if discarded.is_err() {
-        object.spoil();
+        object.spoil(file);
     }
     Err(error)
 }

@@ -7,6 +7,7 @@ mod coherency;
 mod cull;
 mod errors;
 mod idle;
+mod offline;
 mod races;
 mod reading;
 mod stale;
@@ -27,5 +28,6 @@ pub const ALL: &[&[Test]] = &[
     errors::TESTS,
     stale::TESTS,
     idle::TESTS,
+    offline::TESTS,
     races::TESTS,
 ];
