@@ -109,16 +109,14 @@ impl Backend for Cachefiles {
 
     fn prepare_to_write(cookie: &Cookie, object: ArcBorrow<'_, Object>) {
         let _span = span!("prepare_to_write", "c={:08x}", cookie.debug_id());
-        if !object.is_tmpfile() {
-            object.cache().secure(|| {
-                if crate::coherency::set_object(&object).is_err() {
-                    // What it says of the data is about to be wrong.
-                    if let Some(file) = object.file() {
-                        crate::coherency::remove_object(&object, &file);
-                    }
+        object.cache().secure(|| {
+            if crate::coherency::mark_dirty(&object).is_err() {
+                // What it says of the data is about to be wrong.
+                if let Some(file) = object.file() {
+                    crate::coherency::remove_object(&object, &file);
                 }
-            });
-        }
+            }
+        });
     }
 
     #[inline]

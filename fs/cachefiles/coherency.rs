@@ -52,6 +52,38 @@ pub(crate) fn set_object(object: &Object) -> Result {
     })
 }
 
+/// Whether a power cut would leave a file that is taken for good, with something in it that the client
+/// changed, if that is written to it now. A file without a name is not found again.
+#[inline]
+pub(crate) fn lacks_dirty_mark(object: &Object) -> bool {
+    !object.is_marked_dirty()
+        && !object.is_tmpfile()
+        && object.cookie().test_flag(CookieFlag::LocalWrite)
+}
+
+/// Marks the object's file as dirty, and waits until the device has the mark for good. From then on a
+/// power cut leaves a file that is not used again, so what the client changed may be written to it.
+///
+/// Does nothing where that is not needed, see [`lacks_dirty_mark`]. May be called by several at once.
+///
+/// Errors: ESTALE no file; what the file system says.
+pub(crate) fn mark_dirty(object: &Object) -> Result {
+    if !lacks_dirty_mark(object) {
+        return Ok(());
+    }
+    set_object(object)?;
+    let file = object.file().ok_or(ESTALE)?;
+    injected_write_error()
+        .and_then(|()| file.sync())
+        .inspect_err(|&error| {
+            let (id, inode) = (Some(object.debug_id()), file.inode());
+            trace::vfs_error(id, inode, error, ErrorSite::Setxattr);
+            object.file_error(error, "Failed to sync xattr");
+        })?;
+    object.set_marked_dirty();
+    Ok(())
+}
+
 /// Whether the file is what the object's cookie says.
 ///
 /// Errors: ESTALE it is not, or does not say; what the file system says.

@@ -78,6 +78,8 @@ pub(crate) struct Object {
     tmpfile: AtomicBool,
     /// The file lacks a change that the server has.
     spoilt: AtomicBool,
+    /// The attribute of the file says on the disk that it is dirty.
+    marked_dirty: AtomicBool,
     /// What the daemon has of it, in on-demand mode; protected by the lock of the request table.
     ondemand: Option<Guarded<ObjectState>>,
     #[pin]
@@ -111,6 +113,7 @@ impl Object {
                 glance: Glance::nothing(),
                 tmpfile: AtomicBool::new(false),
                 spoilt: AtomicBool::new(false),
+                marked_dirty: AtomicBool::new(false),
                 ondemand: cache.ondemand().map(Engine::new_object_state),
                 reopen <- new_work!("cachefiles_reopen"),
                 _count: cache.fscache.count_object(),
@@ -223,6 +226,17 @@ impl Object {
 
     pub(crate) fn set_tmpfile(&self, tmpfile: bool) {
         self.tmpfile.store(tmpfile, Ordering::Release);
+    }
+
+    /// Whether a power cut from now on leaves a file that says that it is dirty.
+    pub(crate) fn is_marked_dirty(&self) -> bool {
+        self.marked_dirty.load(Ordering::Acquire)
+    }
+
+    /// Notes that it does. It is so until the object is put away: a file that takes the place of
+    /// this one has no name until then.
+    pub(crate) fn set_marked_dirty(&self) {
+        self.marked_dirty.store(true, Ordering::Release);
     }
 
     /// Something could not be written, cut off or discarded: what the file holds in its place is old. It

@@ -6,6 +6,7 @@
 
 use super::{seek, wait_for, wait_for_file};
 use crate::backend::Cachefiles;
+use crate::coherency;
 use crate::extent::Known;
 use crate::object::{IoRef, Object};
 use crate::space::Purpose;
@@ -156,6 +157,11 @@ fn submit(
     done: Termination,
 ) -> isize {
     let len = iter.count();
+    // The worker that is to do this before may come later, and netfs does not wait for it.
+    if let Err(error) = mark_dirty(&object) {
+        not_written(&object, file, start, len, true);
+        return refuse(done, error);
+    }
     if !done.is_wanted() {
         // Nobody would learn of the end: it has to come before we return.
         let blocks = note_start(&object, file, start, len);
@@ -186,6 +192,16 @@ fn submit(
             result
         }
     }
+}
+
+/// Sees to it that a power cut during the write leaves a file that is not used again. Errors: those of
+/// [`coherency::mark_dirty`].
+#[inline]
+fn mark_dirty(object: &Object) -> Result {
+    if !coherency::lacks_dirty_mark(object) {
+        return Ok(());
+    }
+    object.cache().secure(|| coherency::mark_dirty(object))
 }
 
 #[inline]

@@ -240,6 +240,15 @@ impl File {
         to_result(unsafe { bindings::vfs_fallocate(self.as_ptr(), mode.as_raw(), start, len) })
     }
 
+    /// Writes what the file system has not written of the file yet, its attributes and extended
+    /// attributes too, and waits until the device has it for good.
+    ///
+    /// Errors: `EIO`, `ENOSPC`, `EDQUOT`, and others of the file system.
+    pub fn sync(&self) -> Result {
+        // SAFETY: `self` is a file with a reference (type invariant).
+        to_result(unsafe { bindings::vfs_fsync(self.as_ptr(), 0) })
+    }
+
     /// Keeps the file's mount writable, and its file system from being frozen, while the guard
     /// lives.
     ///

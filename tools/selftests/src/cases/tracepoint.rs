@@ -90,14 +90,24 @@ fn tracepoints_have_the_known_names_fields_and_text(_: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Does `work` with the tracepoints on, and returns the trace.
+/// Does `work` with the module's tracepoints on, and returns the trace.
 fn trace_of(work: impl FnOnce() -> Result<()>) -> Result<String> {
+    trace_of_events(&["cachefiles"], work)
+}
+
+/// The same with other tracepoints, or directories of such.
+pub fn trace_of_events(events: &[&str], work: impl FnOnce() -> Result<()>) -> Result<String> {
     let dir = tracing()?;
-    let enable = dir.join("events/cachefiles/enable");
+    let switch = |to| {
+        events.iter().try_for_each(|event| {
+            let enable = dir.join("events").join(event).join("enable");
+            fs::write(&enable, to).with_context(|| format!("switching {event}"))
+        })
+    };
     fs::write(dir.join("trace"), "")?;
-    fs::write(&enable, "1").context("switching the tracepoints on")?;
+    switch("1")?;
     let done = work();
-    fs::write(&enable, "0")?;
+    switch("0")?;
     let trace = fs::read_to_string(dir.join("trace"))?;
     fs::write(dir.join("trace"), "")?;
     done.map(|()| trace)

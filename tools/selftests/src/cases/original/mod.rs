@@ -5,6 +5,7 @@ mod attribute;
 mod bind;
 mod coherency;
 mod cull;
+mod dirty;
 mod errors;
 mod idle;
 mod offline;
@@ -25,6 +26,7 @@ pub const ALL: &[&[Test]] = &[
     writing::TESTS,
     coherency::TESTS,
     cull::TESTS,
+    dirty::TESTS,
     errors::TESTS,
     stale::TESTS,
     idle::TESTS,
