@@ -4,7 +4,7 @@
 
 use super::{likely_extent, next_extent, seek, wait_for, wait_for_file};
 use crate::backend::Cachefiles;
-use crate::extent::Extent;
+use crate::extent::{Extent, FirstPart};
 use crate::object::Object;
 use cachefiles_trace::{self as trace, ErrorSite, PrepRead};
 use fscache::{CookieFlag, IoSource, Resources, SubreqFlags, WantState};
@@ -117,26 +117,13 @@ fn first_source(
         Extent::LastHole => return download(PrepRead::SeekNxio),
     };
     if data_end < end {
-        // The last block of the object may well end before the file's does.
-        let mut data_end = if end >= i_size {
-            round_up(data_end, unit).ok_or(EFBIG)?
-        } else {
-            round_down(data_end, unit)
-        };
-        if data_end < i_size && i_size - data_end < unit {
-            // What is left is less than a page: netfs would finish that page from two sides at
-            // once, and Linux 6.12 stumbles over it (`netfs_consume_read_data()`, "Can't donate
-            // prior to front"). With a page more to download it does not, and asks no more often.
-            data_end -= unit;
-            if data_end <= start {
-                // That page is stored already, and the rest netfs does not store.
+        match FirstPart::of(start, data_end, i_size, unit).ok_or(EFBIG)? {
+            FirstPart::Cached(data_end) => *len = distance(start, data_end).min(*len),
+            FirstPart::Fetched => return download(PrepRead::FoundHole),
+            FirstPart::FetchedOnly => {
                 return Ok((IoSource::DownloadFromServer, PrepRead::FoundPart));
             }
         }
-        if data_end <= start {
-            return download(PrepRead::FoundHole);
-        }
-        *len = distance(start, data_end);
     }
     Ok((IoSource::ReadFromCache, PrepRead::HaveData))
 }
