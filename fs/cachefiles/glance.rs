@@ -5,6 +5,45 @@
 //! Every hit in the cache looks at it, twice, so that a lock would cost as much as the rest of the
 //! look-up. A look that meets a change says that nothing is known, which is always safe.
 //!
+//! # Memory ordering
+//!
+//! This is the kernel's `seqcount_t` (`include/linux/seqlock.h`) with its own accesses in place of
+//! its barriers, so that it can be tested on the host, and with a reader that gives up instead of
+//! trying again. Every access is an atomic one of Rust, in one go: `READ_ONCE()` and
+//! `WRITE_ONCE()` in the terms of the kernel's memory model, and no C code has to do with them.
+//!
+//! | writer, one at a time                  | there                         |
+//! |----------------------------------------|-------------------------------|
+//! | `version` becomes odd, relaxed         | `WRITE_ONCE(seq, seq + 1)`    |
+//! | release fence                          | `smp_wmb()`                   |
+//! | the fields, relaxed                    | the writer's stores           |
+//! | `version` becomes even, release        | `smp_wmb()`, `WRITE_ONCE()`   |
+//!
+//! | reader                                 | there                         |
+//! |----------------------------------------|-------------------------------|
+//! | `version`, acquire                     | `smp_load_acquire(&seq)`      |
+//! | the fields, relaxed                    | the reader's loads            |
+//! | acquire fence                          | `smp_rmb()`                   |
+//! | `version` again, relaxed               | `READ_ONCE(seq)`              |
+//!
+//! A release fence orders what is before it with the stores behind it, which is more than
+//! `smp_wmb()` does, and an acquire fence the loads before it with what is behind it, which is
+//! more than `smp_rmb()`. On the hardware they are what the kernel has or more: nothing but a
+//! barrier to the compiler on x86, `dmb ish` and `dmb ishld` on arm64.
+//!
+//! - A reader that sees an even version at first, by the acquire, sees all that was stored before
+//!   it or something later.
+//! - If one of the fields is of a later change, the fences order that change's odd version before
+//!   the second look at the version, which then differs.
+//! - So what counts was all shown at once, and not before the version that was read. It may be
+//!   replaced already: a reader that began before the lock was taken to change it has no claim to
+//!   the change.
+//!
+//! Under the lock there is no change, and relaxed loads see what the last holder stored, by the
+//! lock. A file's number of blocks, which the caller has from the inode, is compared with the
+//! number shown, and belongs to no order: a loss that happened before the look, as its caller can
+//! know, is seen by it.
+//!
 //! Free of kernel calls: compiled into the module and into the host-side tests.
 
 use core::sync::atomic::{self, AtomicI64, AtomicU32, AtomicUsize, Ordering};
