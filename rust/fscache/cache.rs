@@ -67,7 +67,8 @@ struct Shared {
 
 // SAFETY: The pointer is used by the rules of the fields; what it points to is C's, which locks it.
 unsafe impl Send for Shared {}
-// SAFETY: As above.
+// SAFETY: All that shared access does to the cache is what C allows any thread to do at any time;
+// the rest is atomic or behind a lock.
 unsafe impl Sync for Shared {}
 
 /// What `fscache_cache::cache_priv` points to.
@@ -156,7 +157,7 @@ impl AcquiredCache {
         )
         .map(|shared| Self { shared })
         .inspect_err(|_| {
-            // SAFETY: It was acquired above, and nobody else knows of it.
+            // SAFETY: It was acquired by this function, and nobody else knows of it.
             unsafe { bindings::fscache_relinquish_cache(raw.as_ptr()) };
         })
     }
@@ -291,7 +292,7 @@ impl AcquiredCache {
         }
         // The last object may be on its way between its two counts.
         //
-        // SAFETY: The cache is not relinquished before the line below.
+        // SAFETY: The cache is there: only this function relinquishes it, and has not done so yet.
         unsafe { bindings::cfh_fscache_wait_for_objects(self.shared.raw.as_ptr()) };
         // SAFETY: The cache is ours; the gate is closed, and nothing is attached or counted any
         // more, so nobody uses the pointer after this.

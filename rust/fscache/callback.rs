@@ -33,7 +33,7 @@ impl<'a, B: Backend> LookupSlot<'a, B> {
             let _leaving = self.cache.detach();
             // fscache looks a cookie up only when it has no object, so this is not to be reached.
             //
-            // SAFETY: `object` came out of an `Arc` above, and nobody else got it.
+            // SAFETY: `object` came out of an `Arc`, and the cookie did not take it.
             drop(unsafe { Arc::from_raw(object) });
         }
         Lookup {

@@ -41,7 +41,8 @@ pub struct Cookie(Opaque<bindings::fscache_cookie>);
 // SAFETY: What is reached through a shared reference is constant, atomic, locked by fscache, or
 // copied.
 unsafe impl Send for Cookie {}
-// SAFETY: As above.
+// SAFETY: What is reached through a shared reference is constant, atomic, locked by fscache, or
+// copied.
 unsafe impl Sync for Cookie {}
 
 impl Cookie {
@@ -159,21 +160,21 @@ impl Cookie {
     /// Sets a flag. Any context.
     #[inline]
     pub fn set_flag(&self, flag: CookieFlag) {
-        // SAFETY: As above.
+        // SAFETY: `self` is a cookie with a reference; the helper changes one bit, atomically.
         unsafe { bindings::cfh_fscache_set_cookie_flag(self.as_ptr(), flag as u32) };
     }
 
     /// Clears a flag. Any context.
     #[inline]
     pub fn clear_flag(&self, flag: CookieFlag) {
-        // SAFETY: As above.
+        // SAFETY: `self` is a cookie with a reference; the helper changes one bit, atomically.
         unsafe { bindings::cfh_fscache_clear_cookie_flag(self.as_ptr(), flag as u32) };
     }
 
     /// Clears a flag, and says whether it was set. Any context.
     #[inline]
     pub fn test_and_clear_flag(&self, flag: CookieFlag) -> bool {
-        // SAFETY: As above.
+        // SAFETY: `self` is a cookie with a reference; the helper changes one bit, atomically.
         unsafe { bindings::cfh_fscache_test_and_clear_cookie_flag(self.as_ptr(), flag as u32) }
     }
 
@@ -253,9 +254,9 @@ impl Cookie {
 /// Owns a reference to the cookie.
 pub struct CookieRef(NonNull<Cookie>);
 
-// SAFETY: As for `Cookie`; the reference may be given up by any task.
+// SAFETY: A cookie may be used by any task, and the reference be given up by any.
 unsafe impl Send for CookieRef {}
-// SAFETY: As above.
+// SAFETY: Shared access to it gives shared access to the cookie, which any task may have.
 unsafe impl Sync for CookieRef {}
 
 impl Deref for CookieRef {

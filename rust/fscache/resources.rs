@@ -88,7 +88,7 @@ impl<'a, B: Backend> Resources<'a, B> {
             Ordering::Relaxed,
         );
         if stored.is_err() {
-            // SAFETY: The reference came out of an `ARef` above, and nobody else got it.
+            // SAFETY: The reference came out of an `ARef`, and the resources did not take it.
             drop(unsafe { ARef::from_raw(file) });
         }
     }

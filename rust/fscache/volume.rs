@@ -232,7 +232,7 @@ pub struct VolumeRef {
 
 // SAFETY: The reference may be used and given up by any task.
 unsafe impl Send for VolumeRef {}
-// SAFETY: As above.
+// SAFETY: Shared access to it gives shared access to the handle, which any task may have.
 unsafe impl Sync for VolumeRef {}
 
 impl Deref for VolumeRef {

@@ -36,7 +36,7 @@ where
         // which its function would have turned back. It will not run, so that is left to us.
         drop(unsafe { Arc::from_raw(ptr) });
     }
-    // SAFETY: Undoes the `into_raw` above.
+    // SAFETY: The pointer came out of an `Arc` in this function, whose reference is still ours.
     drop(unsafe { Arc::from_raw(ptr) });
     was_pending
 }

@@ -268,7 +268,7 @@ impl Reading<'_> {
             waited?;
             return Err(EIO.into());
         };
-        // SAFETY: It came out of an `Arc` above, and the read has ended.
+        // SAFETY: It came out of an `Arc` for `tell`, which has run, as the read has ended.
         drop(unsafe { Arc::from_raw(private) });
         Ok(Read {
             buffer,
