@@ -98,7 +98,8 @@ impl<B: Backend> NetfsOps<B> {
     /// The part of the table that netfs knows of, with the rest behind it.
     #[inline]
     pub(crate) fn table() -> *const bindings::netfs_cache_ops {
-        (&raw const *&Self::TABLE).cast()
+        let table: &'static bindings::cfh_netfs_ops = &Self::TABLE;
+        core::ptr::from_ref(table).cast()
     }
 
     /// # Safety

@@ -37,7 +37,8 @@ impl<B: Backend> CacheOps<B> {
     /// The part of the table that fscache knows of, with the rest behind it.
     #[inline]
     pub(crate) fn table() -> *const bindings::fscache_cache_ops {
-        (&raw const *&Self::TABLE).cast()
+        let table: &'static bindings::cfh_cache_ops = &Self::TABLE;
+        core::ptr::from_ref(table).cast()
     }
 
     /// # Safety
