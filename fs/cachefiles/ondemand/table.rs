@@ -61,7 +61,7 @@ pub(crate) enum Tick {
 ///
 /// A daemon that refuses may close the fd first, and says so then: until it does, the OPEN must
 /// not reach another of its threads.
-const GRACE: u16 = 2;
+const GRACE: i16 = 2;
 
 /// How many of an object's newest requests are looked at for one that covers a new read.
 ///
@@ -115,7 +115,8 @@ impl Table {
         let entry = at.entry();
         match (entry.kind, entry.phase) {
             (Kind::Open, Phase::Delivered) if object.fd().is_none() && !object.is_leaving() => {
-                if now.wrapping_sub(entry.left_at) <= GRACE {
+                // It may have been closed since the clock was read.
+                if now.wrapping_sub(entry.left_at) as i16 <= GRACE {
                     return Tick::Wait;
                 }
                 entry::set_phase(at, Phase::Ready);

@@ -155,6 +155,18 @@ fn an_open_whose_fd_was_closed_without_an_answer_comes_back_after_a_while() {
 }
 
 #[test]
+fn an_open_whose_fd_is_closed_after_the_clock_was_read_waits_too() {
+    let mut world = World::new(1);
+    world.submit(0, Kind::Open).unwrap();
+    world.daemon_read().unwrap();
+    world.close_fd(fd_of(&world, 0), false);
+    world.clock_is_behind();
+    world.tick();
+    world.check();
+    assert!(!world.has_ready());
+}
+
+#[test]
 fn restore_brings_back_an_open_whose_fd_was_closed() {
     let mut world = World::new(1);
     let id = world.submit(0, Kind::Open).unwrap();
