@@ -204,6 +204,11 @@ impl Table {
         slots.at_ready(self.cursor)
     }
 
+    /// The request did not fit into the daemon's buffer: it stays, and those behind it come next.
+    pub(crate) fn pass_over(&mut self, id: u32) {
+        self.cursor = id.wrapping_add(1);
+    }
+
     /// The daemon takes the request. For an OPEN [`Table::attach_fd`] follows.
     pub(crate) fn deliver(&mut self, at: &mut impl At) {
         self.cursor = at.id().wrapping_add(1);

@@ -264,6 +264,19 @@ fn a_reopen_is_tried_without_end_where_that_is_wanted() {
 }
 
 #[test]
+fn a_request_that_does_not_fit_does_not_hold_up_those_behind_it() {
+    let mut world = World::new(2);
+    let id = world.submit(0, Kind::Open).unwrap();
+    world.daemon_read().unwrap();
+    assert!(world.copen(id, true));
+    let long = world.submit(1, Kind::Open).unwrap();
+    let read = world.read(0, 0, 1).unwrap();
+    world.table.pass_over(long);
+    assert_eq!(world.daemon_read().unwrap().0, read);
+    assert_eq!(world.daemon_read().unwrap().0, long);
+}
+
+#[test]
 fn a_read_can_be_failed_once_it_was_read_and_only_once() {
     let mut world = opened(1);
     let id = world.read(0, 0, 1).unwrap();
