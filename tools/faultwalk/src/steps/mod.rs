@@ -2,6 +2,7 @@
 //! The steps of the walk: what can be done with the module, one system call or event after the other.
 
 mod binding;
+mod compressed;
 mod device;
 mod messages;
 mod module;
@@ -61,6 +62,7 @@ pub fn all() -> impl Iterator<Item = &'static Step> {
         mounting::STEPS,
         messages::STEPS,
         reading::STEPS,
+        compressed::STEPS,
         original::STEPS,
     ]
     .into_iter()
