@@ -7,10 +7,10 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
 # The scripts read these from the environment.
-export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE
+export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST
 
 # Given only on the command line or in the environment: an empty one counts as not given.
-$(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE,$(if $($v),,$(eval unexport $v)))
+$(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST,$(if $($v),,$(eval unexport $v)))
 
 .PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs faultwalk clients parity model model-mutants hostile-mutants fuzz miri bench bench-publish shell lint install clean distclean
 
@@ -28,7 +28,7 @@ help:
 	@echo '  test-configs  the on-demand selftests with preempt=full, on btrfs, and on a kernel with CFI'
 	@echo '  faultwalk  of test-debug, only: every allocation of the module fails once'
 	@echo '  storms     1,000 kills under 64 readers; restore after each, racing with each, never; and of an lz4 image'
-	@echo '  hostile    random operations, legal and not, on the device and its fds; TIME=<seconds>, SEED, REPLAY=<seed>'
+	@echo '  hostile    random operations, legal and not, on the device and its fds; TIME=<seconds>, SEED, REPLAY=<seed>, HONEST=1'
 	@echo '  model      the on-demand engine under every order of its steps, more of them than in test'
 	@echo '  model-mutants  the driver broken on purpose: the model has to find each'
 	@echo '  hostile-mutants  those of them that the hostile daemon finds, too; TIME=<seconds> for each'

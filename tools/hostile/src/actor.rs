@@ -39,6 +39,9 @@ pub struct Part {
     /// Have memory allocations fail for this process.
     #[arg(long)]
     pub fail: bool,
+    /// Do nothing that a daemon may not do.
+    #[arg(long)]
+    pub honest: bool,
     /// Close fds by their numbers all the while.
     #[arg(long)]
     pub careless: bool,
@@ -48,6 +51,8 @@ pub struct Part {
 pub struct Actor<'a> {
     /// Its choices.
     pub dice: Dice,
+    /// Whether it only does what a daemon may do.
+    pub honest: bool,
     /// What it leaves behind.
     pub trail: Trail,
     /// What the process has.
@@ -94,6 +99,7 @@ impl Part {
                 let number = self.number * THREADS as u64 + thread as u64;
                 let mut actor = Actor {
                     dice: Dice::new(self.seed, number),
+                    honest: self.honest,
                     trail,
                     hoard: &hoard,
                     post: &post,

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use cachefiles_protocol::Device;
 use cachefiles_selftests::runner::end_group;
+use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::mounter::{CAUSELESS, Strict};
 use crate::post::Post;
 use crate::reader::WRONG;
 use crate::trail::{self, Counts};
@@ -59,14 +61,24 @@ pub struct Player {
     stop: Option<ChildStdin>,
 }
 
+/// How they behave.
+#[derive(Debug, Clone, Copy)]
+pub struct Manners {
+    /// The daemons' memory allocations may fail.
+    pub fail: bool,
+    /// The daemons do nothing that a daemon may not do.
+    pub honest: bool,
+    /// The errors that mounters and readers must not see.
+    pub strict: Option<Strict>,
+}
+
 /// All of them.
 pub struct Cast {
     seed: u64,
     work: PathBuf,
     mounts: PathBuf,
     post: Post,
-    /// The hostile processes' memory allocations may fail.
-    fail: bool,
+    manners: Manners,
     players: Vec<Player>,
     /// Killed, and perhaps still waiting for an answer that only a daemon can give.
     dying: Vec<Player>,
@@ -79,7 +91,7 @@ pub struct Cast {
 
 impl Cast {
     /// Nobody yet.
-    pub fn new(seed: u64, work: &Path, fail: bool) -> Result<Self> {
+    pub fn new(seed: u64, work: &Path, manners: Manners) -> Result<Self> {
         let mounts = work.join("mnt");
         std::fs::create_dir_all(&mounts)?;
         Ok(Self {
@@ -87,7 +99,7 @@ impl Cast {
             work: work.to_owned(),
             mounts,
             post: Post::open().context("opening a socket")?,
-            fail,
+            manners,
             players: Vec::new(),
             dying: Vec::new(),
             started: 0,
@@ -127,8 +139,11 @@ impl Cast {
                     command.args(["--device", &fd.as_raw_fd().to_string()]);
                     inherited = Some(fd);
                 }
-                if self.fail {
+                if self.manners.fail {
                     command.arg("--fail");
+                }
+                if self.manners.honest {
+                    command.arg("--honest");
                 }
             }
             Role::Careless => {
@@ -137,7 +152,7 @@ impl Cast {
                     .args(["--threads", "3", "--careless"])
                     .stdin(OwnedFd::from(device.try_clone()?))
                     .stdout(Stdio::null());
-                if self.fail {
+                if self.manners.fail {
                     command.arg("--fail");
                 }
             }
@@ -145,6 +160,12 @@ impl Cast {
                 command
                     .arg("--mounts")
                     .arg(&self.mounts)
+                    .args(self.manners.strict.into_iter().flat_map(|which| {
+                        let which = which
+                            .to_possible_value()
+                            .map(|value| value.get_name().to_owned());
+                        ["--strict".to_owned(), which.unwrap_or_default()]
+                    }))
                     .stdin(Stdio::piped())
                     .stdout(Stdio::null());
             }
@@ -320,10 +341,21 @@ impl Cast {
         if status.code() == Some(WRONG) && role == Role::Reader {
             return Some("was given a wrong byte".into());
         }
+        if status.code() == Some(CAUSELESS) && !role.is_daemon() {
+            return Some("saw an error that nothing explains".into());
+        }
+        // By SIGBUS: a page of a mapped file could not be had.
+        if self.manners.strict.is_some()
+            && !role.is_daemon()
+            && status.signal().is_some()
+            && !killed
+        {
+            return Some(format!("ended with {status}, which nothing explains"));
+        }
         // Without memory, or without a page of a mapped file, a signal is the end that there is.
         let excused = status.success() || status.signal().is_some() || killed;
         // A hostile process whose allocations fail may give up in any way.
-        let excused = excused || (self.fail && role.is_daemon());
+        let excused = excused || (self.manners.fail && role.is_daemon());
         (!excused).then(|| format!("ended with {status}"))
     }
 

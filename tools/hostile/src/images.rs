@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use cachefiles_selftests::image::{BLOCK, Builder, Image, pattern};
+use cachefiles_selftests::lz4::compressible;
 use cachefiles_selftests::session::Blobs;
 
 /// How many images there are.
@@ -13,6 +14,15 @@ pub const IMAGES: usize = 3;
 
 /// Under how many names each is served. A new name is a cold cache.
 pub const NAMES: usize = 24;
+
+/// How many mounters can have names of their own.
+const SHARES: u64 = 4;
+
+/// The names that are the own ones of the process of this number, among the mounters: they are
+/// started one after the other.
+pub fn own_names(number: u64) -> impl Iterator<Item = usize> {
+    (0..NAMES).filter(move |name| *name as u64 % SHARES == number % SHARES)
+}
 
 /// Domains that images can share their blobs in; none is one of them.
 pub const DOMAINS: &[Option<&str>] = &[None, None, Some("near"), Some("far")];
@@ -89,6 +99,11 @@ pub fn is_sure(file: &str) -> bool {
     !file.starts_with("junk")
 }
 
+/// Whether this file is compressed.
+pub fn is_packed(file: &str) -> bool {
+    file.starts_with("packed")
+}
+
 fn parse(key: &[u8]) -> Option<(&str, usize)> {
     let (kind, number) = std::str::from_utf8(key).ok()?.split_once('-')?;
     let number = number.split('.').next()?.parse().ok()?;
@@ -102,6 +117,8 @@ fn image(number: usize) -> Image {
         .device(format!("junk-{number}"))
         .plain("plain", data(1, 9 * BLOCK - 100))
         .inline("tail", data(2, 3 * BLOCK + 77))
+        .compressed("packed", compressible(number as u32, 33 * BLOCK + 300))
+        .compressed("packed-small", compressible(number as u32 + 8, 5000))
         .chunked("sure", data(3, 24 * BLOCK), 4, &[Some(1)])
         .chunked("sure-small", data(4, 6 * BLOCK), 1, &[Some(1), Some(0)])
         .chunked("sure-far", data(5, 40 * BLOCK), 8, &[Some(1)])

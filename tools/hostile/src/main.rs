@@ -77,7 +77,10 @@ fn main() -> Result<ExitCode> {
             }));
             part.play().map(|()| ExitCode::SUCCESS)
         }
-        Some(Role::Mounter(part)) => mounter::play(&part).map(|()| ExitCode::SUCCESS),
+        Some(Role::Mounter(part)) => {
+            let status = mounter::play(&part)?;
+            Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
+        }
         Some(Role::Reader(part)) => {
             let status = reader::play(&part)?;
             Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))

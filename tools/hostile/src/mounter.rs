@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Mounts come and go: a process that mounts one image after the other and unmounts it again.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,11 @@ use cachefiles_selftests::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::dice::Dice;
-use crate::images::{DOMAINS, IMAGES, NAMES, fsid};
+use crate::images::{DOMAINS, IMAGES, NAMES, fsid, own_names};
 use crate::trail::{THREADS, Trail};
+
+/// Exit status of a process that saw an error where there is to be none.
+pub const CAUSELESS: i32 = 5;
 
 /// How long a mount is tried to be taken down before it is detached.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -31,6 +35,18 @@ pub struct Part {
     /// Where things are mounted.
     #[arg(long)]
     pub mounts: PathBuf,
+    /// Which errors nothing excuses. Without, any error is taken.
+    #[arg(long, value_enum, value_name = "WHICH")]
+    pub strict: Option<Strict>,
+}
+
+/// Errors that have no cause in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Strict {
+    /// All.
+    All,
+    /// Those of compressed files may come of the death of another reader.
+    Uncompressed,
 }
 
 impl Part {
@@ -73,21 +89,65 @@ pub fn options(image: usize, name: usize, domain: Option<&str>) -> String {
     }
 }
 
-/// Mounts and unmounts until the end.
-pub fn play(part: &Part) -> Result<()> {
+/// What to mount next. An image that is mounted, or was taken out of the tree while in use, cannot
+/// be mounted once more: who is to see no error keeps to names of his own that are free.
+struct Choice {
+    strict: bool,
+    names: Vec<usize>,
+    spent: HashSet<(usize, usize)>,
+}
+
+impl Choice {
+    fn new(part: &Part) -> Self {
+        let strict = part.strict.is_some();
+        let names = if strict {
+            own_names(part.number).collect()
+        } else {
+            (0..NAMES).collect()
+        };
+        Self {
+            strict,
+            names,
+            spent: HashSet::new(),
+        }
+    }
+
+    /// An image, and a name of it.
+    fn make(&self, dice: &mut Dice) -> Option<(usize, usize)> {
+        let (image, name) = (dice.below(IMAGES), dice.pick(&self.names));
+        (!self.spent.contains(&(image, name))).then_some((image, name))
+    }
+
+    /// It may be in use for longer than its mount is there.
+    fn is_spent(&mut self, choice: (usize, usize)) {
+        if self.strict {
+            self.spent.insert(choice);
+        }
+    }
+}
+
+/// Mounts and unmounts until the end. The exit status.
+pub fn play(part: &Part) -> Result<i32> {
     let (mut dice, mut trail) = part.prepare()?;
+    let mut choice = Choice::new(part);
     for image in 0..IMAGES {
         std::fs::create_dir_all(mount_point(&part.mounts, part.number, image))?;
     }
     while !is_over(dice.pause(20)) {
-        let image = dice.below(IMAGES);
+        let Some((image, name)) = choice.make(&mut dice) else {
+            continue;
+        };
         let point = mount_point(&part.mounts, part.number, image);
         let domain = DOMAINS[dice.below(DOMAINS.len())];
-        let options = options(image, dice.below(NAMES), domain);
+        let options = options(image, name, domain);
         trail.begin(&format!("mount {options}"));
         let mounted = sys::mount_erofs(&point, options.as_bytes());
         trail.end(&format!("{mounted:?}"), mounted.is_ok());
-        if mounted.is_err() {
+        if let Err(errno) = mounted {
+            if part.strict.is_some() {
+                eprintln!("mount {options}: {errno}");
+                return Ok(CAUSELESS);
+            }
             continue;
         }
         let stay = match dice.below(10) {
@@ -104,21 +164,25 @@ pub fn play(part: &Part) -> Result<()> {
         trail.begin(&format!("unmount, lazily {lazily}"));
         let unmounted = unmount(&point, lazily);
         trail.end(&format!("{unmounted:?}"), unmounted.is_ok());
-        unmounted?;
+        if !unmounted? {
+            choice.is_spent((image, name));
+        }
     }
-    Ok(())
+    Ok(0)
 }
 
-fn unmount(point: &Path, lazily: bool) -> Result<()> {
+/// Whether it is really gone, and not just out of the tree.
+fn unmount(point: &Path, lazily: bool) -> Result<bool> {
     let started = Instant::now();
     while !lazily && started.elapsed() < PATIENCE {
         if sys::unmount_patiently(point, Duration::ZERO).is_ok() {
-            return Ok(());
+            return Ok(true);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
     // Readers have files open: it goes when they are done.
-    sys::detach(point).with_context(|| format!("detaching {}", point.display()))
+    sys::detach(point).with_context(|| format!("detaching {}", point.display()))?;
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -30,11 +30,18 @@ pub struct Plan {
     pub disk_errors: u32,
     /// What memory is refused.
     pub injection: Injection,
+    /// The daemons only do what a daemon may do: they dawdle, lose fds and die, but refuse nothing,
+    /// and write and complete nothing but what is right.
+    pub honest: bool,
+    /// Readers are killed, now and then. Others who wait for the same compressed block may see that
+    /// as an error, since EROFS ends what it began for all of them at once.
+    pub reader_kills: bool,
 }
 
 impl Plan {
     /// The plan of the round with this seed. `can_inject`: the kernel can refuse memory on demand.
-    pub fn new(seed: u64, can_inject: bool) -> Self {
+    /// `honest`: the daemons are to be honest in any case, and nothing is to fail.
+    pub fn new(seed: u64, can_inject: bool, honest: bool) -> Self {
         let mut dice = Dice::new(seed, u64::MAX);
         let count = dice.between(2, 3) as usize;
         let mut plan = Self {
@@ -53,12 +60,29 @@ impl Plan {
             },
             injection: Injection::choose(&mut dice),
             restored: dice.chance(50),
+            honest: dice.chance(40) || honest,
+            reader_kills: true,
         };
+        if plan.honest {
+            // It is the director's device: while he has it the cache does not die.
+            plan.held = true;
+            plan.careless = 0;
+            plan.reader_kills = dice.chance(50);
+            if dice.chance(60) || honest {
+                plan.disk_errors = 0;
+                plan.injection = Injection::NONE;
+            }
+        }
         if !can_inject {
             // Chosen all the same, so that the other choices are those of every kernel.
             plan.injection = Injection::NONE;
         }
         plan
+    }
+
+    /// Whether any error that a mounter or reader sees is one too many.
+    pub fn is_strict(&self) -> bool {
+        self.honest && self.disk_errors == 0 && !self.injection.is_any()
     }
 }
 
@@ -66,9 +90,15 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} hostile processes with {} threads, {} careless, {} mounters, {} readers, device {}, killed at {} % / all at {} % \
+            "{} {} processes with {} threads, {} careless, {} mounters, {} readers, \
+             device {}, killed at {} % / all at {} % \
              of the moments, disk errors at {} %, {}",
             self.hostiles.len(),
+            match (self.honest, self.is_strict()) {
+                (false, _) => "hostile",
+                (true, false) => "honest",
+                (true, true) => "honest (no error is excused)",
+            },
             self.hostiles.iter().sum::<usize>(),
             self.careless,
             self.mounters,

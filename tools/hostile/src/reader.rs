@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Readers: processes that read what is mounted, in every way there is. Any error is taken; any byte that they
-//! get has to be the right one.
+//! Readers: processes that read what is mounted, in every way there is. Any byte that they get has
+//! to be the right one. Errors are taken, but in the rounds in which nothing could have caused
+//! them.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -14,8 +15,8 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::dice::Dice;
-use crate::images::{Images, is_sure};
-use crate::mounter::{Part, image_at, is_over};
+use crate::images::{Images, is_packed, is_sure};
+use crate::mounter::{CAUSELESS, Part, Strict, image_at, is_over};
 
 /// There where the kernel checks the order of its locks. With images on demand it complains of page faults that
 /// fail, with either module: EROFS reads with the `invalidate_lock` of a mapping held, for which the inode of a
@@ -44,7 +45,12 @@ pub fn play(part: &Part) -> Result<i32> {
         let name = dice.pick(&names);
         let expected = image.files.get(name).map(Vec::as_slice);
         let mut way = Way::choose(&mut dice, expected.map_or(0, <[u8]>::len));
-        if lockdep && matches!(way, Way::Mapped) {
+        let strict = part
+            .strict
+            .is_some_and(|which| which == Strict::All || !is_packed(name));
+        // Whose error is a signal.
+        let unsure = lockdep || (part.strict.is_some() && !strict);
+        if unsure && matches!(way, Way::Mapped) {
             way = Way::Whole;
         }
         trail.begin(&format!("{way:?} {} {name}", path.display()));
@@ -60,6 +66,10 @@ pub fn play(part: &Part) -> Result<i32> {
             }
             Err(error) => {
                 trail.end(&error.to_string(), false);
+                if strict && !way.excuses(&error) {
+                    eprintln!("no cause: {} {name} ({way:?}): {error}", path.display());
+                    return Ok(CAUSELESS);
+                }
                 std::thread::sleep(dice.pause(3));
             }
         }
@@ -153,6 +163,17 @@ impl Way {
                 }
                 whole(&file)
             }
+        }
+    }
+
+    /// Whether an error comes of the way, and not of the data: the mount is gone, an image on
+    /// demand has no direct reads, the pipe is full.
+    fn excuses(self, error: &std::io::Error) -> bool {
+        match Errno::from_io_error(error) {
+            Some(Errno::NOENT) => true,
+            Some(Errno::INVAL) => matches!(self, Self::Direct { .. }),
+            Some(Errno::AGAIN) => matches!(self, Self::Sent { .. }),
+            _ => false,
         }
     }
 

@@ -15,11 +15,11 @@ use cachefiles_selftests::settings::Settings as World;
 use cachefiles_selftests::sys;
 use cachefiles_selftests::task::{Task, soon};
 
-use crate::cast::{Cast, Role};
+use crate::cast::{Cast, Manners, Role};
 use crate::dice::Dice;
 use crate::images::{DOMAINS, IMAGES, Images, NAMES, is_sure};
 use crate::injection::Injection;
-use crate::mounter::options;
+use crate::mounter::{Strict, options};
 use crate::plan::Plan;
 use crate::sleepers;
 use crate::successor::Successor;
@@ -69,7 +69,7 @@ impl Round {
         prepare(world, &work).context("preparing")?;
         let mut round = Self {
             dice: Dice::new(seed, u64::MAX - 1),
-            cast: Cast::new(seed, &work, plan.injection.is_of_hostiles())?,
+            cast: Cast::new(seed, &work, manners(&plan))?,
             images: Images::make(),
             mounts: work.join("mnt"),
             device: None,
@@ -177,7 +177,7 @@ impl Round {
                 self.start(role)?;
             }
         }
-        if self.dice.chance(15) {
+        if self.dice.chance(15) && self.plan.reader_kills {
             let place = self.dice.below(100);
             self.cast.kill(place, |role| role == Role::Reader)?;
             self.start(Role::Reader)?;
@@ -264,6 +264,7 @@ impl Round {
         })
         .with_context(sleepers::describe)?;
         let mut dead = false;
+        let strict = self.plan.is_strict();
         if let Some(successor) = successor {
             let served = successor.stop()?;
             dead = served.dead;
@@ -277,6 +278,11 @@ impl Round {
             for failure in served.failures.iter().take(3) {
                 self.notes.push(format!("  {failure}"));
             }
+            ensure!(
+                !strict || served.failures.is_empty(),
+                "the good daemon could not answer all: {:?}",
+                served.failures
+            );
         }
         let excused = self.plan.disk_errors > 0 || self.plan.injection.is_any();
         ensure!(
@@ -315,6 +321,18 @@ impl Round {
             session.unmount(mount).with_context(what)?;
         }
         session.settle()
+    }
+}
+
+fn manners(plan: &Plan) -> Manners {
+    Manners {
+        fail: plan.injection.is_of_hostiles(),
+        honest: plan.honest,
+        strict: plan.is_strict().then_some(if plan.reader_kills {
+            Strict::Uncompressed
+        } else {
+            Strict::All
+        }),
     }
 }
 

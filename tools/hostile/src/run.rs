@@ -29,7 +29,7 @@ pub fn all(settings: &Settings) -> Result<bool> {
     })?;
     let mut good = true;
     for (number, &seed) in seeds.iter().enumerate() {
-        let plan = Plan::new(seed, Injection::is_possible());
+        let plan = Plan::new(seed, Injection::is_possible(), settings.honest);
         // Before anything happens: the machine may not live to tell it.
         report.comment(&format!("seed {seed:#x}: {plan}"))?;
         let started = Instant::now();
@@ -41,9 +41,13 @@ pub fn all(settings: &Settings) -> Result<bool> {
             good = false;
             let mut text = ended.faults.join("\n");
             text.push_str(&format!(
-                "\nto replay it, up to what the scheduler makes of it:\n  REPLAY={seed:#x} make hostile\n  cachefiles-hostile ... \
-                 --replay {seed:#x} --round {}\n{}",
-                settings.round, ended.story
+                "\nto replay it, up to what the scheduler makes of it:\n  \
+                 {}REPLAY={seed:#x} make hostile\n  \
+                 cachefiles-hostile ... --replay {seed:#x} --round {}{}\n{}",
+                if settings.honest { "HONEST=1 " } else { "" },
+                settings.round,
+                if settings.honest { " --honest" } else { "" },
+                ended.story
             ));
             Outcome::Failed(text)
         };

@@ -32,6 +32,9 @@ pub struct Settings {
     /// Run the round with this seed only, as printed by a run; may be given several times.
     #[arg(long, value_name = "SEED", value_parser = number)]
     pub replay: Vec<u64>,
+    /// Only rounds with daemons that neither refuse nor falsify, and in which nothing fails.
+    #[arg(long)]
+    pub honest: bool,
     /// All time limits are multiplied by this, for slow machines.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub patience: u32,

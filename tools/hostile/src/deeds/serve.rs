@@ -101,6 +101,7 @@ fn answer_open(actor: &mut Actor<'_>, open: Open) {
     let right = actor.images.blob(&open.cookie_key).map(|blob| blob.len());
     let right = right.unwrap_or_default() as i64;
     let (size, close_first) = match actor.dice.below(100) {
+        _ if actor.honest => (right, false),
         0..5 => (actor.dice.odd(), false),
         5..10 => (-(actor.dice.between(1, 133) as i64), false),
         10..14 => (right, true),
@@ -138,10 +139,11 @@ fn answer_read(actor: &mut Actor<'_>, read: Read) {
         }
         return;
     };
-    let Some(range) = align_range(read.off, read.len.min(MOST)) else {
+    let most = if actor.honest { u64::MAX } else { MOST };
+    let Some(range) = align_range(read.off, read.len.min(most)) else {
         return;
     };
-    if actor.dice.chance(3) {
+    if !actor.honest && actor.dice.chance(3) {
         let (id, errno) = (read.msg_id, actor.dice.between(1, 4095));
         let Some(device) = actor.hoard.device(&mut actor.dice) else {
             return;
@@ -152,6 +154,7 @@ fn answer_read(actor: &mut Actor<'_>, read: Read) {
     }
     let mut len = range.end - range.start;
     let filled = match actor.dice.below(100) {
+        _ if actor.honest => fill(actor, &held, range.start, len),
         // A refusal.
         0..4 => Ok(()),
         4..8 => {
@@ -160,7 +163,7 @@ fn answer_read(actor: &mut Actor<'_>, read: Read) {
         }
         _ => fill(actor, &held, range.start, len),
     };
-    if filled.is_ok() || actor.dice.chance(70) {
+    if filled.is_ok() || (!actor.honest && actor.dice.chance(70)) {
         let id = read.msg_id;
         let _ = actor.step(format!("cread {id}"), |_| held.fd.complete_read(id));
     }
@@ -170,7 +173,7 @@ fn answer_read(actor: &mut Actor<'_>, read: Read) {
 fn fill(actor: &mut Actor<'_>, held: &Held, off: u64, len: u64) -> Result<(), Errno> {
     let len = usize::try_from(len).unwrap_or_default();
     let mut buffer = AlignedBuffer::new(len);
-    if images::is_junk(&held.key) && actor.dice.chance(50) {
+    if images::is_junk(&held.key) && !actor.honest && actor.dice.chance(50) {
         buffer.fill(actor.dice.number() as u8);
     } else {
         let bytes = actor.images.content(&held.key, off, len);
