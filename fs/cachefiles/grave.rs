@@ -26,7 +26,7 @@ pub(crate) fn bury(
     why: Killed,
 ) -> Result {
     let _span = kext::log::span!("bury", "{why:?}");
-    if !victim.is_child_of(dir.dentry()) {
+    if !victim.is_child_of(dir.dentry()) || victim.is_unhashed() {
         return Err(ESTALE);
     }
     if !victim.is_dir() {

@@ -16,7 +16,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::types::{ARef, ScopeGuard};
 use kext::errno::ESTALE;
-use kext::fs::{Dentry, File, Path};
+use kext::fs::{Dentry, File, LockedDir, Path};
 use kext::params::{injected_read_error, injected_write_error};
 
 /// Finds or makes the file of an object, and asks the daemon for it in on-demand mode.
@@ -237,12 +237,35 @@ pub(crate) fn put_away(object: &Object) {
     drop((last, file));
 }
 
+/// Removes the name of the object's file, if it still is the name of that file.
+///
+/// The file's own dentry does not tell: it is nameless when we made the file ourselves, and stays
+/// what it was when root takes the name away.
 fn delete(object: &Object, file: &File, why: Killed) -> Result {
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
+    let name = object.name()?;
     let locked = fan.lock_as_parent()?;
-    // Held, so that unlinking does not turn the dentry of the open file negative.
-    let dentry: ARef<Dentry> = file.dentry().into();
+    let dentry = look_up_locked(object, &locked, &name)?;
+    if !dentry
+        .inode()
+        .is_some_and(|inode| core::ptr::eq(inode, file.inode()))
+    {
+        // What is there in its place is not ours to remove, and netfs will see whether it is
+        // current.
+        return Ok(());
+    }
     grave::unlink(object.cache(), Some(object), &locked, &dentry, why)
+}
+
+/// Looks up the name of an object's file. The answer may be negative.
+fn look_up_locked(object: &Object, fan: &LockedDir<'_>, name: &[u8]) -> Result<ARef<Dentry>> {
+    injected_read_error()
+        .and_then(|()| fan.lookup(name))
+        .inspect_err(|&error| {
+            if let Some(inode) = fan.dentry().inode() {
+                trace::vfs_error(Some(object.debug_id()), inode, error, ErrorSite::Lookup);
+            }
+        })
 }
 
 fn commit(object: &Object, file: &ARef<File>) {
@@ -269,15 +292,8 @@ fn link(object: &Object, file: &File) -> Result {
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
     let fan_inode = fan.inode().ok_or(ENOENT)?;
     let name = object.name()?;
-    let look_up = |locked: &kext::fs::LockedDir<'_>| {
-        injected_read_error()
-            .and_then(|()| locked.lookup(&name))
-            .inspect_err(|&error| {
-                trace::vfs_error(id, fan_inode, error, ErrorSite::Lookup);
-            })
-    };
     let locked = fan.lock_as_parent()?;
-    let mut dentry = look_up(&locked)?;
+    let mut dentry = look_up_locked(object, &locked, &name)?;
     if let Some(inode) = dentry.inode() {
         if core::ptr::eq(inode, file.inode()) {
             return Ok(());
@@ -289,7 +305,7 @@ fn link(object: &Object, file: &File) -> Result {
             &dentry,
             Killed::Stale,
         )?;
-        dentry = look_up(&locked)?;
+        dentry = look_up_locked(object, &locked, &name)?;
     }
     injected_read_error()
         .and_then(|()| locked.link(file.dentry(), &dentry))
@@ -332,20 +348,10 @@ fn replace_with_empty(
     invalidation.resume();
 
     if let Some(old) = old.filter(|_| !was_tmpfile) {
-        let buried = object.volume().fan_dir(cookie.key_hash()).and_then(|fan| {
-            let locked = fan.lock_as_parent()?;
-            grave::bury(
-                object.cache(),
-                Some(object),
-                locked,
-                old.dentry(),
-                Killed::Invalidated,
-            )
-        });
-        if buried.is_err() {
-            // It is replaced when the new file gets its name; until then it may be culled.
-            clear_in_use(Some(object.debug_id()), old.inode());
-        }
+        // If that fails it is replaced when the new file gets its name; until then it may be
+        // culled.
+        let _ = delete(object, &old, Killed::Invalidated);
+        clear_in_use(Some(object.debug_id()), old.inode());
         drop(old);
     }
     true

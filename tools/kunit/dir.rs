@@ -19,6 +19,8 @@ kunit::suite!(
         bad_names_are_refused,
         what_is_no_directory_has_no_names,
         a_name_that_is_deleted_is_gone,
+        a_name_is_deleted_once,
+        a_nameless_file_is_not_deleted_by_its_dentry,
         a_file_that_is_held_outlives_its_name,
         nothing_is_not_deleted,
         a_directory_is_not_deleted_like_a_file,
@@ -143,6 +145,31 @@ fn a_name_that_is_deleted_is_gone() -> Outcome {
         let found = at.dir().lookup_positive_unlocked(b"file");
         ensure_eq!(refusal(found), Some(ENOENT));
         ensure!(at.name(b"file")?.is_negative());
+    }
+    Ok(())
+}
+
+fn a_name_is_deleted_once() -> Outcome {
+    for at in Scratch::on_each()? {
+        let name = at.file(b"file")?;
+        unlink(&at, &name)?;
+        ensure_eq!(unlink(&at, &name), Err(ESTALE));
+        // Nor when another file has the name.
+        at.file(b"file")?;
+        ensure_eq!(unlink(&at, &name), Err(ESTALE));
+        ensure!(at.name(b"file")?.is_regular());
+    }
+    Ok(())
+}
+
+fn a_nameless_file_is_not_deleted_by_its_dentry() -> Outcome {
+    for at in Scratch::on_each()? {
+        let file = at.nameless()?;
+        ensure_eq!(unlink(&at, file.dentry()), Err(ESTALE));
+        let name = at.link(&file, b"file")?;
+        ensure_eq!(unlink(&at, file.dentry()), Err(ESTALE));
+        ensure!(!name.is_unhashed());
+        unlink(&at, &name)?;
     }
     Ok(())
 }

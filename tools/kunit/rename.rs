@@ -18,6 +18,7 @@ kunit::suite!(
         two_file_systems_are_not_locked_together,
         names_of_other_directories_are_refused,
         nothing_is_not_moved,
+        what_has_no_name_is_not_moved,
         no_loop_is_tied,
         a_directory_that_is_not_empty_is_not_replaced,
         the_mark_of_a_child_is_cleared,
@@ -131,6 +132,26 @@ fn nothing_is_not_moved() -> Outcome {
         let refused = lock.rename(&nothing, &target);
         drop(lock);
         ensure_eq!(refused, Err(ENOENT));
+    }
+    Ok(())
+}
+
+fn what_has_no_name_is_not_moved() -> Outcome {
+    for at in Scratch::on_each()? {
+        let gone = at.file(b"gone")?;
+        let nameless = at.nameless()?;
+        let (kept, target) = (at.file(b"kept")?, at.name(b"target")?);
+        let _write = at.mount().want_write()?;
+        at.dir().lock_as_parent()?.unlink(&gone)?;
+        let lock = RenameLock::new(at.dir(), at.dir())?;
+        let refused = [
+            lock.rename(&gone, &target),
+            lock.rename(nameless.dentry(), &target),
+            lock.rename(&kept, &gone),
+        ];
+        drop(lock);
+        ensure_eq!(refused, [Err(ESTALE); 3]);
+        ensure!(!kept.is_unhashed() && target.is_negative());
     }
     Ok(())
 }

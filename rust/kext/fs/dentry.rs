@@ -138,6 +138,19 @@ impl Dentry {
         core::ptr::eq(parent, dir.as_ptr())
     }
 
+    /// Whether this is a name in `dir`, of a file or of none: a child that the directory still has.
+    /// Exact only while `dir` is locked.
+    ///
+    /// A file keeps its dentry, and that its parent, when the name is deleted; and a file that was
+    /// made without a name has a dentry all the same. File systems take neither for a name: to delete
+    /// one once more damages XFS, and the counts of links of others.
+    ///
+    /// Nothing is said of negative dentries but where they are, as some file systems hash none.
+    #[inline]
+    pub(super) fn is_name_in(&self, dir: &Dentry) -> bool {
+        self.is_child_of(dir) && (self.is_negative() || !self.is_unhashed())
+    }
+
     /// Whether this is `dir` or anywhere below it, at this moment.
     #[inline]
     pub fn is_within(&self, dir: &Dentry) -> bool {

@@ -70,10 +70,11 @@ impl<'a> LockedDir<'a> {
         }
     }
 
-    /// Errors: `ESTALE` if somebody moved `child` away before the directory was locked.
+    /// Errors: `ESTALE` if `child` is no name in this directory: somebody moved or deleted it before
+    /// the directory was locked, or it is the dentry of a file that was made without a name.
     #[inline]
     fn check_child(&self, child: &Dentry) -> Result {
-        if child.is_child_of(self.dentry) {
+        if child.is_name_in(self.dentry) {
             Ok(())
         } else {
             Err(ESTALE)
@@ -135,7 +136,7 @@ impl<'a> LockedDir<'a> {
 
     /// Deletes the name `child` of something that is no directory.
     ///
-    /// Errors: `ESTALE` if `child` is not in this directory any more; `ENOENT` if it is negative;
+    /// Errors: `ESTALE` if `child` is no name in this directory (any more); `ENOENT` if it is negative;
     /// `EISDIR`, `EPERM` also for a kernel file of another user, `EBUSY`, `EIO`, and others.
     pub fn unlink(&self, child: &Dentry) -> Result {
         self.check_child(child)?;

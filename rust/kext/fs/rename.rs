@@ -90,10 +90,10 @@ impl<'a> RenameLock<'a> {
         }
     }
 
-    /// Errors: `ESTALE` if somebody moved one of them away before the directories were locked,
-    /// `ENOENT` if there is nothing to move.
+    /// Errors: `ESTALE` if one of them is no name in its directory: somebody moved or deleted it before
+    /// the directories were locked, or it never was one; `ENOENT` if there is nothing to move.
     fn check_children(&self, from_b: &Dentry, to_a: &Dentry) -> Result {
-        if !from_b.is_child_of(self.b) || !to_a.is_child_of(self.a) {
+        if !from_b.is_name_in(self.b) || !to_a.is_name_in(self.a) {
             return Err(ESTALE);
         }
         if from_b.is_negative() {

@@ -35,6 +35,7 @@ mod signals;
 mod slow_copy;
 mod succession;
 mod tracepoint;
+mod unlinking;
 mod waking;
 
 use crate::registry::Test;
@@ -78,6 +79,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         hostile::TESTS,
         signals::TESTS,
         load::TESTS,
+        unlinking::TESTS,
     ]
     .into_iter()
     .flatten()

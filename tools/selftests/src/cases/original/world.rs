@@ -275,12 +275,18 @@ impl Client {
         rustix::fs::syncfs(&root).context("syncfs")
     }
 
-    /// Where the cache keeps a file. The key of a file is its number on the server.
-    pub fn cache_file(&self, name: &str) -> Result<PathBuf> {
+    /// The key of a file's cookie: its number on the server.
+    pub fn key(&self, name: &str) -> Result<[u8; 8]> {
         let inode = fs::metadata(self.path(name))?.ino();
         // The client adds two: it keeps the lowest numbers for itself.
-        let key = inode.checked_sub(2).context("an inode number below two")?;
-        Ok(Path::new(sys::CACHE).join(key_path(&self.volume_key(), &key.to_le_bytes())))
+        let number = inode.checked_sub(2).context("an inode number below two")?;
+        Ok(number.to_le_bytes())
+    }
+
+    /// Where the cache keeps a file.
+    pub fn cache_file(&self, name: &str) -> Result<PathBuf> {
+        let path = key_path(&self.volume_key(), &self.key(name)?);
+        Ok(Path::new(sys::CACHE).join(path))
     }
 
     /// The directory that the cache keeps this client's files in.
