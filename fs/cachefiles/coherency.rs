@@ -113,9 +113,7 @@ fn check_object_as<const N: usize>(object: &Object, file: &File, coherency: &[u8
             if error == EIO {
                 object.file_error(error, "Failed to read xattr");
             }
-            // Without the attribute the file is nobody's, and in the way until it is replaced.
-            let error = if error == ENODATA { ESTALE } else { error };
-            (Coherency::CheckXattr, Err(error))
+            (Coherency::CheckXattr, Err(stale_if_other(error)))
         }
         Ok(len) if len != expected => (Coherency::CheckXattr, Err(ESTALE)),
         Ok(_) => {
@@ -134,6 +132,16 @@ fn check_object_as<const N: usize>(object: &Object, file: &File, coherency: &[u8
     let content = layout::content_byte(attribute.as_bytes());
     trace::coherency(object.debug_id(), file.inode().ino(), content, why);
     result
+}
+
+/// What an error of reading the attribute means. Without one, or with one longer than ours are,
+/// file or volume is of another state, and would be in the way for ever if it were not replaced.
+fn stale_if_other(error: Error) -> Error {
+    if error == ENODATA || error == ERANGE {
+        ESTALE
+    } else {
+        error
+    }
 }
 
 fn file_why(mismatch: Mismatch) -> Coherency {
@@ -202,9 +210,7 @@ pub(crate) fn check_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry
             if error == EIO {
                 cache.file_error(error, format_args!("Failed to read xattr"));
             }
-            // As of a file: what was made and got no attribute would be in the way for ever.
-            let error = if error == ENODATA { ESTALE } else { error };
-            (Coherency::VolCheckXattr, Err(error))
+            (Coherency::VolCheckXattr, Err(stale_if_other(error)))
         }
         Ok(len) if len != expected => (Coherency::VolCheckXattr, Err(ESTALE)),
         Ok(_) => match layout::check_volume(attribute.as_bytes(), &volume.coherency()) {

@@ -57,9 +57,15 @@ pub const TESTS: &[Test] = &[
         "CVE-2022-49062: a volume that does not agree is not believed"
     ),
     test!(
-        volume_with_an_unreadable_attribute_is_not_used,
-        "a volume that nobody vouches for is not believed"
-    ),
+        file_with_a_longer_attribute_is_replaced,
+        "D9: a file whose attribute cannot be read as a whole is not in the way for ever"
+    )
+    .c_fails("no new file takes its place"),
+    test!(
+        volume_with_a_longer_attribute_is_discarded_with_all_its_files,
+        "D9: a volume whose attribute cannot be read as a whole is not in the way for ever"
+    )
+    .c_fails("nothing is cached in this volume any more"),
     test!(
         atime_of_a_cache_file_is_set_when_it_is_opened,
         "cachefilesd culls what was not used for longest"
@@ -297,18 +303,25 @@ fn volume_with_another_attribute_is_discarded_with_all_its_files(ctx: &Context) 
     Ok(())
 }
 
-fn volume_with_an_unreadable_attribute_is_not_used(ctx: &Context) -> Result<()> {
+fn file_with_a_longer_attribute_is_replaced(ctx: &Context) -> Result<()> {
+    let (_server, _device, path) = filled(ctx)?;
+    let mut attribute = Attribute::read(&path)?;
+    attribute.coherency.extend_from_slice(b"more");
+    attribute.write(&path)?;
+    expect_fetched_again(ctx, &data())
+}
+
+fn volume_with_a_longer_attribute_is_discarded_with_all_its_files(ctx: &Context) -> Result<()> {
     let (_server, _device, path) = filled(ctx)?;
     let volume = volume_of(&path)?;
     attribute::write_raw(volume, &[0; 12])?;
-    let client = Client::mount(ctx)?;
-    client.check_cold("file", &data())?;
-    client.unmount()?;
-    ensure!(graves()?.is_empty(), "in the graveyard: {:?}", graves()?);
-    attribute::write_raw(volume, &[0; 4])?;
-    let client = Client::mount(ctx)?;
-    client.check_warm("file", &data())?;
-    client.unmount()
+    expect_fetched_again(ctx, &data())?;
+    ensure!(graves()?.len() == 1, "in the graveyard: {:?}", graves()?);
+    ensure!(
+        attribute::raw(volume)? == [0; 4],
+        "the new one has another attribute"
+    );
+    Ok(())
 }
 
 fn atime_of_a_cache_file_is_set_when_it_is_opened(ctx: &Context) -> Result<()> {
