@@ -16,8 +16,9 @@ use kext::params::{injected_read_error, injected_remove_error};
 
 /// Removes `victim` from the locked directory `dir`; `object` is the one it belonged to.
 ///
-/// Runs with the cache's credentials. Errors: ESTALE no longer in `dir`; ENOMEM; what the file
-/// system says, of which what the cache can't go on with is made known as an I/O error.
+/// Runs with the cache's credentials. Errors: ESTALE no longer in `dir`; ENOMEM; EIO it can't be
+/// moved, as something is mounted on it, or there is no graveyard, of which the cache dies; what
+/// the file system says.
 pub(crate) fn bury(
     cache: &Cache,
     object: Option<&Object>,
@@ -77,8 +78,14 @@ fn move_to_graveyard(
     victim: &Dentry,
     why: Killed,
 ) -> Result {
-    let fail = |what: &str| -> Result {
+    // Nothing can be put away any more.
+    let no_graveyard = |what: &str| -> Result {
         cache.io_error(format_args!("{what}"));
+        Err(EIO)
+    };
+    // Only this can't be, whatever root did to it.
+    let stuck = |what: &str| -> Result {
+        cache.file_error(EIO, format_args!("{what}"));
         Err(EIO)
     };
     let object_id = object.map(Object::debug_id);
@@ -91,13 +98,13 @@ fn move_to_graveyard(
             return Ok(());
         }
         if !cache.graveyard.can_lookup() {
-            return fail("The graveyard is no directory any more");
+            return no_graveyard("The graveyard is no directory any more");
         }
         if lock.ancestor_is(victim) {
-            return fail("The graveyard is inside the directory to be buried");
+            return no_graveyard("The graveyard is inside the directory to be buried");
         }
         if victim.is_mountpoint() {
-            return fail("Something is mounted inside the cache");
+            return stuck("Something is mounted inside the cache");
         }
         let grave = match lock.lookup_in_first(name.as_bytes()) {
             Ok(grave) => grave,
@@ -108,7 +115,7 @@ fn move_to_graveyard(
                 if error == ENOMEM {
                     return Err(ENOMEM);
                 }
-                return fail("Lookup in the graveyard failed");
+                return stuck("Lookup in the graveyard failed");
             }
         };
         if !grave.is_negative() {
@@ -117,10 +124,10 @@ fn move_to_graveyard(
             continue;
         }
         if grave.is_mountpoint() {
-            return fail("Something is mounted inside the graveyard");
+            return stuck("Something is mounted inside the graveyard");
         }
         if lock.ancestor_is(&grave) {
-            return fail("The directory to be buried is inside its grave");
+            return stuck("The directory to be buried is inside its grave");
         }
         if let Err(error) = lock.may_rename(&cache.backing.mount, victim, &grave) {
             cache.file_error(error, format_args!("Renaming is denied"));

@@ -12,7 +12,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::module::Injection;
 use super::original::world::{command_at, polls, polls_within};
-use crate::context::{Context, expect_errno};
+use crate::context::{Context, expect_errno, expect_no_cache};
 use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::registry::{Test, test};
 use crate::session::Session;
@@ -25,7 +25,17 @@ pub const TESTS: &[Test] = &[
     )
     .c_fails("the whole cache dies of it"),
     test!(
-        cache_with_a_mount_in_it_dies_when_that_is_culled_and_commands_get_eio,
+        something_mounted_in_the_place_of_a_file_costs_that_object_only,
+        "D10: one odd entry leaves all other images readable"
+    )
+    .c_fails("the whole cache dies of it"),
+    test!(
+        something_mounted_on_what_is_culled_spares_the_cache,
+        "D10: what cannot be moved away stays where it is"
+    )
+    .c_fails("the whole cache dies of it"),
+    test!(
+        cache_whose_graveyard_is_in_what_is_culled_dies_and_commands_get_eio,
         "the cache dies of its own errors, and says so"
     )
     .c_fails("the directory stays marked as in use"),
@@ -105,25 +115,79 @@ fn injected_eio_fails_what_is_read_and_spares_the_cache(ctx: &Context) -> Result
     session.settle()
 }
 
-/// Ends the cache by an error of its own: somebody mounted something inside of it.
-fn end_cache(ctx: &Context, session: &mut Session) -> Result<()> {
-    use_once(ctx, session)?;
-    session.settle()?;
-    let blob = blob_path();
-    let volume = blob.ancestors().nth(2).context("no volume")?;
+/// Does something while a file system is mounted on a directory.
+fn covered<T>(dir: &Path, call: impl FnOnce() -> Result<T>) -> Result<T> {
     mount(
         "none",
-        volume,
+        dir,
         "tmpfs",
         MountFlags::empty(),
         None::<&std::ffi::CStr>,
     )?;
-    let culled = command_at(&session.device, volume, "cull");
-    unmount(volume, UnmountFlags::DETACH)?;
-    expect_errno(culled?, Errno::IO, "cull of what is mounted on")
+    let result = call();
+    unmount(dir, UnmountFlags::DETACH)?;
+    result
 }
 
-fn cache_with_a_mount_in_it_dies_when_that_is_culled_and_commands_get_eio(
+fn volume_path() -> Result<std::path::PathBuf> {
+    let volume = blob_path().ancestors().nth(2).map(Path::to_owned);
+    volume.context("a file outside of volumes")
+}
+
+fn something_mounted_in_the_place_of_a_file_costs_that_object_only(ctx: &Context) -> Result<()> {
+    let mut session = ctx.session(FSID, &image())?;
+    let other = Builder::new().plain("file", pattern(2, BLOCK)).build();
+    session
+        .blobs
+        .insert(b"other".to_vec(), other.primary.clone().into());
+    use_once(ctx, &mut session)?;
+    session.settle()?;
+    let primary = key_path(format!("erofs,{FSID}").as_bytes(), FSID.as_bytes());
+    let primary = Path::new(sys::CACHE).join(primary);
+    fs::remove_file(&primary)?;
+    fs::create_dir(&primary)?;
+    covered(&primary, || {
+        let refused = session.try_mount(&ctx.mount_point(FSID), options().as_bytes())?;
+        expect_no_cache(refused.map(drop), "mount of what is mounted on")?;
+        session.settle()?;
+        let mount = session.mount(&ctx.mount_point("other"), "fsid=other")?;
+        session.check_files(&mount, &other)?;
+        session.unmount(mount)
+    })?;
+    session
+        .device
+        .command("debug 0")
+        .context("the cache died")?;
+    use_once(ctx, &mut session).context("once it can be moved away")?;
+    session.settle()
+}
+
+fn something_mounted_on_what_is_culled_spares_the_cache(ctx: &Context) -> Result<()> {
+    let mut session = ctx.session(FSID, &image())?;
+    use_once(ctx, &mut session)?;
+    session.settle()?;
+    let volume = volume_path()?;
+    let culled = covered(&volume, || command_at(&session.device, &volume, "cull"))?;
+    expect_errno(culled, Errno::IO, "cull of what is mounted on")?;
+    use_once(ctx, &mut session).context("of the volume that stayed")?;
+    session.settle()?;
+    command_at(&session.device, &volume, "cull")?.context("once nothing is mounted on it")
+}
+
+/// Ends the cache by an error of its own: somebody moved the graveyard into what is to be buried.
+fn end_cache(ctx: &Context, session: &mut Session) -> Result<()> {
+    use_once(ctx, session)?;
+    session.settle()?;
+    let volume = volume_path()?;
+    let place = Path::new(sys::CACHE).join("graveyard");
+    let inside = volume.join("graveyard");
+    fs::rename(&place, &inside)?;
+    let culled = command_at(&session.device, &volume, "cull");
+    fs::rename(&inside, &place)?;
+    expect_errno(culled?, Errno::IO, "cull of what the graveyard is in")
+}
+
+fn cache_whose_graveyard_is_in_what_is_culled_dies_and_commands_get_eio(
     ctx: &Context,
 ) -> Result<()> {
     let mut session = ctx.session(FSID, &image())?;
