@@ -25,29 +25,60 @@ use kext::params::{injected_read_error, injected_write_error};
 pub(crate) fn look_up(object: &Arc<Object>, lookup: &Lookup<'_>) -> Result {
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
     let name = object.name()?;
-    let found = injected_read_error().and_then(|()| fan.lookup_positive_unlocked(&name));
-    trace::lookup(
-        Some(object.debug_id()),
-        &fan,
-        found.as_deref().map_err(|error| *error),
-    );
-    let dentry = match found {
-        Ok(dentry) => dentry,
-        Err(error) if error == ENOENT => return create(object, lookup, &fan),
-        Err(error) => {
-            if error == EIO {
-                object.file_error(error, "Lookup failed");
+    loop {
+        let found = injected_read_error().and_then(|()| fan.lookup_positive_unlocked(&name));
+        trace::lookup(
+            Some(object.debug_id()),
+            &fan,
+            found.as_deref().map_err(|error| *error),
+        );
+        let dentry = match found {
+            Ok(dentry) => dentry,
+            Err(error) if error == ENOENT => return create(object, lookup, &fan),
+            Err(error) => {
+                if error == EIO {
+                    object.file_error(error, "Lookup failed");
+                }
+                return Err(error);
             }
-            return Err(error);
+        };
+        if !dentry.is_regular() {
+            kext::log::error!("{} is not a file", name.escape_ascii());
+            let locked = fan.lock_as_parent()?;
+            grave::bury(object.cache(), Some(object), locked, &dentry, Killed::Weird)?;
+            return create(object, lookup, &fan);
         }
-    };
-    if !dentry.is_regular() {
-        kext::log::error!("{} is not a file", name.escape_ascii());
-        let locked = fan.lock_as_parent()?;
-        grave::bury(object.cache(), Some(object), locked, &dentry, Killed::Weird)?;
-        return create(object, lookup, &fan);
+        if take(object, &name, &fan, &dentry)? {
+            return open(object, lookup, &fan, &dentry);
+        }
+        kext::task::cond_resched();
     }
-    open(object, lookup, &name, &fan, &dentry)
+}
+
+/// Marks the file of that name as in use. False if it lost the name before it was ours.
+///
+/// Errors: EBUSY it is in use; ENOENT.
+fn take(object: &Object, name: &[u8], fan: &Dentry, dentry: &Dentry) -> Result<bool> {
+    let id = Some(object.debug_id());
+    let inode = dentry.inode().ok_or(ENOENT)?;
+    if mark_in_use(id, &mut inode.lock()) {
+        if dentry.is_child_of(fan) && !dentry.is_unhashed() {
+            return Ok(true);
+        }
+        clear_in_use(id, inode);
+        return Ok(false);
+    }
+    // Who culls it has the directory locked until it is gone.
+    let locked = fan.lock_as_parent()?;
+    if !dentry.is_child_of(locked.dentry()) || dentry.is_unhashed() {
+        return Ok(false);
+    }
+    kext::log::notice!(
+        "File {} (inode {}) is in use already",
+        name.escape_ascii(),
+        inode.ino()
+    );
+    Err(EBUSY)
 }
 
 /// Notes towards netfs that there is nothing to be found, and makes a new file.
@@ -124,25 +155,11 @@ fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<ARef<File>> {
     Ok(file.dismiss())
 }
 
-/// Takes a file that is there, or puts a new one in its place if it is of another state.
-fn open(
-    object: &Arc<Object>,
-    lookup: &Lookup<'_>,
-    name: &[u8],
-    fan: &Dentry,
-    dentry: &Dentry,
-) -> Result {
+/// Opens a file that is marked as in use, or puts a new one in its place if it is of another state.
+fn open(object: &Arc<Object>, lookup: &Lookup<'_>, fan: &Dentry, dentry: &Dentry) -> Result {
     let cookie = object.cookie();
     let id = Some(object.debug_id());
     let inode = dentry.inode().ok_or(ENOENT)?;
-    if !mark_in_use(id, &mut inode.lock()) {
-        kext::log::notice!(
-            "File {} (inode {}) is in use already",
-            name.escape_ascii(),
-            inode.ino()
-        );
-        return Err(EBUSY);
-    }
     let backing = &object.cache().backing;
     let path = Path::new(&backing.mount, dentry);
     let file = File::open_cache_file(&path, &backing.cred).inspect_err(|&error| {

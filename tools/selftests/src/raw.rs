@@ -113,6 +113,16 @@ pub fn read_into_mapping(fd: impl AsFd, file: impl AsFd) -> Result<Vec<u8>, Errn
     Ok(bytes)
 }
 
+/// `write` of a page of memory that is a private mapping of another file: whoever writes keeps the
+/// destination locked until the source's first page was read.
+pub fn write_from_mapping(to: impl AsFd, from: impl AsFd) -> Result<usize, Errno> {
+    let length = 4096;
+    let mapping = Mapping::new(from, length, ProtFlags::READ, MapFlags::PRIVATE)?;
+    // SAFETY: the kernel reads from the mapping, which has this length.
+    let result = unsafe { libc::write(to.as_fd().as_raw_fd(), mapping.address, length) };
+    answer(result as i64)
+}
+
 /// A mapping of a file from its start, undone when dropped.
 struct Mapping {
     address: *mut std::ffi::c_void,

@@ -123,6 +123,14 @@ pub fn sleeps_in_read(directory: &Path, id: i32, fd: i32) -> bool {
     text.starts_with(&format!("{} {fd:#x} ", libc::SYS_read))
 }
 
+/// Whether the module waits, in a worker of the kernel, for the lock of an inode.
+pub fn module_waits_for_an_inode() -> bool {
+    let tasks = fs::read_dir("/proc").into_iter().flatten().flatten();
+    tasks
+        .filter_map(|task| fs::read_to_string(task.path().join("stack")).ok())
+        .any(|stack| stack.contains("rwsem_down_write") && stack.contains("[cachefiles]"))
+}
+
 /// A file that is being read.
 pub type ReadTask = Task<io::Result<Vec<u8>>>;
 

@@ -16,6 +16,7 @@ mod hostile;
 mod independent;
 mod load;
 mod made_image;
+mod meeting;
 mod missing;
 mod module;
 mod mount;
@@ -62,6 +63,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         position::TESTS,
         fetched::TESTS,
         outside::TESTS,
+        meeting::TESTS,
         restore::TESTS,
         reopen::TESTS,
         waking::TESTS,
