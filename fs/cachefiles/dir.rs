@@ -10,7 +10,7 @@ use crate::space::Purpose;
 use cachefiles_trace::{self as trace, ErrorSite};
 use kernel::prelude::*;
 use kernel::types::ARef;
-use kext::fs::{Dentry, Inode, InodeGuard};
+use kext::fs::{Dentry, Inode, InodeGuard, LockedDir};
 use kext::params::{injected_read_error, injected_write_error};
 
 /// Marks a locked inode as in use. False where it already is. `object` is for the trace.
@@ -41,8 +41,10 @@ impl CacheDir {
     /// Runs with the cache's credentials. Errors: EBUSY in use already; EIO not a directory; EPERM
     /// lacks an operation that we need; ENOBUFS no room for it; what the file system says.
     pub(crate) fn open(backing: &Backing, parent: &Dentry, name: &[u8]) -> Result<(Self, bool)> {
+        // Until it is marked, nobody can take it away: neither `cull` nor `rmdir`.
+        let locked = parent.lock_as_parent()?;
         let (dentry, is_new) =
-            Self::look_up_or_make(backing, parent, name).inspect_err(|error| {
+            Self::look_up_or_make(backing, &locked, name).inspect_err(|error| {
                 if *error != ENOMEM {
                     kext::log::error!(
                         "Cannot open the cache's directory {}: error {}",
@@ -60,6 +62,7 @@ impl CacheDir {
             );
             return Err(EBUSY);
         }
+        drop(locked);
         let dir = Self { dentry };
         if !dir.can_lookup() {
             kext::log::error!("{} is not a directory", name.escape_ascii());
@@ -78,10 +81,10 @@ impl CacheDir {
 
     fn look_up_or_make(
         backing: &Backing,
-        parent: &Dentry,
+        locked: &LockedDir<'_>,
         name: &[u8],
     ) -> Result<(ARef<Dentry>, bool)> {
-        let locked = parent.lock_as_parent()?;
+        let parent = locked.dentry();
         loop {
             let found = injected_read_error().and_then(|()| locked.lookup(name));
             trace::lookup(None, parent, found.as_deref().map_err(|error| *error));

@@ -123,12 +123,22 @@ pub fn sleeps_in_read(directory: &Path, id: i32, fd: i32) -> bool {
     text.starts_with(&format!("{} {fd:#x} ", libc::SYS_read))
 }
 
-/// Whether the module waits, in a worker of the kernel, for the lock of an inode.
-pub fn module_waits_for_an_inode() -> bool {
+/// Whether a worker of the kernel sleeps in the module itself: for a lock, or for the daemon.
+pub fn module_waits_in_a_worker() -> bool {
     let tasks = fs::read_dir("/proc").into_iter().flatten().flatten();
     tasks
+        .filter(|task| {
+            fs::read_to_string(task.path().join("comm"))
+                .is_ok_and(|name| name.starts_with("kworker"))
+        })
         .filter_map(|task| fs::read_to_string(task.path().join("stack")).ok())
-        .any(|stack| stack.contains("rwsem_down_write") && stack.contains("[cachefiles]"))
+        // What it sleeps in is left out by the kernel: the first line is who called that.
+        .any(|stack| {
+            let mut lines = stack.lines();
+            lines
+                .next()
+                .is_some_and(|line| line.ends_with("[cachefiles]"))
+        })
 }
 
 /// A file that is being read.

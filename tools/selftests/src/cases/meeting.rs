@@ -6,18 +6,20 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use cachefiles_protocol::key_path;
+use cachefiles_protocol::{Errno, key_path};
 
 use super::restore::two_blobs;
+use crate::actor::Actor;
 use crate::context::Context;
 use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::raw;
 use crate::registry::{Test, test};
 use crate::session::{Mount, Session, blobs_of};
 use crate::sys;
-use crate::task::{Task, module_waits_for_an_inode, soon};
+use crate::task::{Task, module_waits_in_a_worker, soon};
 
 pub const TESTS: &[Test] = &[
     test!(
@@ -30,6 +32,10 @@ pub const TESTS: &[Test] = &[
         "D11: what is fetched is not written to a file without a name"
     )
     .c_fails("the file that is gone is used"),
+    test!(
+        directory_is_marked_before_anybody_can_take_it_away,
+        "D7: a fan-out directory is found and marked in one step"
+    ),
 ];
 
 /// The domain of the images that are mounted meanwhile.
@@ -101,7 +107,7 @@ fn taken_away(
     let taker = take(&session, &path)?;
     sys::wait_for("who takes it away to wait", soon(), || taker.sleeps())?;
     let mount = session.mount_in_background(&ctx.mount_point(victim), options(victim))?;
-    let waits = session.pump_until("the look-up to wait", |_| module_waits_for_an_inode());
+    let waits = session.pump_until("the look-up to wait", |_| module_waits_in_a_worker());
 
     session.hold_reads = None;
     session.answer_held_backwards()?;
@@ -143,4 +149,42 @@ fn file_removed_by_root_while_it_is_looked_up_is_made_anew(ctx: &Context) -> Res
             fs::remove_file(path).context("unlink")
         }))
     })
+}
+
+fn directory_is_marked_before_anybody_can_take_it_away(ctx: &Context) -> Result<()> {
+    let (fsid, image) = ("lazy", small(3));
+    let mut session = with_idle(ctx, fsid, &image)?;
+    let slow = mount_slow(ctx, &mut session)?;
+    let path = path_of(fsid);
+    let fan = path.parent().context("no parent")?;
+    let volume = fan.parent().context("no parent")?;
+
+    // Somebody lists the directory, which keeps it locked.
+    let lister = Actor::lister(fan, &slow.file("a"))?;
+    session.pump_until("the READ of who lists", |session| !session.held.is_empty())?;
+    let mount = session.mount_in_background(&ctx.mount_point(fsid), options(fsid))?;
+    let waits = session.pump_until("the look-up to wait", |_| module_waits_in_a_worker());
+    // Found and not marked yet: until it is, nobody changes a name in the directory above.
+    let probe = volume.join("probe");
+    let change = {
+        let probe = probe.clone();
+        Task::start("a change above", move || fs::create_dir(probe))
+    };
+    std::thread::sleep(Duration::from_millis(300));
+    let changed = change.is_done();
+
+    session.hold_reads = None;
+    session.answer_held_backwards()?;
+    session.pump_until("the mount to return", |_| mount.is_done())?;
+    let mount = mount.finish()?.context("mount")?;
+    change.finish()?.context("the change above")?;
+    lister.said()?;
+    waits?;
+    ensure!(!changed, "the directory above was changed meanwhile");
+    let culled = super::original::world::command_at(&session.device, fan, "cull")?;
+    crate::context::expect_errno(culled, Errno::BUSY, "cull of what is in use")?;
+    session.check_files(&mount, &image)?;
+    session.unmount(mount)?;
+    session.unmount(slow)?;
+    fs::remove_dir(probe).context("removing what was made meanwhile")
 }
