@@ -4,7 +4,6 @@
 //! where the daemon removes them.
 
 use crate::cache::Cache;
-use crate::dir::clear_in_use;
 use crate::object::Object;
 use cachefiles_trace::{self as trace, ErrorSite, Killed};
 use core::sync::atomic::Ordering;
@@ -143,8 +142,9 @@ fn move_to_graveyard(
                 }
             }
         }
-        drop(lock);
-        clear_in_use(object_id, inode);
+        // The daemon empties the graveyard as soon as that is unlocked, and must not find the mark.
+        lock.clear_kernel_file(victim);
+        trace::mark_inactive(object_id, inode);
         return Ok(());
     }
 }
