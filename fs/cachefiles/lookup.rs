@@ -116,7 +116,7 @@ pub(crate) fn create_tmpfile(object: &Arc<Object>) -> Result<ARef<File>> {
 fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<ARef<File>> {
     let id = Some(object.debug_id());
     let backing = &object.cache().backing;
-    let dir = Path::new(&backing.mount, fan);
+    let dir = Path::new(&backing.mount, fan)?;
     let file = injected_write_error()
         .and_then(|()| File::create_tmpfile(&dir, 0o600, &backing.cred))
         .inspect_err(|&error| {
@@ -161,11 +161,12 @@ fn open(object: &Arc<Object>, lookup: &Lookup<'_>, fan: &Dentry, dentry: &Dentry
     let id = Some(object.debug_id());
     let inode = dentry.inode().ok_or(ENOENT)?;
     let backing = &object.cache().backing;
-    let path = Path::new(&backing.mount, dentry);
-    let file = File::open_cache_file(&path, &backing.cred).inspect_err(|&error| {
-        trace::vfs_error(id, inode, error, ErrorSite::Open);
-        clear_in_use(id, inode);
-    })?;
+    let file = Path::new(&backing.mount, dentry)
+        .and_then(|path| File::open_cache_file(&path, &backing.cred))
+        .inspect_err(|&error| {
+            trace::vfs_error(id, inode, error, ErrorSite::Open);
+            clear_in_use(id, inode);
+        })?;
     let file = in_use(object, file);
     check_operations(&file)?;
 

@@ -30,6 +30,8 @@ kunit::suite!(
         a_mount_is_synced,
         an_open_file_keeps_its_mount_writable,
         a_path_is_of_its_mount_and_its_name,
+        a_path_is_of_one_file_system,
+        what_is_no_file_is_not_sized,
         an_exiting_task_looks_nothing_up,
     ]
 );
@@ -52,7 +54,7 @@ fn fill(file: &File, block: i64) -> Outcome {
 
 fn open(at: &Scratch, name: &Dentry) -> Result<ARef<File>> {
     let cred = NewCred::of_current()?.publish();
-    File::open_cache_file(&Path::new(at.mount(), name), &cred)
+    File::open_cache_file(&Path::new(at.mount(), name)?, &cred)
 }
 
 fn only_a_regular_file_that_is_there_is_opened() -> Outcome {
@@ -75,7 +77,7 @@ fn a_nameless_file_is_made_in_a_directory_only() -> Outcome {
         ensure!(!file.dentry().is_negative() && file.dentry().is_regular());
         ensure_eq!(file.inode().size(), 0);
         for name in [at.file(b"file")?, at.name(b"nothing")?] {
-            let path = Path::new(at.mount(), &name);
+            let path = Path::new(at.mount(), &name)?;
             let refused = File::create_tmpfile(&path, 0o600, &cred).err();
             ensure_eq!(refused, Some(ENOTDIR));
         }
@@ -312,6 +314,27 @@ fn an_exiting_task_looks_nothing_up() -> Outcome {
         )
     });
     ensure_eq!(found, (Some(ENOENT), Some(ENOENT), Some(ENOENT)));
+    Ok(())
+}
+
+fn a_path_is_of_one_file_system() -> Outcome {
+    let [one, other] = Scratch::on_each()?;
+    ensure_eq!(Path::new(one.mount(), other.dir()).err(), Some(EXDEV));
+    ensure_eq!(Path::new(other.mount(), one.dir()).err(), Some(EXDEV));
+    let path = Path::new(one.mount(), one.dir())?;
+    ensure!(core::ptr::eq(path.dentry(), one.dir()));
+    Ok(())
+}
+
+fn what_is_no_file_is_not_sized() -> Outcome {
+    for at in Scratch::on_each()? {
+        let sub = at.mkdir(b"sub")?;
+        let _write = at.mount().want_write()?;
+        let mut locked = inode_of(&sub)?.lock();
+        let refused = locked.set_size(&sub, 0);
+        drop(locked);
+        ensure_eq!(refused, Err(EINVAL));
+    }
     Ok(())
 }
 

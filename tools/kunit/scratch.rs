@@ -54,7 +54,7 @@ impl Scratch {
         locked.mkdir(&dentry, 0o755)?;
         drop(locked);
         Ok(Self {
-            path: Path::new(parent.mount(), &dentry),
+            path: Path::new(parent.mount(), &dentry)?,
             is_on_a_disk,
         })
     }

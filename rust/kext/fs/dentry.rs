@@ -24,7 +24,8 @@ pub struct Dentry(Opaque<bindings::dentry>);
 // SAFETY: `dput()` may be called by any task, and what is reached through a shared reference is
 // constant, or read and locked as the VFS does it.
 unsafe impl Send for Dentry {}
-// SAFETY: As above.
+// SAFETY: What several tasks may reach through a shared reference at once is constant, or read and
+// locked as the VFS does it.
 unsafe impl Sync for Dentry {}
 
 // SAFETY: `dget()` and `dput()` count the references that keep a dentry alive; all dentries are
@@ -190,7 +191,7 @@ impl Dentry {
     }
 
     #[inline]
-    fn super_block(&self) -> *mut bindings::super_block {
+    pub(super) fn super_block(&self) -> *mut bindings::super_block {
         // SAFETY: `self` is a dentry with a reference; its super block does not change.
         unsafe { (*self.as_ptr()).d_sb }
     }

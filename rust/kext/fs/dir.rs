@@ -196,7 +196,7 @@ pub fn may_create_in(root: &Dentry) -> (Result, Result) {
     };
     // SAFETY: Dentry and inode are alive while `root` is borrowed.
     let mkdir = unsafe { bindings::cfh_security_inode_mkdir(inode.as_ptr(), root.as_ptr()) };
-    // SAFETY: As above.
+    // SAFETY: The inode is that of `root`, and both are alive while that is borrowed.
     let create = unsafe { bindings::cfh_security_inode_create(inode.as_ptr(), root.as_ptr()) };
     (to_result(mkdir), to_result(create))
 }

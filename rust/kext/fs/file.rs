@@ -33,7 +33,8 @@ pub struct File(Opaque<bindings::file>);
 // SAFETY: `fput()` may be called in any context. Everything reached through a shared reference is
 // constant once the file is open, or locked by the VFS.
 unsafe impl Send for File {}
-// SAFETY: As above.
+// SAFETY: What several tasks may reach through a shared reference at once is constant once the file
+// is open, or locked by the VFS.
 unsafe impl Sync for File {}
 
 // SAFETY: `get_file()` and `fput()` count the references that keep a file open; all files are

@@ -23,7 +23,8 @@ pub struct Inode(Opaque<bindings::inode>);
 // SAFETY: What is reached through a shared reference is constant, read as the VFS reads it, or
 // under the inode's lock.
 unsafe impl Send for Inode {}
-// SAFETY: As above.
+// SAFETY: What several tasks may reach through a shared reference at once is constant, read as the
+// VFS reads it without a lock, or under the inode's lock.
 unsafe impl Sync for Inode {}
 
 impl Inode {
@@ -197,13 +198,14 @@ impl InodeGuard<'_> {
 
     /// Sets the file's size; what is beyond it is discarded.
     ///
-    /// Errors: `EINVAL` if `dentry` is not a name of this inode, or for a negative size; `EFBIG`,
-    /// `ENOSPC`, `EIO`, `EPERM`, and others of the file system.
+    /// Errors: `EINVAL` if this is no regular file, if `dentry` is not a name of it, or for a negative
+    /// size; `EFBIG`, `ENOSPC`, `EIO`, `EPERM`, and others of the file system.
     pub fn set_size(&mut self, dentry: &Dentry, size: i64) -> Result {
         let is_ours = dentry
             .inode()
             .is_some_and(|inode| core::ptr::eq(inode, self.inode));
-        if !is_ours || size < 0 {
+        // File systems leave it to the VFS to ask what it is: XFS cuts the blocks of a directory off.
+        if !is_ours || !dentry.is_regular() || size < 0 {
             return Err(EINVAL);
         }
         let mut attr = bindings::iattr {
@@ -211,7 +213,7 @@ impl InodeGuard<'_> {
             ia_size: size,
             ..Default::default()
         };
-        // SAFETY: The dentry is alive and positive, and its inode locked by this task, as
+        // SAFETY: The dentry is alive and that of a regular file, and its inode locked by this task, as
         // `notify_change()` demands. A null place for a delegated inode means: wait for no lease.
         to_result(unsafe {
             bindings::notify_change(

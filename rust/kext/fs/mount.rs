@@ -24,7 +24,8 @@ pub struct Mount(Opaque<bindings::vfsmount>);
 // SAFETY: The count is atomic, `mntput()` may be called by any task, and what is reached through a
 // shared reference is constant or locked by the VFS.
 unsafe impl Send for Mount {}
-// SAFETY: As above.
+// SAFETY: What several tasks may reach through a shared reference at once is constant, or locked by
+// the VFS.
 unsafe impl Sync for Mount {}
 
 // SAFETY: `mntget()` and `mntput()` count the references that keep a mount alive; all mounts are
@@ -126,8 +127,9 @@ impl Mount {
         unsafe { Inode::from_raw((*(*self.as_ptr()).mnt_root).d_inode) }
     }
 
+    /// The file system that is mounted.
     #[inline]
-    fn super_block(&self) -> *mut bindings::super_block {
+    pub(super) fn super_block(&self) -> *mut bindings::super_block {
         // SAFETY: `self` is a mount with a reference; its super block does not change.
         unsafe { (*self.as_ptr()).mnt_sb }
     }

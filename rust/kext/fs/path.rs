@@ -8,7 +8,10 @@
 use super::{Dentry, Mount, Statfs};
 use cachefiles_bindings as bindings;
 use kernel::{
-    error::{code::ENOENT, to_result, Result},
+    error::{
+        code::{ENOENT, EXDEV},
+        to_result, Result,
+    },
     str::CStr,
 };
 
@@ -16,12 +19,12 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// Owns a reference to the mount and one to the dentry.
+/// Owns a reference to the mount and one to the dentry, which is of the file system that is mounted.
 pub struct Path(bindings::path);
 
 // SAFETY: Both references may be given up by any task, and the two pointers do not change.
 unsafe impl Send for Path {}
-// SAFETY: As above.
+// SAFETY: The two pointers do not change while the path lives, and what they lead to may be shared.
 unsafe impl Sync for Path {}
 
 impl Path {
@@ -63,16 +66,21 @@ impl Path {
     }
 
     /// The dentry as seen through the mount. Takes references to both. Does not sleep.
+    ///
+    /// Errors: `EXDEV` if the dentry is not of the file system that is mounted.
     #[inline]
-    pub fn new(mnt: &Mount, dentry: &Dentry) -> Self {
+    pub fn new(mnt: &Mount, dentry: &Dentry) -> Result<Self> {
+        if !core::ptr::eq(mnt.super_block(), dentry.super_block()) {
+            return Err(EXDEV);
+        }
         let path = bindings::path {
             mnt: mnt.as_ptr(),
             dentry: dentry.as_ptr(),
         };
         // SAFETY: Both are alive, as they are borrowed.
         unsafe { bindings::path_get(&path) };
-        // INVARIANT: The references were taken just now.
-        Self(path)
+        // INVARIANT: The references were taken just now, to a mount and a dentry of one file system.
+        Ok(Self(path))
     }
 
     /// The mount.
@@ -115,6 +123,12 @@ impl Drop for Path {
 impl Clone for Path {
     #[inline]
     fn clone(&self) -> Self {
-        Self::new(self.mount(), self.dentry())
+        // SAFETY: The path owns a reference to either part (type invariant).
+        unsafe { bindings::path_get(&self.0) };
+        // INVARIANT: The references were taken just now, to what is a path already.
+        Self(bindings::path {
+            mnt: self.0.mnt,
+            dentry: self.0.dentry,
+        })
     }
 }
