@@ -37,9 +37,28 @@ bool cfh_sb_rdonly(const struct super_block *sb)
 
 /* Dentries */
 
-struct dentry *cfh_dget(struct dentry *dentry)
+/*
+ * A dentry that is held does not keep its file system: whoever unmounts that would find the dentry
+ * busy. The reference of s_active does, as a mount has one. The caller has another, so it is not
+ * zero.
+ */
+void cfh_hold_super(struct dentry *dentry)
 {
-	return dget(dentry);
+	atomic_inc(&dentry->d_sb->s_active);
+}
+
+void cfh_dget_active(struct dentry *dentry)
+{
+	cfh_hold_super(dentry);
+	dget(dentry);
+}
+
+void cfh_dput_active(struct dentry *dentry)
+{
+	struct super_block *sb = dentry->d_sb;
+
+	dput(dentry);
+	deactivate_super(sb);
 }
 
 struct inode *cfh_d_backing_inode(const struct dentry *dentry)

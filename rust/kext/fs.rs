@@ -17,9 +17,9 @@
 //!   if its caller has the one reference. So an [`Inode`] can be borrowed from a [`Dentry`]. The
 //!   functions here that delete take a reference of their own for the time of the call.
 //! - The child of a locked directory stays its child, and a name in it stays a name. Functions that
-//!   change a directory check both first (`ESTALE`): the VFS has a `BUG_ON()` where it relies on the
-//!   one, file systems are damaged where they rely on the other, and the administrator can rename or
-//!   delete anything between a lookup and the lock.
+//!   change a directory check both first (`ESTALE`): the VFS has a `BUG_ON()` where it relies on
+//!   the one, file systems are damaged where they rely on the other, and the administrator can
+//!   rename or delete anything between a lookup and the lock.
 //! - A lock is let go by the task that took it: the guards are not `Send`.
 
 mod dentry;

@@ -17,7 +17,8 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The dentry has a reference count above zero for as long as a reference to this value exists.
+/// The dentry has a reference count above zero, and its super block an active reference, so that
+/// the file system is not shut down, for as long as a reference to this value exists.
 #[repr(transparent)]
 pub struct Dentry(Opaque<bindings::dentry>);
 
@@ -28,20 +29,22 @@ unsafe impl Send for Dentry {}
 // locked as the VFS does it.
 unsafe impl Sync for Dentry {}
 
-// SAFETY: `dget()` and `dput()` count the references that keep a dentry alive; all dentries are
-// counted.
+// SAFETY: `dget()` and `dput()` count the references that keep a dentry alive, and `s_active` those
+// that keep its file system from being shut down; all dentries and super blocks are counted.
 unsafe impl AlwaysRefCounted for Dentry {
     #[inline]
     fn inc_ref(&self) {
-        // SAFETY: `self` is a dentry with a reference (type invariant).
-        unsafe { bindings::cfh_dget(self.as_ptr()) };
+        // SAFETY: `self` is a dentry with a reference, and its super block has an active one (type
+        // invariant), so that neither count is zero.
+        unsafe { bindings::cfh_dget_active(self.as_ptr()) };
     }
 
     #[inline]
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller owns the reference that is given up. `Dentry` is transparent, and an
-        // `Opaque` has the address of what is in it.
-        unsafe { bindings::dput(obj.cast().as_ptr()) };
+        // SAFETY: The caller owns the reference that is given up, with the one to the super block
+        // that came with it. `Dentry` is transparent, and an `Opaque` has the address of what is in
+        // it.
+        unsafe { bindings::cfh_dput_active(obj.cast().as_ptr()) };
     }
 }
 
@@ -50,11 +53,12 @@ impl Dentry {
     ///
     /// # Safety
     ///
-    /// `ptr` is a dentry that has a reference for all of `'a`.
+    /// `ptr` is a dentry that has a reference, and whose super block has an active one, as by a
+    /// mount, for all of `'a`.
     #[inline]
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::dentry) -> &'a Self {
         // SAFETY: `Dentry` is transparent over `dentry`; the rest is the caller's promise.
-        // INVARIANT: The caller promises the reference.
+        // INVARIANT: The caller promises both references.
         unsafe { &*ptr.cast() }
     }
 
@@ -63,11 +67,15 @@ impl Dentry {
     /// # Safety
     ///
     /// `ptr` is the error pointer or not null, and in the latter case its reference is the
-    /// caller's to give away.
+    /// caller's to give away, and its super block has an active one.
     #[inline]
     pub(super) unsafe fn from_lookup(ptr: *mut bindings::dentry) -> Result<ARef<Self>> {
         let ptr = from_err_ptr(ptr)?;
-        // SAFETY: Not an error, so not null, and with a reference for us (the caller's promise).
+        // SAFETY: Not an error, so a dentry, of a super block that is active (the caller's
+        // promise).
+        unsafe { bindings::cfh_hold_super(ptr) };
+        // SAFETY: Not null, with a reference for us (the caller's promise), and with one to its
+        // super block, taken just now.
         Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(ptr.cast())) })
     }
 
@@ -143,8 +151,8 @@ impl Dentry {
     /// Exact only while `dir` is locked.
     ///
     /// A file keeps its dentry, and that its parent, when the name is deleted; and a file that was
-    /// made without a name has a dentry all the same. File systems take neither for a name: to delete
-    /// one once more damages XFS, and the counts of links of others.
+    /// made without a name has a dentry all the same. File systems take neither for a name: to
+    /// delete one once more damages XFS, and the counts of links of others.
     ///
     /// Nothing is said of negative dentries but where they are, as some file systems hash none.
     #[inline]
@@ -162,22 +170,23 @@ impl Dentry {
     /// Whether the file system is mounted read-only as a whole.
     #[inline]
     pub fn super_block_is_read_only(&self) -> bool {
-        // SAFETY: The dentry keeps its super block alive.
+        // SAFETY: The super block is active (type invariant), and so alive.
         unsafe { bindings::cfh_sb_rdonly(self.super_block()) }
     }
 
     /// The file system's block size in bytes.
     #[inline]
     pub fn super_block_size(&self) -> u64 {
-        // SAFETY: The dentry keeps its super block alive; the size is constant once it is mounted.
+        // SAFETY: The super block is active (type invariant), and so alive; the size is constant
+        // once it is mounted.
         unsafe { (*self.super_block()).s_blocksize as u64 }
     }
 
     /// Whether the file system can be synchronised, and can tell how full it is.
     #[inline]
     pub fn super_block_can_sync_and_statfs(&self) -> bool {
-        // SAFETY: The dentry keeps its super block alive; every super block has an operation table,
-        // which is constant.
+        // SAFETY: The super block is active (type invariant), and so alive; every super block has
+        // an operation table, which is constant.
         unsafe {
             let ops = (*self.super_block()).s_op;
             (*ops).sync_fs.is_some() && (*ops).statfs.is_some()
@@ -229,7 +238,8 @@ impl Dentry {
             return Err(ENOTDIR);
         }
         // SAFETY: `name` has `len` bytes; `self` is a directory, as was just checked, and what it
-        // is does not change while it is held. The answer's reference is ours.
+        // is does not change while it is held. The answer's reference is ours, and its super block
+        // that of `self`, which is active (type invariant).
         unsafe {
             Self::from_lookup(bindings::lookup_positive_unlocked(
                 name.as_ptr().cast(),

@@ -70,8 +70,8 @@ impl<'a> LockedDir<'a> {
         }
     }
 
-    /// Errors: `ESTALE` if `child` is no name in this directory: somebody moved or deleted it before
-    /// the directory was locked, or it is the dentry of a file that was made without a name.
+    /// Errors: `ESTALE` if `child` is no name in this directory: somebody moved or deleted it
+    /// before the directory was locked, or it is the dentry of a file that was made without a name.
     #[inline]
     fn check_child(&self, child: &Dentry) -> Result {
         if child.is_name_in(self.dentry) {
@@ -88,7 +88,7 @@ impl<'a> LockedDir<'a> {
     pub fn lookup(&self, name: &[u8]) -> Result<ARef<Dentry>> {
         let len = name_len(name)?;
         // SAFETY: `name` has `len` bytes; the dentry is a locked directory (type invariant); the
-        // answer's reference is ours.
+        // answer's reference is ours, and its super block that of the directory, which is active.
         unsafe {
             Dentry::from_lookup(bindings::lookup_one_len(
                 name.as_ptr().cast(),
@@ -136,8 +136,9 @@ impl<'a> LockedDir<'a> {
 
     /// Deletes the name `child` of something that is no directory.
     ///
-    /// Errors: `ESTALE` if `child` is no name in this directory (any more); `ENOENT` if it is negative;
-    /// `EISDIR`, `EPERM` also for a kernel file of another user, `EBUSY`, `EIO`, and others.
+    /// Errors: `ESTALE` if `child` is no name in this directory (any more); `ENOENT` if it is
+    /// negative; `EISDIR`, `EPERM` also for a kernel file of another user, `EBUSY`, `EIO`, and
+    /// others.
     pub fn unlink(&self, child: &Dentry) -> Result {
         self.check_child(child)?;
         // With the one reference alone, a deleted dentry would be made negative, and take the inode

@@ -148,7 +148,8 @@ impl File {
     /// The dentry that the file was opened by. May be called in any context.
     #[inline]
     pub fn dentry(&self) -> &Dentry {
-        // SAFETY: An open file holds its dentry, which does not change.
+        // SAFETY: An open file holds its dentry, which does not change, and its mount, which keeps
+        // the super block active.
         unsafe { Dentry::from_raw((*self.path_ptr()).dentry) }
     }
 

@@ -198,13 +198,14 @@ impl InodeGuard<'_> {
 
     /// Sets the file's size; what is beyond it is discarded.
     ///
-    /// Errors: `EINVAL` if this is no regular file, if `dentry` is not a name of it, or for a negative
-    /// size; `EFBIG`, `ENOSPC`, `EIO`, `EPERM`, and others of the file system.
+    /// Errors: `EINVAL` if this is no regular file, if `dentry` is not a name of it, or for a
+    /// negative size; `EFBIG`, `ENOSPC`, `EIO`, `EPERM`, and others of the file system.
     pub fn set_size(&mut self, dentry: &Dentry, size: i64) -> Result {
         let is_ours = dentry
             .inode()
             .is_some_and(|inode| core::ptr::eq(inode, self.inode));
-        // File systems leave it to the VFS to ask what it is: XFS cuts the blocks of a directory off.
+        // File systems leave it to the VFS to ask what it is: XFS cuts the blocks of a directory
+        // off.
         if !is_ours || !dentry.is_regular() || size < 0 {
             return Err(EINVAL);
         }
@@ -213,8 +214,9 @@ impl InodeGuard<'_> {
             ia_size: size,
             ..Default::default()
         };
-        // SAFETY: The dentry is alive and that of a regular file, and its inode locked by this task, as
-        // `notify_change()` demands. A null place for a delegated inode means: wait for no lease.
+        // SAFETY: The dentry is alive and that of a regular file, and its inode locked by this
+        // task, as `notify_change()` demands. A null place for a delegated inode means: wait for no
+        // lease.
         to_result(unsafe {
             bindings::notify_change(
                 nop_idmap(),

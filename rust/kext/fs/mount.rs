@@ -115,8 +115,8 @@ impl Mount {
     /// The root of the mount.
     #[inline]
     pub fn root(&self) -> &Dentry {
-        // SAFETY: `self` is a mount with a reference, which holds its root; the root does not
-        // change.
+        // SAFETY: `self` is a mount with a reference, which holds its root and keeps the super
+        // block active; the root does not change.
         unsafe { Dentry::from_raw((*self.as_ptr()).mnt_root) }
     }
 

@@ -19,7 +19,8 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// Owns a reference to the mount and one to the dentry, which is of the file system that is mounted.
+/// Owns a reference to the mount and one to the dentry, which is of the file system that is
+/// mounted.
 pub struct Path(bindings::path);
 
 // SAFETY: Both references may be given up by any task, and the two pointers do not change.
@@ -79,7 +80,8 @@ impl Path {
         };
         // SAFETY: Both are alive, as they are borrowed.
         unsafe { bindings::path_get(&path) };
-        // INVARIANT: The references were taken just now, to a mount and a dentry of one file system.
+        // INVARIANT: The references were taken just now, to a mount and a dentry of one file
+        // system.
         Ok(Self(path))
     }
 
@@ -93,7 +95,8 @@ impl Path {
     /// The dentry.
     #[inline]
     pub fn dentry(&self) -> &Dentry {
-        // SAFETY: The path owns a reference to it (type invariant).
+        // SAFETY: The path owns a reference to it, and one to the mount, which keeps the super
+        // block active (type invariant).
         unsafe { Dentry::from_raw(self.0.dentry) }
     }
 

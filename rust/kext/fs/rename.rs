@@ -80,7 +80,7 @@ impl<'a> RenameLock<'a> {
     pub fn lookup_in_first(&self, name: &[u8]) -> Result<ARef<Dentry>> {
         let len = name_len(name)?;
         // SAFETY: `name` has `len` bytes; `a` is a locked directory (type invariant); the answer's
-        // reference is ours.
+        // reference is ours, and its super block that of `a`, which is active.
         unsafe {
             Dentry::from_lookup(bindings::lookup_one_len(
                 name.as_ptr().cast(),
@@ -90,8 +90,9 @@ impl<'a> RenameLock<'a> {
         }
     }
 
-    /// Errors: `ESTALE` if one of them is no name in its directory: somebody moved or deleted it before
-    /// the directories were locked, or it never was one; `ENOENT` if there is nothing to move.
+    /// Errors: `ESTALE` if one of them is no name in its directory: somebody moved or deleted it
+    /// before the directories were locked, or it never was one; `ENOENT` if there is nothing to
+    /// move.
     fn check_children(&self, from_b: &Dentry, to_a: &Dentry) -> Result {
         if !from_b.is_name_in(self.b) || !to_a.is_name_in(self.a) {
             return Err(ESTALE);
