@@ -4,6 +4,7 @@
 
 use crate::cache::Cache;
 use crate::io;
+use crate::kept;
 use crate::lookup;
 use crate::object::Object;
 use crate::resize;
@@ -39,7 +40,10 @@ impl Backend for Cachefiles {
 
     fn free_volume(volume: Arc<Volume>) {
         let _span = span!("free_volume", "V={:x}", volume.debug_id());
-        volume.cache().remove_volume(&volume);
+        let cache = volume.cache().clone();
+        cache.remove_volume(&volume);
+        drop(volume);
+        kept::volume_gone(&cache);
     }
 
     fn lookup_cookie(

@@ -5,6 +5,7 @@
 use crate::backend::Cachefiles;
 use crate::cache::{Backing, Cache};
 use crate::dir::CacheDir;
+use crate::kept;
 use crate::limits::Limits;
 use crate::notify::Notifier;
 use crate::ondemand::Engine;
@@ -18,6 +19,7 @@ use kernel::types::ARef;
 use kext::cred::{Cred, NewCred};
 use kext::errno::EOPNOTSUPP;
 use kext::fs::{may_create_in, Dentry, Inode, Path};
+use kext::sync::{Completion, WaitQueue};
 
 /// What the daemon set up before `bind`.
 pub(crate) struct Settings<'a> {
@@ -39,17 +41,76 @@ pub(crate) enum Mode {
 
 /// Makes a cache of the directory and hands it to netfs.
 ///
+/// A cache of this name that was kept for what is mounted is taken over. One that is just being
+/// withdrawn is waited for.
+///
 /// Errors: EINVAL id-mapped mount; EOPNOTSUPP the file system lacks what we need (tmpfile,
 /// extended attributes, making directories, sync, blocks of at most a page); EROFS; ERANGE no
-/// block size; EBUSY the tag or the directory is in use; ENOMEM; what the path's look-up says.
-pub(crate) fn bind(settings: &Settings<'_>, notifier: &Arc<Notifier>) -> Result<Arc<Cache>> {
+/// block size; EBUSY the tag or the directory is in use; EINTR killed; ENOMEM; what the path's look-up
+/// says.
+pub(crate) fn bind(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<Cache>> {
     let _span = kext::log::span!("bind", "{:?}", settings.limits);
-    add_cache(settings, notifier).inspect_err(|error| {
+    bind_cache(settings, waiters).inspect_err(|error| {
         kext::log::error!("Failed to register: {}", error.to_errno());
     })
 }
 
-fn add_cache(settings: &Settings<'_>, notifier: &Arc<Notifier>) -> Result<Arc<Cache>> {
+fn bind_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<Cache>> {
+    loop {
+        if let Some(gone) = kept::ending() {
+            gone.wait_killable()?;
+            continue;
+        }
+        let Some(cache) = kept::of_tag(settings.tag) else {
+            return add_cache(settings, waiters);
+        };
+        if take_over(settings, &cache)? {
+            return Ok(cache);
+        }
+    }
+}
+
+/// Takes a kept cache over, if it is what the daemon means. False where its last image was unmounted in
+/// the meantime.
+fn take_over(settings: &Settings<'_>, cache: &Arc<Cache>) -> Result<bool> {
+    let path_cred = service_cred(settings.security_id)?;
+    let path = path_cred.with(|| Path::lookup_directory(settings.dir))?;
+    check_features(&path)?;
+    let difference = if settings.mode != Mode::OnDemand {
+        Some("mode")
+    } else if !cache.store.is_child_of(path.dentry()) {
+        Some("directory")
+    } else if cache.backing.security_id != settings.security_id {
+        Some("security context")
+    } else {
+        None
+    };
+    if let Some(difference) = difference {
+        refuse_kept(cache, difference);
+        return Err(EBUSY);
+    }
+    cache.backing.space.set_limits(settings.limits)?;
+    if !kept::take_over(cache) {
+        return Ok(false);
+    }
+    cache.revive();
+    kext::log::info!("File cache on {} taken over", cache.fscache.name());
+    // Only the culling state is of interest here: a full cache can still be read.
+    let _ = cache.has_space(0, 0, Purpose::Check);
+    Ok(true)
+}
+
+/// Tells the administrator what is in the way, and what to do about it.
+fn refuse_kept(cache: &Cache, difference: &str) {
+    kext::log::error!(
+        "File cache on {} is kept for what is mounted, and this bind is of another {}: \
+         bind it as before, or unmount first",
+        cache.fscache.name(),
+        difference
+    );
+}
+
+fn add_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<Cache>> {
     let fscache = AcquiredCache::acquire(settings.tag)?;
     let path_cred = service_cred(settings.security_id)?;
     let path = path_cred.with(|| Path::lookup_directory(settings.dir))?;
@@ -60,9 +121,15 @@ fn add_cache(settings: &Settings<'_>, notifier: &Arc<Notifier>) -> Result<Arc<Ca
     let cred = files_cred(&path_cred, root_inode)?;
     cred.with(|| {
         check_permissions(&path)?;
+        if let Some(cache) = kept::of_directory(path.dentry()) {
+            refuse_kept(&cache, "tag");
+            return Err(EBUSY);
+        }
+        let notifier = Arc::new(Notifier::new(waiters.clone()), GFP_KERNEL)?;
         let backing = Backing {
             mount: path.mount().into(),
             cred: cred.clone(),
+            security_id: settings.security_id,
             space: Space::new(&path, settings.limits, notifier.clone())?,
         };
         add_cache_at(path.dentry(), backing, fscache, settings.mode, notifier)
@@ -75,7 +142,7 @@ fn add_cache_at(
     backing: Backing,
     fscache: AcquiredCache,
     mode: Mode,
-    notifier: &Arc<Notifier>,
+    notifier: Arc<Notifier>,
 ) -> Result<Arc<Cache>> {
     let (store, _) = CacheDir::open(&backing, root, b"cache")?;
     let (graveyard, _) = CacheDir::open(&backing, root, b"graveyard")?;
@@ -83,11 +150,18 @@ fn add_cache_at(
         Mode::Original => None,
         Mode::OnDemand => Some(Arc::pin_init(Engine::new(notifier.clone()), GFP_KERNEL)?),
     };
+    let gone = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
     let cache = Arc::pin_init(
-        Cache::new(backing, store, graveyard, notifier.clone(), fscache, engine),
+        Cache::new(backing, store, graveyard, notifier, fscache, engine, gone),
         GFP_KERNEL,
     )?;
-    cache.fscache.add::<Cachefiles>(cache.clone())?;
+    if cache.ondemand().is_some() {
+        kept::list(&cache)?;
+    }
+    cache
+        .fscache
+        .add::<Cachefiles>(cache.clone())
+        .inspect_err(|_| kept::forget(cache.gone()))?;
     kext::log::info!("File cache on {} registered", cache.fscache.name());
 
     // Only the culling state is of interest here: a full cache can still be read.

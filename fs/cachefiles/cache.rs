@@ -3,11 +3,13 @@
 //! A bound cache: a directory of a mounted file system that netfs may use.
 //!
 //! Lives from `bind` until the last pin is gone: the device's file is one, each anonymous fd is
-//! another. Objects and volumes keep it in memory, too, but not bound.
+//! another. Objects and volumes keep it in memory, too, but not bound. An on-demand cache that is in use
+//! then is kept: see `kept`.
 
 use crate::backend::Cachefiles;
 use crate::device::Claim;
 use crate::dir::CacheDir;
+use crate::kept;
 use crate::notify::Notifier;
 use crate::object::Object;
 use crate::ondemand::Engine;
@@ -21,9 +23,11 @@ use kernel::static_lock_class;
 use kernel::sync::Arc;
 use kernel::types::ARef;
 use kernel::uaccess::UserSliceWriter;
+use kernel::workqueue::{impl_has_work, new_work, Work};
 use kext::cred::Cred;
 use kext::fs::Mount;
 use kext::gfp::Gfp;
+use kext::sync::Completion;
 use kext::xarray::Registry;
 
 /// Where a cache is kept.
@@ -31,6 +35,8 @@ pub(crate) struct Backing {
     pub(crate) mount: ARef<Mount>,
     /// What files are opened, made and removed with.
     pub(crate) cred: ARef<Cred>,
+    /// The security context that the daemon named.
+    pub(crate) security_id: Option<u32>,
     pub(crate) space: Space,
 }
 
@@ -47,12 +53,22 @@ pub(crate) struct Cache {
     /// Only in on-demand mode.
     ondemand: Option<Arc<Engine>>,
     pub(crate) fscache: AcquiredCache,
+    /// In the original mode. In on-demand mode the engine knows.
     dead: AtomicBool,
     /// By their numbers, so that all of them can be withdrawn.
     #[pin]
     objects: Registry<Object>,
     #[pin]
     volumes: Registry<Volume>,
+    /// Withdraws it when it was kept. See `kept`.
+    #[pin]
+    ending: Work<Cache>,
+    /// Completed when it is withdrawn, and its directories are free.
+    gone: Arc<Completion>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Cache { self.ending }
 }
 
 impl Cache {
@@ -63,6 +79,7 @@ impl Cache {
         notifier: Arc<Notifier>,
         fscache: AcquiredCache,
         ondemand: Option<Arc<Engine>>,
+        gone: Arc<Completion>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             backing,
@@ -75,6 +92,8 @@ impl Cache {
             dead: AtomicBool::new(false),
             objects <- Registry::new(c_str!("cachefiles_objects"), static_lock_class!()),
             volumes <- Registry::new(c_str!("cachefiles_volumes"), static_lock_class!()),
+            ending <- new_work!("cachefiles_ending"),
+            gone,
         }? Error)
     }
 
@@ -94,23 +113,44 @@ impl Cache {
         self.ondemand.as_ref()
     }
 
+    /// Completed when the cache is gone.
+    pub(crate) fn gone(&self) -> &Arc<Completion> {
+        &self.gone
+    }
+
     pub(crate) fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::Acquire)
+        match self.ondemand() {
+            Some(engine) => engine.is_dead(),
+            None => self.dead.load(Ordering::Acquire),
+        }
     }
 
     /// Nothing is asked of the daemon any more, and all that waits for it fails with EIO.
     pub(crate) fn kill(&self) {
-        self.dead.store(true, Ordering::Release);
-        if let Some(engine) = self.ondemand() {
-            engine.kill();
+        match self.ondemand() {
+            Some(engine) => engine.kill(),
+            None => self.dead.store(true, Ordering::Release),
         }
         self.notifier.everything();
     }
 
+    /// A daemon has taken the cache over: it is asked for data again.
+    pub(crate) fn revive(&self) {
+        if let Some(engine) = self.ondemand() {
+            engine.revive();
+        }
+    }
+
     /// The backing file system failed us in a way that leaves the cache unusable.
+    ///
+    /// In on-demand mode only the daemon's side of it: what is cached can still be read, as far as the
+    /// file system lets us. Besides, fscache begins no operation on a cache that was given up to an I/O
+    /// error, and EROFS corrupts memory where it cannot begin one.
     pub(crate) fn io_error(&self, what: core::fmt::Arguments<'_>) {
         kext::log::error!("I/O Error: {}", what);
-        self.fscache.io_error();
+        if self.ondemand.is_none() {
+            self.fscache.io_error();
+        }
         self.kill();
     }
 
@@ -175,7 +215,27 @@ impl Cache {
         drop(self.volumes.remove(volume.debug_id()));
     }
 
-    /// Takes the cache away from netfs. Called once, when the last pin is gone.
+    /// Whether netfs has a volume in it. Any that comes later finds the cache as it is then.
+    pub(crate) fn has_volumes(&self) -> bool {
+        self.volumes.lock().first().is_some()
+    }
+
+    /// The last pin is gone: no daemon can come any more.
+    fn let_go(self: &Arc<Self>) {
+        if kept::keep(self) {
+            kext::log::info!(
+                "File cache on {} has lost its daemon: kept for what is mounted",
+                self.fscache.name()
+            );
+            // What the daemon has fetched is on the disk, as when the cache is unbound.
+            self.sync();
+        } else {
+            self.withdraw();
+            kept::forget(&self.gone);
+        }
+    }
+
+    /// Takes the cache away from netfs. Called once, when no daemon can come any more and it is not kept.
     ///
     /// Waits for everything in use to be put away, so the daemon's side has to be dead by now:
     /// else it might wait for an answer that nobody gives.
@@ -271,7 +331,8 @@ impl Cache {
     }
 }
 
-/// Keeps a cache bound, shared by all who need it: when the last one goes, it is withdrawn.
+/// Keeps a cache bound, shared by all who need it: when the last one goes, it is withdrawn, or kept for
+/// what is mounted.
 pub(crate) struct Pin {
     cache: Arc<Cache>,
     /// Lets the device be opened again; goes after the cache.
@@ -293,6 +354,6 @@ impl Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.cache.withdraw();
+        self.cache.let_go();
     }
 }

@@ -5,7 +5,8 @@
 //! A drop-in for the C module of the same name (`fs/cachefiles` of Linux 6.12). Where to look:
 //!
 //! - `device`: `/dev/cachefiles`, the commands and messages of the daemon;
-//! - `cache`: a bound cache, from `bind` to the last pin; `space`: what it may take;
+//! - `cache`: a bound cache, from `bind` to the last pin; `space`: what it may take; `kept`: what
+//!   becomes of an on-demand cache without a daemon;
 //! - `volume`, `object`, `lookup`: what netfs caches, and its files; `backend`: how netfs calls us;
 //! - `io`: reading from and writing to cache files;
 //! - `ondemand`: asking the daemon for data as it is read, and outliving the daemon;
@@ -30,6 +31,7 @@ mod extent;
 mod glance;
 mod grave;
 mod io;
+mod kept;
 mod key;
 mod layout;
 mod limits;
@@ -86,6 +88,8 @@ impl kernel::Module for Module {
 impl Drop for Module {
     fn drop(&mut self) {
         kext::log::info!("Unloading");
+        kept::unload();
+        device::unload();
         // Nobody can call us any more, but who was the last to do so may still be on the way out: the
         // end of an operation or of a withdrawal lets the cache go before it returns.
         kext::workqueue::flush(fscache::queue());

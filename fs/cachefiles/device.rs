@@ -7,7 +7,6 @@ use crate::cache::{Cache, Pin};
 use crate::command::{self, BadNumber, Command, NotACommand};
 use crate::cull;
 use crate::limits::{BadLimit, Limits};
-use crate::notify::Notifier;
 use crate::ondemand::Engine;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::prelude::*;
@@ -16,10 +15,34 @@ use kernel::sync::{new_mutex, Arc, ArcBorrow, Mutex, UniqueArc};
 use kernel::uaccess::{UserSliceReader, UserSliceWriter};
 use kext::chardev::CharDevice;
 use kext::errno::EOPNOTSUPP;
+use kext::global::Global;
 use kext::sync::{poll, SetOnce, WaitQueue};
 
 /// Set while the device is open, or a cache that was bound through it is not gone yet.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
+
+/// Who polls the device waits here, whichever cache is bound. One for all that open it, of whom there is
+/// one at a time: a kept cache knows it from the daemon before.
+static WAITERS: Global<Option<Arc<WaitQueue>>> = Global::new(None);
+
+/// The queue, which is made by the first who asks. Error: ENOMEM.
+fn waiters() -> Result<Arc<WaitQueue>> {
+    let mut place = WAITERS.lock();
+    match &*place {
+        Some(waiters) => Ok(waiters.clone()),
+        None => {
+            let waiters = Arc::pin_init(WaitQueue::new(), GFP_KERNEL)?;
+            *place = Some(waiters.clone());
+            Ok(waiters)
+        }
+    }
+}
+
+/// Frees it. The module goes, so there is no device.
+pub(crate) fn unload() {
+    let waiters = WAITERS.lock().take();
+    drop(waiters);
+}
 
 /// The right to be the one daemon.
 pub(crate) struct Claim(());
@@ -52,7 +75,7 @@ struct Config {
 pub(crate) struct Device {
     /// Set by `bind`, once.
     bound: SetOnce<Arc<Pin>>,
-    notifier: Arc<Notifier>,
+    waiters: Arc<WaitQueue>,
     /// Held by commands that set up, bind and cull; never by those that answer requests.
     #[pin]
     config: Mutex<Config>,
@@ -68,7 +91,7 @@ impl CharDevice for Device {
             return Err(EPERM);
         }
         let claim = Arc::new(Claim::take()?, GFP_KERNEL)?;
-        let notifier = Arc::pin_init(Notifier::new(), GFP_KERNEL)?;
+        let waiters = waiters()?;
         let config = Config {
             dir: None,
             tag: None,
@@ -78,7 +101,7 @@ impl CharDevice for Device {
         Arc::pin_init(
             pin_init!(Self {
                 bound: SetOnce::new(),
-                notifier,
+                waiters,
                 config <- new_mutex!(config, "cachefiles_config"),
                 claim,
             }),
@@ -90,7 +113,7 @@ impl CharDevice for Device {
         if let Some(cache) = device.cache() {
             cache.kill();
         }
-        // The pin goes with the device.
+        // The pin goes with the device, and with the last pin the daemon's part of the cache.
         drop(device);
     }
 
@@ -125,16 +148,19 @@ impl CharDevice for Device {
     }
 
     fn wait_queue(device: &Self) -> &WaitQueue {
-        device.notifier.wait_queue()
+        &device.waiters
     }
 
     fn poll(device: ArcBorrow<'_, Self>) -> u32 {
         let mut mask = 0;
-        if device.notifier.is_culling() {
+        let Some(cache) = device.cache() else {
+            return mask;
+        };
+        if cache.notifier.is_culling() {
             mask |= poll::OUT;
         }
-        let Some((cache, engine)) = device.engine() else {
-            if device.notifier.is_state_changed() {
+        let Some(engine) = cache.ondemand() else {
+            if cache.notifier.is_state_changed() {
                 mask |= poll::IN;
             }
             return mask;
@@ -152,13 +178,6 @@ impl CharDevice for Device {
 impl Device {
     fn cache(&self) -> Option<&Arc<Cache>> {
         self.bound.get().map(|pin| pin.cache())
-    }
-
-    /// The cache and its engine, in on-demand mode.
-    #[inline]
-    fn engine(&self) -> Option<(&Cache, &Engine)> {
-        let cache = self.cache()?;
-        Some((cache, cache.ondemand()?))
     }
 
     fn check_alive(&self) -> Result {
@@ -269,7 +288,7 @@ impl Device {
         // Before there is a cache: once there is one, somebody may wait for the daemon, who would wait here
         // for it to be withdrawn.
         let place = UniqueArc::new_uninit(GFP_KERNEL)?;
-        let cache = bind::bind(&settings, &self.notifier)?;
+        let cache = bind::bind(&settings, &self.waiters)?;
         let pin = place.write(Pin::new(cache, self.claim.clone()));
         // `config` is locked, so nobody else can have bound in between.
         self.bound.set(pin.into());

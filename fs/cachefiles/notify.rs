@@ -20,14 +20,13 @@
 
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicBool, Ordering};
-use kernel::prelude::*;
+use kernel::sync::Arc;
 use kext::sync::{poll, WaitQueue};
 
-/// Shared by the device, which the daemon polls, and the cache, where things happen.
-#[pin_data]
+/// Shared by those who make things happen to a cache. The daemon learns of them by the wait queue, which
+/// is that of the device: a cache may be bound again by another daemon, but who polls stays in the queue.
 pub(crate) struct Notifier {
-    #[pin]
-    waiters: WaitQueue,
+    waiters: Arc<WaitQueue>,
     /// The daemon is to make room.
     culling: AtomicBool,
     /// Something changed since the daemon last read the state.
@@ -35,16 +34,12 @@ pub(crate) struct Notifier {
 }
 
 impl Notifier {
-    pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            waiters <- WaitQueue::new(),
+    pub(crate) fn new(waiters: Arc<WaitQueue>) -> Self {
+        Self {
+            waiters,
             culling: AtomicBool::new(false),
             changed: AtomicBool::new(false),
-        })
-    }
-
-    pub(crate) fn wait_queue(&self) -> &WaitQueue {
-        &self.waiters
+        }
     }
 
     /// So many requests became ready: wakes as many of those who wait exclusively, and all others.

@@ -60,12 +60,44 @@ impl Allowance {
     }
 }
 
+/// The limits of one resource, which the next daemon may set anew.
+struct Thresholds {
+    run: AtomicU64,
+    cull: AtomicU64,
+    stop: AtomicU64,
+}
+
+impl Thresholds {
+    fn new(amounts: Amounts) -> Self {
+        Self {
+            run: AtomicU64::new(amounts.run),
+            cull: AtomicU64::new(amounts.cull),
+            stop: AtomicU64::new(amounts.stop),
+        }
+    }
+
+    /// Who asks at the same time may see some old and some new ones, and asks again soon.
+    fn set(&self, amounts: Amounts) {
+        self.run.store(amounts.run, Ordering::Relaxed);
+        self.cull.store(amounts.cull, Ordering::Relaxed);
+        self.stop.store(amounts.stop, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Amounts {
+        Amounts {
+            run: self.run.load(Ordering::Relaxed),
+            cull: self.cull.load(Ordering::Relaxed),
+            stop: self.stop.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// The space accounting of one cache.
 pub(crate) struct Space {
     mount: ARef<Mount>,
     notifier: Arc<Notifier>,
-    files: Amounts,
-    blocks: Amounts,
+    files: Thresholds,
+    blocks: Thresholds,
     /// In bytes; a power of two, at most a page.
     block_size: u32,
     /// See [`Space::blocks_tell_loss`].
@@ -97,8 +129,8 @@ impl Space {
         Ok(Self {
             mount: root.mount().into(),
             notifier,
-            files: limits.files.of(stats.files),
-            blocks: limits.blocks.of(stats.blocks),
+            files: Thresholds::new(limits.files.of(stats.files)),
+            blocks: Thresholds::new(limits.blocks.of(stats.blocks)),
             block_size,
             blocks_tell_loss: stats.fs_type == EXT4_SUPER_MAGIC,
             writing: AtomicU64::new(0),
@@ -106,6 +138,14 @@ impl Space {
             released_files: AtomicU32::new(0),
             released_blocks: AtomicU64::new(0),
         })
+    }
+
+    /// Applies the limits of another daemon. Errors: those of `statfs()`.
+    pub(crate) fn set_limits(&self, limits: Limits) -> Result {
+        let stats = self.mount.statfs()?;
+        self.files.set(limits.files.of(stats.files));
+        self.blocks.set(limits.blocks.of(stats.blocks));
+        Ok(())
     }
 
     pub(crate) fn block_size(&self) -> u32 {
@@ -137,8 +177,9 @@ impl Space {
         let writing = self.writing.load(Ordering::Relaxed);
         let files_left = ffree.saturating_sub(files);
         let blocks_left = bavail.saturating_sub(writing).saturating_sub(blocks);
+        let (file_limits, block_limits) = (self.files.get(), self.blocks.get());
 
-        if files_left < self.files.stop || blocks_left < self.blocks.stop {
+        if files_left < file_limits.stop || blocks_left < block_limits.stop {
             match purpose {
                 Purpose::Check => {}
                 Purpose::Write | Purpose::Fetched => fscache::stats::count_no_write_space(),
@@ -147,12 +188,12 @@ impl Space {
             self.notifier.set_culling(true);
             return Err(ENOBUFS);
         }
-        if files_left < self.files.cull || blocks_left < self.blocks.cull {
+        if files_left < file_limits.cull || blocks_left < block_limits.cull {
             self.notifier.set_culling(true);
-        } else if files_left >= self.files.run && blocks_left >= self.blocks.run {
+        } else if files_left >= file_limits.run && blocks_left >= block_limits.run {
             self.notifier.set_culling(false);
             if purpose == Purpose::Fetched {
-                self.allowance.grant(blocks_left - self.blocks.run);
+                self.allowance.grant(blocks_left - block_limits.run);
             }
         }
         Ok(())
@@ -181,16 +222,17 @@ impl Space {
     }
 
     fn state_line(&self, released_files: u32, released_blocks: u64) -> Result<CString> {
+        let (files, blocks) = (self.files.get(), self.blocks.get());
         CString::try_from_fmt(kernel::fmt!(
             "cull={} frun={:x} fcull={:x} fstop={:x} brun={:x} bcull={:x} bstop={:x} \
              freleased={:x} breleased={:x}",
             u8::from(self.notifier.is_culling()),
-            self.files.run,
-            self.files.cull,
-            self.files.stop,
-            self.blocks.run,
-            self.blocks.cull,
-            self.blocks.stop,
+            files.run,
+            files.cull,
+            files.stop,
+            blocks.run,
+            blocks.cull,
+            blocks.stop,
             released_files,
             released_blocks,
         ))

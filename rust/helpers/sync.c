@@ -1,8 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/completion.h>
+#include <linux/mutex.h>
 #include <linux/poll.h>
 #include <linux/wait.h>
+
+/* Of kext::global */
+static DEFINE_MUTEX(cfh_global_mutex);
+
+void cfh_lock_global(void)
+{
+	mutex_lock(&cfh_global_mutex);
+}
+
+void cfh_unlock_global(void)
+{
+	mutex_unlock(&cfh_global_mutex);
+}
 
 void cfh_init_completion(struct completion *done)
 {

@@ -19,6 +19,7 @@ pub mod delayed_work;
 pub mod errno;
 pub mod fs;
 pub mod gfp;
+pub mod global;
 pub mod ids;
 pub mod io;
 pub mod log;

@@ -15,6 +15,7 @@ use crate::notify::Notifier;
 use crate::object::Object;
 use cachefiles_trace as trace;
 use core::num::NonZeroU32;
+use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow, UniqueArc};
 use kext::delayed_work::DelayedWork;
@@ -35,6 +36,8 @@ pub(crate) struct Engine {
     pub(super) notifier: Arc<Notifier>,
     #[pin]
     pub(super) clock: DelayedWork<Engine>,
+    /// As in the table, for those who do not lock it.
+    dead: AtomicBool,
 }
 
 /// A request that is waited for.
@@ -50,6 +53,7 @@ impl Engine {
             fd_ids <- CyclicIds::new(),
             notifier,
             clock <- DelayedWork::new(),
+            dead: AtomicBool::new(false),
         })
     }
 
@@ -171,7 +175,30 @@ impl Engine {
 
     /// The cache died: no request is taken any more, and those in the table fail with EIO.
     pub(crate) fn kill(&self) {
-        self.table.lock().data().kill();
+        {
+            let mut guard = self.table.lock();
+            guard.data().kill();
+            self.dead.store(true, Ordering::Release);
+        }
+        self.fail_all();
+    }
+
+    /// Whether it is dead at this moment. Takes no lock.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+
+    /// Another daemon has come: requests are taken again. Those of before are all gone, and nobody holds
+    /// an anonymous fd.
+    pub(crate) fn revive(&self) {
+        self.fail_all();
+        let mut guard = self.table.lock();
+        guard.data().revive();
+        self.dead.store(false, Ordering::Release);
+    }
+
+    /// Fails what is in the table, while that is dead.
+    fn fail_all(&self) {
         while let Some(node) = self.take_any() {
             node.shared().complete(Err(EIO));
         }
@@ -180,7 +207,10 @@ impl Engine {
     fn take_any(&self) -> Option<Arc<RequestNode>> {
         let mut guard = self.table.lock();
         let (id, object) = {
-            let (mut slots, _) = guard.slots();
+            let (mut slots, table) = guard.slots();
+            if !table.is_dead() {
+                return None;
+            }
             let first = slots.at_or_behind(0)?;
             (first.id(), first.shared().object.clone())
         };

@@ -135,6 +135,12 @@ impl ObjectState {
                 self.state = State::Reopening;
                 !self.opening
             }
+            // The requests of a reopen that was under way were failed when the cache died, and nothing is
+            // left that would go on with it.
+            State::Reopening if self.first == Link::NONE && !self.opening => {
+                self.failed_reopens = 0;
+                true
+            }
             State::Open | State::Reopening | State::Dropping => false,
         }
     }

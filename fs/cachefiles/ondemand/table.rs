@@ -127,6 +127,16 @@ impl Table {
         }
     }
 
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// Requests are admitted again. There is none in the slots: none was admitted, and the caller has
+    /// failed those of before.
+    pub(crate) fn revive(&mut self) {
+        self.dead = false;
+    }
+
     /// Takes in a new request, which has the slot `id` already.
     ///
     /// Where it is refused, the slot is for the caller to empty; else [`Admitted::enter`] follows.

@@ -3,4 +3,4 @@
 # file: fs/cachefiles/ondemand/engine.rs
 # test: a_cache_dies_while_it_is_read
 # hostile: found
-s/        self\.table\.lock\(\)\.data\(\)\.kill\(\);\n//
+s/            guard\.data\(\)\.kill\(\);\n//

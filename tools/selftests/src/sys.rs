@@ -81,8 +81,18 @@ pub fn mount_cache(device: &Path, fs: CacheFs) -> Result<()> {
         .with_context(|| format!("mounting {} as {}", device.display(), fs.name()))
 }
 
-/// Empties the cache disk. `lost+found` belongs to the filesystem.
+/// Empties the cache disk. `lost+found` belongs to the filesystem. Waits for a cache that is just being given up,
+/// whose directories can't be removed.
 pub fn empty_cache() -> Result<()> {
+    let mut result = Ok(());
+    let emptied = wait_for("the cache's directories", crate::task::soon(), || {
+        result = remove_all();
+        result.is_ok()
+    });
+    emptied.and(result)
+}
+
+fn remove_all() -> Result<()> {
     for entry in fs::read_dir(CACHE)? {
         let path = entry?.path();
         if path.file_name().is_some_and(|name| name == "lost+found") {

@@ -7,6 +7,7 @@ use super::explore::all_orders;
 use super::world::{world, World};
 use kernel::error::code::EIO;
 use kext::errno::EBADFD;
+use shuttle::sync::mpsc::{channel, Sender};
 use shuttle::thread::{spawn, JoinHandle};
 
 /// A reader that gets its page or an I/O error.
@@ -122,4 +123,73 @@ fn a_cache_dies_while_an_object_is_dropped() {
         let others = [hopeful(&world, 0, 0), dropper(&world, 0), killer(&world)];
         world.end(worker, [daemon], others);
     });
+}
+
+/// A daemon that takes the cache over once the first one and who killed the cache have ended; it lets
+/// `begun` know.
+fn heir(
+    world: &World,
+    first: JoinHandle<()>,
+    killer: JoinHandle<()>,
+    begun: Sender<()>,
+) -> JoinHandle<()> {
+    let world = world.clone();
+    spawn(move || {
+        killer.join().unwrap();
+        first.join().unwrap();
+        world.revive();
+        begun.send(()).unwrap();
+        daemon(&world, 2, Manner::default()).join().unwrap();
+    })
+}
+
+#[test]
+fn a_cache_that_died_is_taken_over() {
+    for reads in [1, 2] {
+        all_orders(
+            &format!("another life, against {reads} reads"),
+            1,
+            move || {
+                let (world, worker) = world(1);
+                let first = daemon(&world, 1, Manner::default());
+                let (begun, begins) = channel();
+                let heir = heir(&world, first, killer(&world), begun);
+                // From the first life, with luck from the second.
+                let mut others: Vec<_> = (0..reads).map(|page| hopeful(&world, 0, page)).collect();
+                let theirs = world.clone();
+                others.push(spawn(move || {
+                    begins.recv().unwrap();
+                    assert_eq!(theirs.fetch(0, 3), Ok(true), "in the second life");
+                }));
+                world.end(worker, [heir], others);
+            },
+        );
+    }
+}
+
+#[test]
+fn a_cache_is_taken_over_after_its_daemon_has_died() {
+    for at in 0..2 {
+        all_orders(
+            &format!("another life, after a death at message {at}"),
+            1,
+            move || {
+                let (world, worker) = world(1);
+                let manner = Manner {
+                    dies_at: Some(at),
+                    ..Manner::default()
+                };
+                let first = daemon(&world, 1, manner);
+                let (begun, begins) = channel();
+                let heir = heir(&world, first, killer(&world), begun);
+                let theirs = world.clone();
+                let last = spawn(move || {
+                    begins.recv().unwrap();
+                    assert_eq!(theirs.fetch(0, 3), Ok(true), "in the second life");
+                });
+                let others = [hopeful(&world, 0, 0), last];
+                world.end(worker, [heir], others);
+            },
+        );
+    }
 }

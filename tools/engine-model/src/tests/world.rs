@@ -12,6 +12,7 @@ use kernel::sync::Arc;
 use kernel::uaccess::UserSliceWriter;
 use kext::fs::PAGE;
 use kext::polling::Polling;
+use kext::sync::WaitQueue;
 use shuttle::thread::JoinHandle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +31,7 @@ pub(super) fn reset() {
 /// A bound cache, as the device's file has it.
 pub(super) struct Inner {
     pub(super) pin: Arc<Pin>,
+    waiters: Arc<WaitQueue>,
     notifier: Arc<Notifier>,
     pub(super) objects: Vec<Arc<Object>>,
     /// Objects that have been dropped, by name.
@@ -57,10 +59,12 @@ pub(super) struct Received {
 
 /// A world with so many objects, none of which any daemon knows, and a worker.
 pub(super) fn world(objects: u32) -> (World, JoinHandle<()>) {
-    let notifier = Arc::pin_init(Notifier::new(), GFP_KERNEL).unwrap();
+    let waiters = Arc::pin_init(WaitQueue::new(), GFP_KERNEL).unwrap();
+    let notifier = Arc::new(Notifier::new(waiters.clone()), GFP_KERNEL).unwrap();
     let engine = Arc::pin_init(Engine::new(notifier.clone()), GFP_KERNEL).unwrap();
     let cache = Arc::new(Cache { engine }, GFP_KERNEL).unwrap();
     let world = std::sync::Arc::new(Inner {
+        waiters,
         notifier,
         objects: (0..objects)
             .map(|number| Object::new(&cache, number, PAGES))
@@ -109,7 +113,7 @@ impl Inner {
 
     /// A place in the device's wait queue.
     pub(super) fn poller(&self, exclusive: bool) -> std::sync::Arc<Polling> {
-        let queue = self.notifier.wait_queue();
+        let queue = &self.waiters;
         let poller = kext::polling::poll(queue, exclusive, kext::sync::poll::IN);
         let poller = std::sync::Arc::new(poller);
         self.pollers.lock().unwrap().push(poller.clone());
@@ -170,6 +174,12 @@ impl Inner {
         self.dead.store(true, Ordering::SeqCst);
         self.engine().kill();
         self.notifier.everything();
+    }
+
+    /// Another daemon takes the cache over: those of before have ended.
+    pub(super) fn revive(&self) {
+        self.engine().revive();
+        self.dead.store(false, Ordering::SeqCst);
     }
 
     /// Lets the daemons end once there is nothing to read.

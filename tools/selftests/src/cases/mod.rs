@@ -14,6 +14,7 @@ mod gates;
 mod guessing;
 mod hostile;
 mod independent;
+mod kept;
 mod load;
 mod made_image;
 mod meeting;
@@ -73,6 +74,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         succession::TESTS,
         independent::TESTS,
         crash::TESTS,
+        kept::TESTS,
         on_disk::TESTS,
         tracepoint::TESTS,
         module::TESTS,
