@@ -3,6 +3,7 @@
 //! mounts, TAP. Other programs that try the module inside a test machine build on it.
 
 pub mod actor;
+pub mod bad_disk;
 pub mod cases;
 pub mod context;
 pub mod image;

@@ -29,6 +29,9 @@ struct Cli {
     /// Leave out the tests of the original mode, which need a directory of the host.
     #[arg(long)]
     ondemand: bool,
+    /// Stop at the first test that does not end as it should.
+    #[arg(long)]
+    first_failure: bool,
     /// Run only the tests whose name contains one of these.
     filter: Vec<String>,
 }
@@ -78,7 +81,7 @@ fn main() -> Result<ExitCode> {
             let settings = cli
                 .settings
                 .context("--module, --module-path and --cache-dev are needed")?;
-            let good = runner::run_all(&settings, &tests)?;
+            let good = runner::run_all(&settings, &tests, cli.first_failure)?;
             Ok(ExitCode::from(u8::from(!good)))
         }
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpgid};
 
+use crate::bad_disk;
 use crate::kmsg::{KernelLog, splats};
 use crate::registry::{Expect, Test};
 use crate::settings::{SKIPPED, Settings};
@@ -21,8 +22,9 @@ use crate::tap::{Outcome, Report};
 /// How long what was left behind may take to go away by itself.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Runs `tests` in order. Returns whether every one ended as it should or as was expected.
-pub fn run_all(settings: &Settings, tests: &[&Test]) -> Result<bool> {
+/// Runs `tests` in order, all of them or up to the first failure. Returns whether every one ended as it
+/// should or as was expected.
+pub fn run_all(settings: &Settings, tests: &[&Test], first_failure: bool) -> Result<bool> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("becoming the parent of orphans")?;
     for path in [&settings.module_path, &settings.cache_dev] {
@@ -54,6 +56,9 @@ pub fn run_all(settings: &Settings, tests: &[&Test]) -> Result<bool> {
         if let Some(reason) = broken {
             report.bail_out(&reason)?;
             return Ok(false);
+        }
+        if first_failure && !good {
+            break;
         }
     }
     Ok(good)
@@ -211,6 +216,7 @@ pub fn clean_up(tidy: bool, faults: &mut Vec<String>) -> Result<()> {
     for target in sys::mounts(Path::new(sys::CACHE), None)? {
         sys::unmount_patiently(&target, PATIENCE)?;
     }
+    bad_disk::remove()?;
     if !sys::module_loaded() {
         faults.push("the module is no longer loaded".into());
         return Ok(());

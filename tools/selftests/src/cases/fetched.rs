@@ -10,7 +10,8 @@ use cachefiles_protocol::{AlignedBuffer, Errno, ObjectFd, key_path};
 use rustix::event::PollFlags;
 
 use super::object_fd::{fd, image};
-use super::original::world::{Filler, polls};
+use super::original::filler::Filler;
+use super::original::world::polls;
 use crate::context::{Context, TAG, expect_errno};
 use crate::image::BLOCK;
 use crate::kmsg::KernelLog;

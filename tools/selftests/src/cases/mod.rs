@@ -15,6 +15,7 @@ mod guessing;
 mod hostile;
 mod independent;
 mod kept;
+mod late;
 mod load;
 mod made_image;
 mod meeting;
@@ -32,6 +33,7 @@ mod read;
 mod refusing;
 mod reopen;
 mod restore;
+mod room;
 mod sharing;
 mod signals;
 mod slow_copy;
@@ -63,6 +65,8 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         object_fd::TESTS,
         position::TESTS,
         fetched::TESTS,
+        room::TESTS,
+        late::TESTS,
         outside::TESTS,
         meeting::TESTS,
         restore::TESTS,

@@ -7,10 +7,14 @@ mod coherency;
 mod cull;
 mod dirty;
 mod errors;
+pub(super) mod filler;
 mod idle;
+mod late;
+mod layout;
 mod offline;
 mod races;
 mod reading;
+mod room;
 mod stale;
 mod state;
 pub(super) mod world;
@@ -22,13 +26,16 @@ use crate::registry::Test;
 pub const ALL: &[&[Test]] = &[
     bind::TESTS,
     state::TESTS,
+    room::TESTS,
     reading::TESTS,
     writing::TESTS,
     coherency::TESTS,
+    layout::TESTS,
     cull::TESTS,
     dirty::TESTS,
     errors::TESTS,
     stale::TESTS,
+    late::TESTS,
     idle::TESTS,
     offline::TESTS,
     races::TESTS,

@@ -9,7 +9,8 @@ use cachefiles_protocol::AlignedBuffer;
 
 use super::super::module::Injection;
 use super::attribute::Attribute;
-use super::world::{BLOCK, Client, Filler, Server, bind, drop_caches, open_direct};
+use super::filler::Filler;
+use super::world::{BLOCK, Client, Server, bind, drop_caches, open_direct};
 use crate::context::Context;
 use crate::image::pattern;
 use crate::registry::{Test, test};
@@ -36,12 +37,12 @@ pub const TESTS: &[Test] = &[
     .c_fails("the old file is stored as the new one"),
 ];
 
-fn data() -> Vec<u8> {
+pub(super) fn data() -> Vec<u8> {
     pattern(80, 7 * BLOCK)
 }
 
 /// A cached file that is open for writing, so that it stays the same object.
-fn cached(ctx: &Context, server: &Server) -> Result<(Client, File)> {
+pub(super) fn cached(ctx: &Context, server: &Server) -> Result<(Client, File)> {
     server.put("file", &data())?;
     let client = Client::mount(ctx)?;
     client.check("file", &data())?;
@@ -54,7 +55,7 @@ fn cached(ctx: &Context, server: &Server) -> Result<(Client, File)> {
 
 /// That it reads as `expected`: now, and by later clients, to whom the server names the version that the
 /// cache has noted, if it has one.
-fn check(
+pub(super) fn check(
     server: &Server,
     ctx: &Context,
     client: Client,

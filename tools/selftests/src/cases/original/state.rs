@@ -12,8 +12,9 @@ use anyhow::{Result, ensure};
 use cachefiles_protocol::Errno;
 use rustix::event::PollFlags;
 
+use super::filler::Filler;
 use super::world::{
-    BLOCK, Client, Counts, Filler, Server, State, bind, polls, polls_within, same, stored_files,
+    BLOCK, Client, Counts, Server, State, bind, polls, polls_within, same, stored_files,
 };
 use crate::context::{Context, expect_errno};
 use crate::image::pattern;

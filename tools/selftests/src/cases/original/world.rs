@@ -384,32 +384,6 @@ pub fn graves() -> Result<Vec<PathBuf>> {
     Ok(graves?)
 }
 
-/// A large file beside the cache that takes its space away.
-pub struct Filler(File);
-
-impl Filler {
-    /// One of no size yet.
-    pub fn new() -> Result<Self> {
-        Ok(Self(File::create(Path::new(sys::CACHE).join("filler"))?))
-    }
-
-    /// Grows or shrinks until `percent` of the disk's blocks are available.
-    pub fn leave(&self, percent: u64) -> Result<()> {
-        let stats = rustix::fs::statvfs(sys::CACHE)?;
-        let size = self.0.metadata()?.len();
-        let available = stats.f_bavail * stats.f_frsize + size;
-        let wanted = available.saturating_sub(stats.f_blocks * stats.f_frsize / 100 * percent);
-        if wanted > size {
-            let flags = rustix::fs::FallocateFlags::empty();
-            rustix::fs::fallocate(&self.0, flags, 0, wanted).context("filling the disk")?;
-        } else {
-            self.0.set_len(wanted).context("freeing the disk")?;
-        }
-        // Btrfs counts when it commits.
-        rustix::fs::syncfs(&self.0).context("syncing the disk")
-    }
-}
-
 /// The seconds since the epoch.
 pub fn now() -> Result<u64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
