@@ -176,11 +176,32 @@ int cfk_set_owner(struct dentry *dentry, unsigned int uid)
 /* Operations on a cookie, by the table that the cache gave them */
 
 int cfk_fscache_read(struct netfs_cache_resources *cres, loff_t start,
-		     struct iov_iter *iter, netfs_io_terminated_t func,
-		     void *private)
+		     struct iov_iter *iter, enum netfs_read_from_hole hole,
+		     netfs_io_terminated_t func, void *priv)
 {
-	return fscache_read(cres, start, iter, NETFS_READ_HOLE_FAIL, func,
-			    private);
+	return fscache_read(cres, start, iter, hole, func, priv);
+}
+
+int cfk_fscache_write(struct netfs_cache_resources *cres, loff_t start,
+		      struct iov_iter *iter, netfs_io_terminated_t func,
+		      void *priv)
+{
+	return fscache_write(cres, start, iter, func, priv);
+}
+
+int cfk_query_occupancy(struct netfs_cache_resources *cres, loff_t start,
+			size_t len, size_t granularity, loff_t *data_start,
+			size_t *data_len)
+{
+	return cres->ops->query_occupancy(cres, start, len, granularity,
+					  data_start, data_len);
+}
+
+int cfk_prepare_write(struct netfs_cache_resources *cres, loff_t *start,
+		      size_t *len, size_t upper_len)
+{
+	return cres->ops->prepare_write(cres, start, len, upper_len, LLONG_MAX,
+					false);
 }
 
 void cfk_fscache_end_operation(struct netfs_cache_resources *cres)

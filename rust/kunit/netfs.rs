@@ -4,6 +4,10 @@
 //!
 //! C headers: `include/linux/fscache.h`, `include/linux/netfs.h`
 
+mod operation;
+
+pub use self::operation::{Hole, Write, Writing};
+
 use crate::{bindings, Buffer, Outcome};
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -231,9 +235,15 @@ pub struct Read {
 }
 
 impl Reading<'_> {
-    /// Has the cache read into the buffer, and waits for the end.
+    /// Has the cache read into the buffer, and waits for the end. That all of it is a hole is an error.
     #[track_caller]
     pub fn read(&self, start: i64, buffer: Buffer) -> Outcome<Read> {
+        self.read_over(Hole::Fail, start, buffer)
+    }
+
+    /// The same, with another view of holes.
+    #[track_caller]
+    pub fn read_over(&self, hole: Hole, start: i64, buffer: Buffer) -> Outcome<Read> {
         let mut buffer = buffer;
         let told = Told {
             result: SetOnce::new(),
@@ -256,6 +266,7 @@ impl Reading<'_> {
                     self.resources,
                     start,
                     iter.as_ptr(),
+                    hole.as_raw(),
                     Some(tell),
                     private.cast(),
                 )

@@ -15,6 +15,7 @@ mod cred;
 mod delayed;
 mod device;
 mod dir;
+mod driver;
 mod errno;
 mod file;
 mod guarded;
