@@ -12,7 +12,7 @@ export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE
 # Given only on the command line or in the environment: an empty one counts as not given.
 $(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST,$(if $($v),,$(eval unexport $v)))
 
-.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs faultwalk clients parity model model-mutants hostile-mutants fuzz miri bench bench-publish shell lint install clean distclean
+.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs faultwalk clients parity model model-mutants hostile-mutants mutants fuzz miri bench bench-publish shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
@@ -31,6 +31,7 @@ help:
 	@echo '  hostile    random operations, legal and not, on the device and its fds; TIME=<seconds>, SEED, REPLAY=<seed>, HONEST=1'
 	@echo '  model      the on-demand engine under every order of its steps, more of them than in test'
 	@echo '  model-mutants  the driver broken on purpose: the model has to find each'
+	@echo '  mutants    the driver as a whole broken on purpose, in many ways: the tests have to find each'
 	@echo '  hostile-mutants  those of them that the hostile daemon finds, too; TIME=<seconds> for each'
 	@echo '  fuzz       libFuzzer on the files that need no kernel; TIME=<seconds> for each of them'
 	@echo '  miri       these files under Miri, where a nightly toolchain has it'
@@ -120,6 +121,9 @@ model: setup
 
 model-mutants: setup
 	@scripts/mutants
+
+mutants: setup
+	@scripts/mutants --driver
 
 hostile-mutants: setup
 	@scripts/mutants --hostile

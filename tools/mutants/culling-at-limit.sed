@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0
+# what: culling begins at its limit, and not below it
+# file: fs/cachefiles/space.rs
+# selftests: to_the_block
+s/blocks_left < self\.blocks\.cull/blocks_left <= self.blocks.cull/

@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0
+# what: culling ends at the limit at which it begins
+# file: fs/cachefiles/space.rs
+# selftests: ends_at_brun
+s/else if files_left >= self\.files\.run && blocks_left >= self\.blocks\.run/else/
