@@ -11,12 +11,11 @@ use crate::resize;
 use crate::volume::Volume;
 use cachefiles_trace::RefWhy;
 use fscache::{
-    Backend, Cookie, Invalidation, IoSource, LookupSlot, ReadHole, Resources, SubreqFlags,
-    Termination, VolumeHandle, WantState, WriteLimits, WriteSubrequest,
+    Backend, Begun, Cookie, Invalidation, IoSource, LookupSlot, ReadHole, ReadOperation, Resources,
+    SubreqFlags, VolumeHandle, WantState, WriteLimits, WriteOperation, WriteSubrequest,
 };
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
-use kext::io::IovIter;
 use kext::log::span;
 
 /// The cache back end, as a set of types and functions.
@@ -124,26 +123,23 @@ impl Backend for Cachefiles {
     }
 
     #[inline]
-    fn read(
-        resources: &mut Resources<'_, Self>,
+    fn read<'op>(
+        mut operation: ReadOperation<'op, Self>,
         start: i64,
-        iter: &mut IovIter,
         hole: ReadHole,
-        done: Termination,
-    ) -> isize {
-        let _span = span!("read", "{start:x},{:x},{hole:?}", iter.count());
-        io::read(resources, start, iter, hole, done)
+    ) -> Begun<'op> {
+        let _span = span!(
+            "read",
+            "{start:x},{:x},{hole:?}",
+            operation.parts().1.count()
+        );
+        io::read(operation, start, hole)
     }
 
     #[inline]
-    fn write(
-        resources: &mut Resources<'_, Self>,
-        start: i64,
-        iter: &mut IovIter,
-        done: Termination,
-    ) -> isize {
-        let _span = span!("write", "{start:x},{:x}", iter.count());
-        io::write(resources, start, iter, done)
+    fn write<'op>(mut operation: WriteOperation<'op, Self>, start: i64) -> Begun<'op> {
+        let _span = span!("write", "{start:x},{:x}", operation.parts().1.count());
+        io::write(operation, start)
     }
 
     #[inline]
@@ -184,13 +180,12 @@ impl Backend for Cachefiles {
     fn prepare_ondemand_read(
         resources: &mut Resources<'_, Self>,
         start: i64,
-        len: &mut usize,
-        i_size: i64,
+        len: usize,
         flags: &mut SubreqFlags<'_>,
         ino: u64,
-    ) -> IoSource {
-        let _span = span!("prepare_ondemand_read", "{start:x},{len:x},{i_size:x}");
-        io::prepare_read(resources, start, len, i_size, flags, ino)
+    ) -> Result {
+        let _span = span!("prepare_ondemand_read", "{start:x},{len:x}");
+        io::prepare_ondemand_read(resources, start, len, flags, ino)
     }
 
     fn query_occupancy(

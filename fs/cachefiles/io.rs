@@ -6,7 +6,7 @@ mod prepare_read;
 mod read;
 mod write;
 
-pub(crate) use self::prepare_read::{prepare_read, query_occupancy};
+pub(crate) use self::prepare_read::{prepare_ondemand_read, prepare_read, query_occupancy};
 pub(crate) use self::read::read;
 pub(crate) use self::write::{
     issue_write, prepare_write, prepare_write_subreq, write, write_from_daemon,

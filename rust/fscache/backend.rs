@@ -7,8 +7,8 @@
 //! (`struct netfs_cache_ops`). The functions that C calls are in `ops.rs`.
 
 use crate::{
-    Cookie, Invalidation, LookupSlot, Resources, SubreqFlags, Termination, VolumeHandle,
-    WriteLimits, WriteSubrequest,
+    Begun, Cookie, Invalidation, LookupSlot, ReadOperation, Resources, SubreqFlags, VolumeHandle,
+    WriteLimits, WriteOperation, WriteSubrequest,
 };
 use cachefiles_bindings as bindings;
 use kernel::{
@@ -16,7 +16,6 @@ use kernel::{
     str::CStr,
     sync::{Arc, ArcBorrow},
 };
-use kext::io::IovIter;
 
 /// A cache backend.
 ///
@@ -103,29 +102,14 @@ pub trait Backend: Sized + 'static {
         let _ = resources;
     }
 
-    /// Reads from the object at `start` (bytes) into `iter` and tells `done`.
-    ///
-    /// Returns 0 if it is done, `-EIOCBQUEUED` if it is on its way, or another negative error
-    /// number, which `done` was told as well.
-    fn read(
-        resources: &mut Resources<'_, Self>,
-        start: i64,
-        iter: &mut IovIter,
-        hole: ReadHole,
-        done: Termination,
-    ) -> isize;
+    /// Reads from the object at `start` (bytes), as much as the operation has memory for.
+    fn read<'op>(operation: ReadOperation<'op, Self>, start: i64, hole: ReadHole) -> Begun<'op>;
 
-    /// Writes to the object at `start` (bytes) out of `iter` and tells `done`. As for
-    /// [`Backend::read`].
-    fn write(
-        resources: &mut Resources<'_, Self>,
-        start: i64,
-        iter: &mut IovIter,
-        done: Termination,
-    ) -> isize;
+    /// Writes to the object at `start` (bytes), as much as the operation has memory with.
+    fn write<'op>(operation: WriteOperation<'op, Self>, start: i64) -> Begun<'op>;
 
     /// Where a read of `len` bytes at `start` is to be served from, in a file of `i_size` bytes.
-    /// Shortens `len` to what comes from one source.
+    /// Shortens `len` to what comes from one source; it cannot be made longer.
     ///
     /// `ino` is the inode number that the owner gives the file, for traces.
     fn prepare_read(
@@ -159,16 +143,17 @@ pub trait Backend: Sized + 'static {
     /// the server has the data.
     fn issue_write(write: WriteSubrequest<'_, Self>);
 
-    /// Where a read of `len` bytes at `start` is to be served from; may shorten it. A backend with
-    /// on-demand fetching has the data fetched here, and waits for it.
+    /// Sees to it that `len` bytes at `start` can be read from the cache: has fetched what is
+    /// missing, and waits for it.
+    ///
+    /// The operation fails with the error, and the read that follows is not the backend's any more.
     fn prepare_ondemand_read(
         resources: &mut Resources<'_, Self>,
         start: i64,
-        len: &mut usize,
-        i_size: i64,
+        len: usize,
         flags: &mut SubreqFlags<'_>,
         ino: u64,
-    ) -> IoSource;
+    ) -> Result;
 
     /// Where the first data in the range is, in bytes, and how long it goes on, both in whole
     /// granules.

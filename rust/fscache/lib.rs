@@ -44,6 +44,7 @@ mod callback;
 mod cookie;
 mod gate;
 mod netfs;
+mod operation;
 mod ops;
 mod resources;
 pub mod stats;
@@ -55,7 +56,7 @@ pub use self::{
     cache::{AcquiredCache, ObjectCount},
     callback::{Invalidation, Lookup, LookupSlot},
     cookie::{Cookie, CookieFlag, CookieRef},
-    netfs::Termination,
+    operation::{Begun, Operation, ReadOperation, Termination, WriteOperation},
     resources::Resources,
     subrequest::{SubreqFlags, WriteLimits, WriteSubrequest},
     volume::{Volume, VolumeHandle, VolumeRef},

@@ -5,70 +5,14 @@
 //! C header: [`include/linux/netfs.h`](srctree/include/linux/netfs.h)
 //! (`struct netfs_cache_ops`).
 
-use crate::{Backend, IoSource, ReadHole, Resources, SubreqFlags, WriteSubrequest};
+use crate::{
+    operation::Operation, Backend, IoSource, ReadHole, ReadOperation, Resources, SubreqFlags,
+    Termination, WriteSubrequest,
+};
 use cachefiles_bindings as bindings;
 use core::marker::PhantomData;
-use kernel::{
-    error::code::EIO,
-    ffi::{c_int, c_uint, c_ulong, c_ulonglong, c_void},
-};
+use kernel::ffi::{c_int, c_uint, c_ulong, c_ulonglong};
 use kext::io::IovIter;
-
-/// Who waits for a read or write: a function of the caller's, to be called exactly once.
-///
-/// Dropping it tells the caller `EIO`, so that it does not wait for ever.
-pub struct Termination {
-    /// `None` once it was called, and if the caller does not want to be told.
-    func: Option<unsafe extern "C" fn(*mut c_void, isize, bool)>,
-    private: *mut c_void,
-}
-
-// SAFETY: netfs takes the result in any context, so also in any task.
-unsafe impl Send for Termination {}
-
-impl Termination {
-    /// # Safety
-    ///
-    /// `func`, if there is one, may be called with `private` exactly once, in any context.
-    #[inline]
-    pub(crate) unsafe fn new(func: bindings::netfs_io_terminated_t, private: *mut c_void) -> Self {
-        Self { func, private }
-    }
-
-    /// Whether the caller wants to be told. If not, the operation has to be over when it returns.
-    #[inline]
-    pub fn is_wanted(&self) -> bool {
-        self.func.is_some()
-    }
-
-    /// Tells the caller: bytes transferred, or a negative error number. `was_async` if this is not
-    /// the context of the call. Any context.
-    ///
-    /// The caller may end the operation right here: what the access to the cookie keeps alive may
-    /// be gone after this, and whoever drops the last reference to it then drops it in this
-    /// context.
-    #[inline]
-    pub fn finish(mut self, result: isize, was_async: bool) {
-        self.call(result, was_async);
-    }
-
-    #[inline]
-    fn call(&mut self, result: isize, was_async: bool) {
-        if let Some(func) = self.func.take() {
-            // SAFETY: It may be called once, which is now, as it was taken out (promise of `new`).
-            unsafe { func(self.private, result, was_async) };
-        }
-    }
-}
-
-impl Drop for Termination {
-    #[inline]
-    fn drop(&mut self) {
-        // Where this happens is not known: the careful answer is that it is not the caller's
-        // context.
-        self.call(EIO.to_errno() as isize, true);
-    }
-}
 
 /// The table of functions of a backend.
 pub(crate) struct NetfsOps<B>(PhantomData<B>);
@@ -95,10 +39,24 @@ impl<B: Backend> NetfsOps<B> {
         prepare_ondemand_read: Some(Self::prepare_ondemand_read),
     };
 
+    /// Those of an operation that failed when it was prepared.
+    const FAILED: bindings::cfh_netfs_ops = bindings::cfh_netfs_ops {
+        read: Some(Self::read_failed),
+        prepare_ondemand_read: Some(Self::prepare_failed),
+        ..Self::TABLE
+    };
+
     /// The part of the table that netfs knows of, with the rest behind it.
     #[inline]
     pub(crate) fn table() -> *const bindings::netfs_cache_ops {
         let table: &'static bindings::cfh_netfs_ops = &Self::TABLE;
+        core::ptr::from_ref(table).cast()
+    }
+
+    /// The same for a failed operation.
+    #[inline]
+    pub(crate) fn table_of_failed() -> *const bindings::netfs_cache_ops {
+        let table: &'static bindings::cfh_netfs_ops = &Self::FAILED;
         core::ptr::from_ref(table).cast()
     }
 
@@ -113,9 +71,51 @@ impl<B: Backend> NetfsOps<B> {
         unsafe { resources.end() };
     }
 
+    /// The read that EROFS or netfs asks for.
+    ///
+    /// Of EROFS, the callers are of two kinds, and neither can take every way of hearing of an end.
+    /// That for compressed images (`erofs_fscache_submit_bio()`, whose memory is a list of pages) ends
+    /// its bio by itself where the call fails, though it is gone by then if it has heard of the end:
+    /// it is never told by what is returned. With the other one (`erofs_fscache_data_read_slice()`)
+    /// what is returned gets to whoever reads, and what it hears by its function does not. Both take
+    /// an iterator that is not at its end, once the call has returned, for an error of their own.
+    ///
     /// # Safety
     ///
-    /// Only called by netfs.
+    /// The arguments are those of `read`, of resources that the backend began an operation on, and
+    /// `'op` is the time of this call and nothing else.
+    #[inline]
+    unsafe fn read_operation<'op>(
+        cres: *mut bindings::netfs_cache_resources,
+        iter: *mut bindings::iov_iter,
+        hole: ReadHole,
+        done: *const bindings::cfh_termination,
+    ) -> ReadOperation<'op, B> {
+        // SAFETY: By the caller's promise: the backend began an operation on them.
+        let resources = unsafe { Resources::from_raw(cres) };
+        // SAFETY: netfs and EROFS pass a function that is to be called once, with `private`.
+        let done = unsafe { Termination::new((*done).func, (*done).private) };
+        // SAFETY: They pass a valid iterator over pages that are locked, which they neither use nor
+        // give up before they are told.
+        let memory = unsafe { IovIter::copy_of(iter) };
+        let is_bvec = memory.is_bvec();
+        if hole == ReadHole::Fail {
+            // SAFETY: A valid iterator, with so many bytes left.
+            unsafe { bindings::iov_iter_advance(iter, memory.count()) };
+        }
+        // SAFETY: netfs and EROFS keep resources and memory until they are told; and the caller's
+        // promise for `'op`.
+        let operation = unsafe { Operation::new(resources, memory, done) };
+        if is_bvec {
+            operation.answering_once()
+        } else {
+            operation
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Only called by netfs and EROFS.
     unsafe extern "C" fn read(
         cres: *mut bindings::netfs_cache_resources,
         start: bindings::loff_t,
@@ -123,14 +123,27 @@ impl<B: Backend> NetfsOps<B> {
         hole: c_uint,
         done: *const bindings::cfh_termination,
     ) -> c_int {
-        // SAFETY: netfs passes resources that the backend began an operation on.
-        let mut resources = unsafe { Resources::<B>::from_raw(cres) };
-        // SAFETY: netfs passes an iterator that is ours for the time of the call.
-        let iter = unsafe { IovIter::from_raw(iter) };
-        // SAFETY: netfs passes a function that is to be called once, with `private`.
-        let done = unsafe { Termination::new((*done).func, (*done).private) };
-        // An error number or 0.
-        B::read(&mut resources, start, iter, ReadHole::from_raw(hole), done) as c_int
+        let hole = ReadHole::from_raw(hole);
+        // SAFETY: The arguments are the caller's, for resources with an operation that has begun.
+        let operation = unsafe { Self::read_operation(cres, iter, hole, done) };
+        B::read(operation, start, hole).into_raw()
+    }
+
+    /// # Safety
+    ///
+    /// As for `read`, with resources that are those of a failed operation.
+    unsafe extern "C" fn read_failed(
+        cres: *mut bindings::netfs_cache_resources,
+        _start: bindings::loff_t,
+        iter: *mut bindings::iov_iter,
+        hole: c_uint,
+        done: *const bindings::cfh_termination,
+    ) -> c_int {
+        let hole = ReadHole::from_raw(hole);
+        // SAFETY: The arguments are the caller's, for resources with an operation that has begun.
+        let mut operation = unsafe { Self::read_operation(cres, iter, hole, done) };
+        let error = operation.parts().0.failure();
+        operation.fail(error).into_raw()
     }
 
     /// # Safety
@@ -143,13 +156,15 @@ impl<B: Backend> NetfsOps<B> {
         done: *const bindings::cfh_termination,
     ) -> c_int {
         // SAFETY: netfs passes resources that the backend began an operation on.
-        let mut resources = unsafe { Resources::<B>::from_raw(cres) };
-        // SAFETY: netfs passes an iterator that is ours for the time of the call.
-        let iter = unsafe { IovIter::from_raw(iter) };
+        let resources = unsafe { Resources::from_raw(cres) };
         // SAFETY: netfs passes a function that is to be called once, with `private`.
         let done = unsafe { Termination::new((*done).func, (*done).private) };
-        // An error number or 0.
-        B::write(&mut resources, start, iter, done) as c_int
+        // SAFETY: netfs passes a valid iterator over pages that it does not give up before it is told.
+        let memory = unsafe { IovIter::copy_of(iter) };
+        // SAFETY: netfs keeps resources and memory until it is told; and the lifetime is that of this
+        // call.
+        let operation = unsafe { Operation::new(resources, memory, done) };
+        B::write(operation, start).into_raw()
     }
 
     /// # Safety
@@ -170,8 +185,17 @@ impl<B: Backend> NetfsOps<B> {
             return IoSource::DownloadFromServer as c_int;
         };
         let mut flags = SubreqFlags::new(&mut subreq.flags);
-        let len = &mut subreq.len;
-        B::prepare_read(&mut resources, start, len, i_size, &mut flags, ino as u64) as c_int
+        let mut len = subreq.len;
+        let source = B::prepare_read(
+            &mut resources,
+            start,
+            &mut len,
+            i_size,
+            &mut flags,
+            ino as u64,
+        );
+        subreq.len = subreq.len.min(len);
+        source as c_int
     }
 
     /// # Safety
@@ -242,17 +266,37 @@ impl<B: Backend> NetfsOps<B> {
         cres: *mut bindings::netfs_cache_resources,
         start: bindings::loff_t,
         len: *mut usize,
-        i_size: bindings::loff_t,
+        _i_size: bindings::loff_t,
         flags: *mut c_ulong,
         ino: c_ulong,
     ) -> c_int {
         // SAFETY: The caller passes resources that the backend began an operation on.
         let mut resources = unsafe { Resources::<B>::from_raw(cres) };
         // SAFETY: The caller passes places of its own for these two.
-        let (len, flags) = unsafe { (&mut *len, &mut *flags) };
+        let (len, flags) = unsafe { (*len, &mut *flags) };
         let mut flags = SubreqFlags::new(flags);
-        B::prepare_ondemand_read(&mut resources, start, len, i_size, &mut flags, ino as u64)
-            as c_int
+        if let Err(error) =
+            B::prepare_ondemand_read(&mut resources, start, len, &mut flags, ino as u64)
+        {
+            // SAFETY: EROFS has resources for each read, and has nothing on its way with these
+            // while it prepares it.
+            unsafe { resources.fail(error) };
+        }
+        IoSource::ReadFromCache as c_int
+    }
+
+    /// # Safety
+    ///
+    /// As for `prepare_ondemand_read`, of a failed operation.
+    unsafe extern "C" fn prepare_failed(
+        _cres: *mut bindings::netfs_cache_resources,
+        _start: bindings::loff_t,
+        _len: *mut usize,
+        _i_size: bindings::loff_t,
+        _flags: *mut c_ulong,
+        _ino: c_ulong,
+    ) -> c_int {
+        IoSource::ReadFromCache as c_int
     }
 
     /// # Safety

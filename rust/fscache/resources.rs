@@ -12,8 +12,8 @@ use core::{
     ptr::NonNull,
     sync::atomic::{AtomicPtr, Ordering},
 };
-use kernel::{ffi::c_void, sync::ArcBorrow, types::ARef};
-use kext::fs::File;
+use kernel::{error::Error, ffi::c_void, sync::ArcBorrow, types::ARef};
+use kext::{errno::error, fs::File};
 
 /// The resources of an operation, during one callback.
 ///
@@ -39,6 +39,17 @@ impl<'a, B: Backend> Resources<'a, B> {
         Self {
             // SAFETY: Valid pointers are not null.
             raw: unsafe { NonNull::new_unchecked(raw) },
+            _cookie: PhantomData,
+            _backend: PhantomData,
+        }
+    }
+
+    /// The same for a shorter time.
+    #[inline]
+    pub(crate) fn reborrow(&self) -> Resources<'_, B> {
+        // INVARIANT: What holds for `'a` holds for a part of it.
+        Resources {
+            raw: self.raw,
             _cookie: PhantomData,
             _backend: PhantomData,
         }
@@ -110,8 +121,31 @@ impl<'a, B: Backend> Resources<'a, B> {
     /// How often the object had been invalidated when the operation began.
     #[inline]
     pub fn inval_counter(&self) -> u32 {
-        // SAFETY: Valid for `'a` (type invariant); the value does not change.
+        // SAFETY: Valid for `'a` (type invariant); the value only changes where an operation fails,
+        // which is then alone with its resources.
         unsafe { (*self.raw.as_ptr()).inval_counter }
+    }
+
+    /// Makes it a failed operation: all that it can do from now on is to fail, with this error.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the resources at this time.
+    #[inline]
+    pub(crate) unsafe fn fail(&mut self, error: Error) {
+        // SAFETY: Valid for `'a` (type invariant), and ours alone; the table lives for ever. Nobody
+        // but the backend looks at the counter, and of a failed operation only `failure` does.
+        unsafe {
+            (*self.raw.as_ptr()).inval_counter = error.to_errno().unsigned_abs();
+            (*self.raw.as_ptr()).ops = NetfsOps::<B>::table_of_failed();
+        }
+    }
+
+    /// The error that a failed operation fails with.
+    #[inline]
+    pub(crate) fn failure(&self) -> Error {
+        // Error numbers are small.
+        error(-(self.inval_counter() as i32))
     }
 
     /// Waits until the object is as far as `want` says, and begins the operation if it has no file

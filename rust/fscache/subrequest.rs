@@ -5,11 +5,11 @@
 //! C header: [`include/linux/netfs.h`](srctree/include/linux/netfs.h)
 //! (`struct netfs_io_subrequest`, `struct netfs_io_stream`).
 
-use crate::{Backend, Resources, Termination};
+use crate::{operation::Operation, Backend, Resources, Termination, WriteOperation};
 use cachefiles_bindings as bindings;
 use core::{marker::PhantomData, ptr::NonNull};
 use kernel::ffi::c_ulong;
-use kext::io::IovIter;
+use kext::io::{IovIter, IovIterSource, Lender};
 
 /// The flags of a subrequest (`netfs_io_subrequest::flags`). Only the caller uses them meanwhile.
 pub struct SubreqFlags<'a>(&'a mut c_ulong);
@@ -21,12 +21,6 @@ impl<'a> SubreqFlags<'a> {
     #[inline]
     pub(crate) fn new(flags: &'a mut c_ulong) -> Self {
         Self(flags)
-    }
-
-    /// Whether missing data is to be fetched by the cache itself.
-    #[inline]
-    pub fn ondemand(&self) -> bool {
-        *self.0 & Self::ONDEMAND != 0
     }
 
     /// Nothing is to be fetched any more.
@@ -59,7 +53,7 @@ pub struct WriteLimits {
 
 /// A piece of a file that netfs wants written to the cache, in the callback that does it.
 ///
-/// Dropping it without [`WriteSubrequest::terminate`] or [`WriteSubrequest::split`] tells netfs
+/// Dropping it without [`WriteSubrequest::terminate`] or [`WriteSubrequest::begin`] tells netfs
 /// `EIO`.
 ///
 /// # Invariants
@@ -69,14 +63,15 @@ pub struct WriteLimits {
 pub struct WriteSubrequest<'a, B: Backend> {
     raw: NonNull<bindings::netfs_io_subrequest>,
     done: Termination,
-    _request: PhantomData<&'a mut bindings::netfs_io_request>,
+    _request: PhantomData<fn(&'a ()) -> &'a ()>,
     _backend: PhantomData<fn() -> B>,
 }
 
 impl<'a, B: Backend> WriteSubrequest<'a, B> {
     /// # Safety
     ///
-    /// The type invariants hold for `raw` while `'a` lasts and it is not terminated.
+    /// The type invariants hold for `raw` while `'a` lasts and it is not terminated. `'a` is the time of
+    /// this callback and nothing else.
     #[inline]
     pub(crate) unsafe fn from_raw(raw: *mut bindings::netfs_io_subrequest) -> Self {
         // INVARIANT: By the caller's promise.
@@ -157,7 +152,7 @@ impl<'a, B: Backend> WriteSubrequest<'a, B> {
         let bytes = bytes.min(subreq.len - subreq.transferred.min(subreq.len));
         subreq.transferred += bytes;
         // SAFETY: The iterator is the subrequest's, which is ours alone.
-        unsafe { IovIter::from_raw(&mut subreq.io_iter) }.advance(bytes);
+        unsafe { IovIterSource::from_raw(&mut subreq.io_iter) }.advance(bytes);
     }
 
     /// Takes along bytes of memory behind its end, at most [`WriteSubrequest::extendable_by`].
@@ -169,24 +164,29 @@ impl<'a, B: Backend> WriteSubrequest<'a, B> {
         subreq.len += bytes;
         // SAFETY: The iterator is the subrequest's, which is ours alone; netfs says that the
         // memory goes on for as many bytes as it may be extended by.
-        unsafe { IovIter::from_raw(&mut subreq.io_iter).extend(bytes) };
+        unsafe { IovIterSource::from_raw(&mut subreq.io_iter).extend(bytes) };
         bytes
     }
 
     /// Tells netfs right now: bytes written, or a negative error number.
     #[inline]
     pub fn terminate(self, result: isize) {
-        self.done.finish(result, false);
+        self.done.tell(result, false);
     }
 
-    /// What is needed to write it: the operation's resources, the memory, and whom to tell.
+    /// Begins the write of the first `len` bytes that are left; at most what is left.
     #[inline]
-    pub fn split(self) -> (Resources<'a, B>, &'a mut IovIter, Termination) {
+    pub fn begin(self, len: usize) -> WriteOperation<'a, B> {
         let raw = self.raw.as_ptr();
-        // SAFETY: As for `resources`. The write has the resources until it is terminated.
+        // SAFETY: A subrequest has its request, whose resources are of `B` (type invariant); a
+        // request keeps them until its subrequests are terminated.
         let resources = unsafe { Resources::from_raw(&raw mut (*(*raw).rreq).cache_resources) };
-        // SAFETY: The iterator is the subrequest's, which is ours alone until it is terminated.
-        let iter = unsafe { IovIter::from_raw(&raw mut (*raw).io_iter) };
-        (resources, iter, self.done)
+        // SAFETY: The iterator is the subrequest's, over pages that the request keeps until the
+        // subrequest is terminated.
+        let mut memory = unsafe { IovIter::copy_of(&raw const (*raw).io_iter) };
+        memory.truncate(len);
+        // SAFETY: Resources and memory stay until the subrequest is terminated, which is what `done`
+        // does; `'a` is this subrequest's alone.
+        unsafe { Operation::new(resources, memory, self.done) }
     }
 }

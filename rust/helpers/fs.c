@@ -221,6 +221,11 @@ void cfh_iov_iter_reexpand(struct iov_iter *iter, size_t count)
 	iov_iter_reexpand(iter, count);
 }
 
+bool cfh_iov_iter_is_bvec(const struct iov_iter *iter)
+{
+	return iov_iter_is_bvec(iter);
+}
+
 const size_t CFH_CONST_IOV_ITER_COUNT = offsetof(struct iov_iter, count);
 const unsigned int CFH_CONST_LOOKUP_DIRECTORY = LOOKUP_DIRECTORY;
 const int CFH_CONST_FALLOC_FL_ZERO_RANGE = FALLOC_FL_ZERO_RANGE;

@@ -9,7 +9,7 @@
 //! that can still fail; and installed last.
 
 use crate::errno::{error, to_ssize};
-use crate::io::IovIter;
+use crate::io::IovIterSource;
 use crate::module::{check_owner, THIS_MODULE};
 use crate::slab::SlabBox;
 use cachefiles_bindings as bindings;
@@ -99,7 +99,11 @@ pub trait AnonFileOps: Sized + 'static {
 
     /// `pwrite()` and its kin: takes from `iter`, returns how many bytes. It is over when it
     /// returns: EIOCBQUEUED reaches the caller as EIO, and more bytes than there were as those.
-    fn write(data: &Self::Data, kiocb: &mut KiocbRef<'_>, iter: &mut IovIter) -> Result<usize>;
+    fn write(
+        data: &Self::Data,
+        kiocb: &mut KiocbRef<'_>,
+        iter: &mut IovIterSource<'_>,
+    ) -> Result<usize>;
 
     /// `lseek()`: returns the offset found. `whence` is as user space gave it.
     fn llseek(data: &Self::Data, offset: i64, whence: i32) -> Result<i64>;
@@ -251,7 +255,7 @@ impl<T: AnonFileOps> Operations<T> {
         // SAFETY: The file is open during the call.
         let data = unsafe { Self::data((*kiocb).ki_filp) };
         // SAFETY: A caller passes a valid iterator, and leaves it to us for the call.
-        let iter = unsafe { IovIter::from_raw(iter) };
+        let iter = unsafe { IovIterSource::from_raw(iter) };
         // INVARIANT: A caller passes a valid kiocb, and leaves it to us for the call.
         // SAFETY: What is valid is not null.
         let kiocb = unsafe { NonNull::new_unchecked(kiocb) };

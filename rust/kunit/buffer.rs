@@ -6,11 +6,15 @@
 
 use crate::{bindings, Outcome};
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::alloc::flags::GFP_KERNEL;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kext::fs::File;
-use kext::io::{IoCompletion, IovIter, RequestSlot};
+use kext::io::{
+    Dest, Direction, IoCompletion, IovIter, IovIterDest, IovIterSource, Lender, RequestSlot,
+    Source, Transfer,
+};
 use kext::sync::SetOnce;
 
 /// What a direct I/O is made in on any disk.
@@ -55,27 +59,68 @@ impl Buffer {
     }
 
     /// Calls `f` with an iterator over the first `bytes` of this, which are to be read into.
-    pub fn to_read_into<R>(&mut self, bytes: usize, f: impl FnOnce(&mut IovIter) -> R) -> R {
-        self.iterate(bindings::ITER_DEST, bytes, f)
+    pub fn to_read_into<R>(
+        &mut self,
+        bytes: usize,
+        f: impl FnOnce(&mut IovIterDest<'_>) -> R,
+    ) -> R {
+        self.iterate(bytes, f)
+    }
+
+    /// The same with an iterator over a list of pages.
+    pub fn to_read_into_pages<R>(
+        &mut self,
+        bytes: usize,
+        f: impl FnOnce(&mut IovIterDest<'_>) -> R,
+    ) -> R {
+        let bytes = bytes.min(self.len());
+        let mut list = bindings::bio_vec::default();
+        let mut iter = MaybeUninit::<bindings::iov_iter>::zeroed();
+        let memory = self.0.as_mut_ptr().cast();
+        // SAFETY: So much memory that is ours, out of `kmalloc()`, so that its pages are known. It
+        // and the list outlive `f`, which cannot keep the iterator.
+        unsafe { bindings::cfk_iov_iter_bvec(iter.as_mut_ptr(), &mut list, memory, bytes) };
+        // SAFETY: Initialised just now, over memory that is borrowed for this.
+        f(unsafe { IovIter::from_raw(iter.as_mut_ptr()) })
     }
 
     /// Calls `f` with an iterator over the first `bytes` of this, which are to be written.
-    pub fn to_write_from<R>(&mut self, bytes: usize, f: impl FnOnce(&mut IovIter) -> R) -> R {
-        self.iterate(bindings::ITER_SOURCE, bytes, f)
+    pub fn to_write_from<R>(
+        &mut self,
+        bytes: usize,
+        f: impl FnOnce(&mut IovIterSource<'_>) -> R,
+    ) -> R {
+        self.iterate(bytes, f)
     }
 
-    fn iterate<R>(&mut self, direction: u32, bytes: usize, f: impl FnOnce(&mut IovIter) -> R) -> R {
+    fn iterate<D: Direction, R>(
+        &mut self,
+        bytes: usize,
+        f: impl FnOnce(&mut IovIter<'_, D>) -> R,
+    ) -> R {
         let bytes = bytes.min(self.len());
-        let segment = bindings::kvec {
+        let segment = self.segment();
+        let mut iter = MaybeUninit::<bindings::iov_iter>::zeroed();
+        // SAFETY: One segment of memory that is ours, and at least `bytes` long. Both outlive `f`,
+        // which cannot keep the iterator.
+        unsafe { bindings::iov_iter_kvec(iter.as_mut_ptr(), direction::<D>(), &segment, 1, bytes) };
+        // SAFETY: Initialised just now, over memory that is borrowed for this.
+        f(unsafe { IovIter::from_raw(iter.as_mut_ptr()) })
+    }
+
+    fn segment(&mut self) -> bindings::kvec {
+        bindings::kvec {
             iov_base: self.0.as_mut_ptr().cast(),
             iov_len: self.len(),
-        };
-        let mut iter = MaybeUninit::<bindings::iov_iter>::zeroed();
-        // SAFETY: One segment of memory that is ours, and more than `bytes` long. Both outlive `f`,
-        // which cannot keep the iterator.
-        unsafe { bindings::iov_iter_kvec(iter.as_mut_ptr(), direction, &segment, 1, bytes) };
-        // SAFETY: Initialised just now, and used by nobody else.
-        f(unsafe { IovIter::from_raw(iter.as_mut_ptr()) })
+        }
+    }
+}
+
+fn direction<D: Direction>() -> u32 {
+    if D::WRITES {
+        bindings::ITER_SOURCE
+    } else {
+        bindings::ITER_DEST
     }
 }
 
@@ -91,9 +136,15 @@ pub struct Finished {
     pub same_file: bool,
 }
 
+/// What is told of an I/O.
+struct Told {
+    same_file: AtomicBool,
+    finished: SetOnce<Finished>,
+}
+
 /// An I/O under way.
 pub struct Pending {
-    finished: Arc<SetOnce<Finished>>,
+    told: Arc<Told>,
     /// What the call that began it returned: 0, `-EIOCBQUEUED`, or another error number.
     pub returned: isize,
 }
@@ -102,8 +153,9 @@ impl Pending {
     /// Waits for its end. Sleeps.
     #[track_caller]
     pub fn wait(&self) -> Outcome<&Finished> {
-        crate::wait_until("the I/O to end", || self.finished.get().is_some())?;
-        self.finished
+        let finished = &self.told.finished;
+        crate::wait_until("the I/O to end", || finished.get().is_some())?;
+        finished
             .get()
             .ok_or_else(|| crate::Stop::failed("an end", format_args!("there is none")))
     }
@@ -114,68 +166,90 @@ impl Pending {
     }
 }
 
-/// Told of the end. Has the memory until then.
+/// Sees which file it was.
 struct Owner {
-    buffer: Buffer,
     file: *const File,
-    finished: Arc<SetOnce<Finished>>,
+    told: Arc<Told>,
 }
 
 // SAFETY: The pointer is only compared; the rest belongs to no thread.
 unsafe impl Send for Owner {}
 
 impl IoCompletion for Owner {
-    fn complete(self, file: &File, result: isize, was_async: bool) {
+    fn complete(self, file: &File, result: isize, _: bool) -> isize {
+        let same_file = core::ptr::eq(file, self.file);
+        self.told.same_file.store(same_file, Ordering::Relaxed);
+        result
+    }
+}
+
+/// Has the memory until the end.
+struct Loan {
+    buffer: Buffer,
+    /// What says where the memory is.
+    _segment: KBox<bindings::kvec>,
+    told: Arc<Told>,
+}
+
+// SAFETY: The pointer in the segment is one to the buffer, which belongs to no thread.
+unsafe impl Send for Loan {}
+
+impl Lender for Loan {
+    fn tell(self, result: isize, was_async: bool) {
         let finished = Finished {
             buffer: self.buffer,
             result,
             was_async,
-            same_file: core::ptr::eq(file, self.file),
+            same_file: self.told.same_file.load(Ordering::Relaxed),
         };
-        // The buffer stays with the one who waits, as nothing may be freed in an interrupt here.
-        self.finished.set(finished);
+        // The buffer stays with the one who waits.
+        self.told.finished.set(finished);
     }
 }
 
-fn submit(
-    file: &File,
-    buffer: Buffer,
-    direction: u32,
-    submit: impl FnOnce(RequestSlot<Owner>, &mut IovIter, Owner) -> isize,
-) -> Outcome<Pending> {
-    let finished = Arc::new(SetOnce::new(), GFP_KERNEL)?;
+fn submit<D: Direction>(file: &File, pos: i64, mut buffer: Buffer) -> Outcome<Pending> {
+    let told = Told {
+        same_file: AtomicBool::new(false),
+        finished: SetOnce::new(),
+    };
+    let told = Arc::new(told, GFP_KERNEL)?;
     let slot = RequestSlot::new()?;
     // The memory stays in its place when the vector that owns it is moved.
-    let mut buffer = buffer;
-    let segment = bindings::kvec {
-        iov_base: buffer.0.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
-    };
+    let segment = KBox::new(buffer.segment(), GFP_KERNEL)?;
     let mut iter = MaybeUninit::<bindings::iov_iter>::zeroed();
-    // SAFETY: One segment of memory, which the owner keeps until the I/O has ended.
-    unsafe { bindings::iov_iter_kvec(iter.as_mut_ptr(), direction, &segment, 1, segment.iov_len) };
-    // SAFETY: Initialised just now. A file system does not use the iterator itself, nor the
-    // segment, after the call that begins the I/O.
-    let iter = unsafe { IovIter::from_raw(iter.as_mut_ptr()) };
-    let owner = Owner {
-        buffer,
-        file,
-        finished: finished.clone(),
+    // SAFETY: One segment of memory; the loan has both until the I/O has ended.
+    unsafe {
+        bindings::iov_iter_kvec(
+            iter.as_mut_ptr(),
+            direction::<D>(),
+            &*segment,
+            1,
+            segment.iov_len,
+        )
     };
-    let returned = submit(slot, iter, owner);
-    Ok(Pending { finished, returned })
+    // SAFETY: Initialised just now, over memory that nobody else uses.
+    let iter = unsafe { IovIter::<D>::copy_of(iter.as_ptr()) };
+    let loan = Loan {
+        buffer,
+        _segment: segment,
+        told: told.clone(),
+    };
+    let owner = Owner {
+        file,
+        told: told.clone(),
+    };
+    // SAFETY: The loan has the memory, and what says where it is; the iterator is this one's alone.
+    let transfer = unsafe { Transfer::new(iter, loan) };
+    let returned = slot.submit(file.into(), pos, transfer, owner);
+    Ok(Pending { told, returned })
 }
 
 /// Begins a direct read of the file at `pos` (bytes) that fills the buffer.
 pub fn submit_read(file: &File, pos: i64, buffer: Buffer) -> Outcome<Pending> {
-    submit(file, buffer, bindings::ITER_DEST, |slot, iter, owner| {
-        slot.submit_read(file, pos, iter, owner)
-    })
+    submit::<Dest>(file, pos, buffer)
 }
 
 /// Begins a direct write to the file at `pos` (bytes) of the whole buffer.
 pub fn submit_write(file: &File, pos: i64, buffer: Buffer) -> Outcome<Pending> {
-    submit(file, buffer, bindings::ITER_SOURCE, |slot, iter, owner| {
-        slot.submit_write(file, pos, iter, owner)
-    })
+    submit::<Source>(file, pos, buffer)
 }

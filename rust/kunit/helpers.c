@@ -7,6 +7,7 @@
  */
 
 #include <linux/atomic.h>
+#include <linux/bvec.h>
 #include <linux/dcache.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -17,6 +18,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
+#include <linux/uio.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
@@ -147,6 +149,15 @@ void cfk_poller_free(struct cfk_poller *poller)
 	kfree(poller);
 }
 
+/* Memory as a list of pages, of which one part in one piece is enough */
+
+void cfk_iov_iter_bvec(struct iov_iter *iter, struct bio_vec *bvec, void *memory,
+		       size_t bytes)
+{
+	bvec_set_virt(bvec, memory, bytes);
+	iov_iter_bvec(iter, ITER_DEST, bvec, 1, bytes);
+}
+
 /* Files, who owns them and who uses them */
 
 long cfk_file_count(const struct file *file)
@@ -202,6 +213,17 @@ int cfk_prepare_write(struct netfs_cache_resources *cres, loff_t *start,
 {
 	return cres->ops->prepare_write(cres, start, len, upper_len, LLONG_MAX,
 					false);
+}
+
+/* As EROFS does it. Says whether it is to be read from the cache. */
+bool cfk_fscache_prepare_ondemand_read(struct netfs_cache_resources *cres,
+				       loff_t start, size_t *len)
+{
+	unsigned long flags = 1 << NETFS_SREQ_ONDEMAND;
+
+	return cres->ops->prepare_ondemand_read(cres, start, len, LLONG_MAX,
+						&flags, 0) ==
+	       NETFS_READ_FROM_CACHE;
 }
 
 void cfk_fscache_end_operation(struct netfs_cache_resources *cres)

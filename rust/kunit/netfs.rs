@@ -19,7 +19,8 @@ use kernel::ffi::c_void;
 use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::sync::Arc;
-use kext::errno::{error, ENOBUFS};
+use kext::errno::error;
+use kext::io::IovIterDest;
 use kext::sync::SetOnce;
 
 /// A volume that wants to be cached. Given up when this is dropped.
@@ -226,6 +227,8 @@ pub struct Read {
     pub buffer: Buffer,
     /// What the call that began it returned.
     pub returned: i32,
+    /// Bytes that were left in the iterator after that call.
+    pub left: usize,
     /// Bytes, or a negative error number.
     pub result: isize,
     /// Whether its end was told as one in another context.
@@ -235,6 +238,18 @@ pub struct Read {
 }
 
 impl Reading<'_> {
+    /// Has the cache see to it that so much can be read on demand. Returns whether it can be read
+    /// from the cache, and how much of it.
+    pub fn prepare(&self, start: i64, len: usize) -> Result<(bool, usize)> {
+        self.check()?;
+        let mut len = len;
+        // SAFETY: The operation has begun (type invariant) and has functions; nothing else uses it
+        // meanwhile.
+        let from_cache =
+            unsafe { bindings::cfk_fscache_prepare_ondemand_read(self.resources, start, &mut len) };
+        Ok((from_cache, len))
+    }
+
     /// Has the cache read into the buffer, and waits for the end. That all of it is a hole is an error.
     #[track_caller]
     pub fn read(&self, start: i64, buffer: Buffer) -> Outcome<Read> {
@@ -244,24 +259,41 @@ impl Reading<'_> {
     /// The same, with another view of holes.
     #[track_caller]
     pub fn read_over(&self, hole: Hole, start: i64, buffer: Buffer) -> Outcome<Read> {
-        let mut buffer = buffer;
+        let len = buffer.len();
+        self.read_by(hole, start, buffer, |buffer, f| buffer.to_read_into(len, f))
+    }
+
+    /// The same with an iterator over a list of pages, as EROFS has for compressed images.
+    #[track_caller]
+    pub fn read_pages(&self, start: i64, buffer: Buffer) -> Outcome<Read> {
+        let len = buffer.len();
+        self.read_by(Hole::Fail, start, buffer, |buffer, f| {
+            buffer.to_read_into_pages(len, f)
+        })
+    }
+
+    #[track_caller]
+    fn read_by(
+        &self,
+        hole: Hole,
+        start: i64,
+        mut buffer: Buffer,
+        iterate: impl FnOnce(&mut Buffer, &mut dyn FnMut(&mut IovIterDest<'_>) -> i32) -> i32,
+    ) -> Outcome<Read> {
         let told = Told {
             result: SetOnce::new(),
             times: AtomicU32::new(0),
         };
         let told = Arc::new(told, GFP_KERNEL)?;
-        // SAFETY: Valid (type invariant).
-        if unsafe { (*self.resources).ops }.is_null() {
-            return Err(ENOBUFS.into());
-        }
-        let len = buffer.len();
+        self.check()?;
         // A part for the one who tells, which is not given up: there must be only one, but a test
         // is to find out.
         let private = Arc::into_raw(told.clone()).cast_mut();
-        let returned = buffer.to_read_into(len, |iter| {
+        let mut left = 0;
+        let returned = iterate(&mut buffer, &mut |iter| {
             // SAFETY: The operation has begun (type invariant) and has functions. What `tell` needs
             // stays, and the memory up to the end of the read.
-            unsafe {
+            let returned = unsafe {
                 bindings::cfk_fscache_read(
                     self.resources,
                     start,
@@ -270,7 +302,9 @@ impl Reading<'_> {
                     Some(tell),
                     private.cast(),
                 )
-            }
+            };
+            left = iter.count();
+            returned
         });
         let waited = crate::wait_until("the read to end", || told.result.get().is_some());
         let Some(&(result, was_async)) = told.result.get() else {
@@ -284,6 +318,7 @@ impl Reading<'_> {
         Ok(Read {
             buffer,
             returned,
+            left,
             result,
             was_async,
             times: told.times.load(Ordering::SeqCst),

@@ -10,7 +10,7 @@ use kernel::sync::Arc;
 use kext::anon_file::{oflags, AnonFile, AnonFileOps, FdReservation, KiocbRef};
 use kext::fs::Whence;
 use kext::gfp::Gfp;
-use kext::io::IovIter;
+use kext::io::IovIterSource;
 use kext::slab::{Created, Slab, SlabBox};
 use kunit::{close_fd, ensure, ensure_eq, file_of_fd, flush_closed_files, foreign_module};
 use kunit::{users_of_this_module, Outcome};
@@ -63,7 +63,11 @@ impl AnonFileOps for Operations {
     }
 
     /// Takes all but one byte.
-    fn write(handle: &Handle, kiocb: &mut KiocbRef<'_>, iter: &mut IovIter) -> Result<usize> {
+    fn write(
+        handle: &Handle,
+        kiocb: &mut KiocbRef<'_>,
+        iter: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
         match kiocb.pos() {
             0..100 => return Err(ENOSPC),
             QUEUES => return Err(EIOCBQUEUED),

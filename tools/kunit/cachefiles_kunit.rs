@@ -22,6 +22,7 @@ mod guarded;
 mod ids;
 mod io;
 mod marks;
+mod operation;
 mod params;
 mod registry;
 mod rename;

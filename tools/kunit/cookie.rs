@@ -26,7 +26,6 @@ kunit::suite!(
         an_invalidation_that_is_not_resumed_has_failed,
         one_who_writes_is_told_once,
         a_read_is_told_to_its_end_once,
-        a_read_that_is_forgotten_fails,
         an_operation_that_is_refused_does_not_begin,
         an_operation_gives_up_its_file_at_the_end,
     ]
@@ -289,22 +288,6 @@ fn a_read_is_told_to_its_end_once() -> Outcome {
     ensure_eq!(bench.cache.ended.get(), 0);
     drop(reading);
     ensure_eq!(bench.cache.ended.get(), 1);
-    drop(in_use);
-    Ok(())
-}
-
-fn a_read_that_is_forgotten_fails() -> Outcome {
-    let bench = Bench::new(Plan::ForgetRead)?;
-    let volume = bench.volume(&[])?;
-    let cookie = volume.cookie(WANTED)?;
-    let in_use = cookie.use_for(false);
-    let reading = in_use.begin_read()?;
-    let read = reading.read(0, Buffer::new(1, 0xee)?)?;
-    let errno = EIO.to_errno();
-    ensure_eq!((read.returned, read.result), (errno, errno as isize));
-    ensure_eq!((read.times, read.was_async), (1, true));
-    ensure!(read.buffer.is_all(0, 4096, 0xee));
-    drop(reading);
     drop(in_use);
     Ok(())
 }

@@ -5,9 +5,9 @@
 use crate::tally::{Counted, Tally};
 use core::sync::atomic::{AtomicU32, Ordering};
 use fscache::{
-    AcquiredCache, Backend, Cookie, CookieFlag, CookieRef, Invalidation, IoSource, LookupSlot,
-    ReadHole, Resources, SubreqFlags, Termination, VolumeHandle, WantState, WriteLimits,
-    WriteSubrequest,
+    AcquiredCache, Backend, Begun, Cookie, CookieFlag, CookieRef, Invalidation, IoSource,
+    LookupSlot, ReadHole, ReadOperation, Resources, SubreqFlags, VolumeHandle, WantState,
+    WriteLimits, WriteOperation, WriteSubrequest,
 };
 use kernel::prelude::*;
 use kernel::str::{CStr, CString};
@@ -15,7 +15,6 @@ use kernel::sync::{Arc, ArcBorrow};
 use kernel::types::ARef;
 use kext::errno::{ENOBUFS, ENODATA};
 use kext::fs::File;
-use kext::io::IovIter;
 use kext::sync::{Completion, SetOnce};
 use kunit::{wait_until, NetVolume, Outcome, Shelf};
 
@@ -37,8 +36,8 @@ pub(crate) enum Plan {
     ForgetToResume,
     /// No operation is begun.
     RefuseOperation,
-    /// A read is forgotten.
-    ForgetRead,
+    /// A read fails.
+    FailRead,
 }
 
 /// How often something was asked for.
@@ -196,26 +195,20 @@ impl<const N: u8> Backend for Store<N> {
     }
 
     /// Reads zeros, up to the end of the buffer.
-    fn read(
-        resources: &mut Resources<'_, Self>,
-        _: i64,
-        iter: &mut IovIter,
-        _: ReadHole,
-        done: Termination,
-    ) -> isize {
-        let forgets = resources
+    fn read<'op>(mut operation: ReadOperation<'op, Self>, _: i64, _: ReadHole) -> Begun<'op> {
+        let (resources, iter) = operation.parts();
+        let fails = resources
             .object()
-            .is_some_and(|object| object.cache.plan == Plan::ForgetRead);
-        if forgets {
-            return EIO.to_errno() as isize;
+            .is_some_and(|object| object.cache.plan == Plan::FailRead);
+        if fails {
+            return operation.fail(EIO);
         }
         let bytes = iter.zero(iter.count());
-        done.finish(bytes as isize, false);
-        0
+        operation.finish(bytes as isize)
     }
 
-    fn write(_: &mut Resources<'_, Self>, _: i64, _: &mut IovIter, _: Termination) -> isize {
-        EIO.to_errno() as isize
+    fn write<'op>(operation: WriteOperation<'op, Self>, _: i64) -> Begun<'op> {
+        operation.fail(EIO)
     }
 
     fn prepare_read(
@@ -250,12 +243,11 @@ impl<const N: u8> Backend for Store<N> {
     fn prepare_ondemand_read(
         _: &mut Resources<'_, Self>,
         _: i64,
-        _: &mut usize,
-        _: i64,
+        _: usize,
         _: &mut SubreqFlags<'_>,
         _: u64,
-    ) -> IoSource {
-        IoSource::DownloadFromServer
+    ) -> Result {
+        Err(ENODATA)
     }
 
     fn query_occupancy(

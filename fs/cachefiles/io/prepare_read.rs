@@ -14,14 +14,8 @@ use kernel::sync::ArcBorrow;
 use kext::errno::{ENOBUFS, ENODATA};
 use kext::fs::{File, Whence};
 
-/// Where the read of `len` bytes at `start` is to be served from.
-///
-/// A network file system's read is shortened to what comes from one source. An on-demand read
-/// never is, as EROFS can't cope with an answer for a part of a compressed extent: every hole of it
-/// is filled by the daemon.
-///
-/// Inlined, as one of its two callers is where every read comes by.
-#[inline(always)]
+/// Where the read of `len` bytes at `start` is to be served from, by a network file system: `len` is
+/// shortened to what comes from one source.
 pub(crate) fn prepare_read(
     resources: &mut Resources<'_, Cachefiles>,
     start: i64,
@@ -33,32 +27,98 @@ pub(crate) fn prepare_read(
     let nothing_cached = resources.cookie().test_flag(CookieFlag::NoDataToRead);
     let (opened, (source, why)) = if start >= i_size {
         (None, (IoSource::FillWithZeroes, PrepRead::AfterEof))
-    } else if nothing_cached && !flags.ondemand() {
+    } else if nothing_cached {
         flags.set_copy_to_cache();
         (None, (IoSource::DownloadFromServer, PrepRead::NoData))
     } else if let Some((object, file)) = wait_for_file(resources, WantState::Read) {
-        let found = if flags.ondemand() {
-            source_of_ondemand_read(object, file, start, *len, flags)
-        } else {
-            let first = || first_source(&object, file, start, len, i_size, flags);
-            object.cache().secure(first)
-        };
+        let first = || first_source(&object, file, start, len, i_size, flags);
+        let found = object.cache().secure(first);
         let found = found.unwrap_or_else(|error| seek_failed(&object, file, error));
         (Some(object), found)
     } else {
         (None, (IoSource::DownloadFromServer, PrepRead::NoFile))
     };
-    trace::prep_read(
-        opened.map(|object| object.debug_id()),
+    let object = opened.as_deref();
+    trace_found(
+        resources,
+        object,
         start,
         *len,
+        flags,
+        (source, why),
+        netfs_ino,
+    );
+    source
+}
+
+/// Has the daemon fill every hole in `len` bytes at `start`, so that they can be read.
+///
+/// The range is never shortened, as EROFS can't cope with an answer for a part of a compressed extent.
+///
+/// Inlined, as every read of an image comes by here. Errors: those of [`Engine::fetch`]; EIO no
+/// file, no data after all, or the file system's; others of the file system.
+///
+/// [`Engine::fetch`]: crate::ondemand::Engine::fetch
+#[inline(always)]
+pub(crate) fn prepare_ondemand_read(
+    resources: &mut Resources<'_, Cachefiles>,
+    start: i64,
+    len: usize,
+    flags: &mut SubreqFlags<'_>,
+    netfs_ino: u64,
+) -> Result {
+    let (opened, filled) = match wait_for_file(resources, WantState::Read) {
+        Some((object, file)) => {
+            let end = start.saturating_add_unsigned(len as u64);
+            let known_end = object.known_data_end(file, start);
+            let filled = if known_end.is_some_and(|known_end| known_end >= end) {
+                Ok(())
+            } else {
+                fill(object, file, start, end, flags)
+            };
+            (Some(object), filled)
+        }
+        None => (
+            None,
+            Err((EIO, IoSource::DownloadFromServer, PrepRead::NoFile)),
+        ),
+    };
+    let found = match filled {
+        Ok(()) => (IoSource::ReadFromCache, PrepRead::HaveData),
+        Err((_, source, why)) => (source, why),
+    };
+    trace_found(
+        resources,
+        opened.as_deref(),
+        start,
+        len,
+        flags,
+        found,
+        netfs_ino,
+    );
+    filled.map_err(|(error, ..)| error)
+}
+
+#[inline]
+fn trace_found(
+    resources: &Resources<'_, Cachefiles>,
+    object: Option<&Object>,
+    start: i64,
+    len: usize,
+    flags: &SubreqFlags<'_>,
+    (source, why): (IoSource, PrepRead),
+    netfs_ino: u64,
+) {
+    trace::prep_read(
+        object.map(Object::debug_id),
+        start,
+        len,
         flags.raw() as u16,
         source as i32,
         why,
         resources.file().map_or(0, |file| file.inode().ino()),
         netfs_ino,
     );
-    source
 }
 
 #[cold]
@@ -70,23 +130,6 @@ fn seek_failed(object: &Object, file: &File, error: Error) -> (IoSource, PrepRea
         ErrorSite::Seek,
     );
     (IoSource::DownloadFromServer, PrepRead::SeekError)
-}
-
-/// The cache, once every hole of the range is filled. Errors: those of `lseek()`.
-#[inline]
-fn source_of_ondemand_read(
-    object: ArcBorrow<'_, Object>,
-    file: &File,
-    start: i64,
-    len: usize,
-    flags: &mut SubreqFlags<'_>,
-) -> Result<(IoSource, PrepRead)> {
-    let end = start.saturating_add_unsigned(len as u64);
-    let known_end = object.known_data_end(file, start);
-    if known_end.is_some_and(|known_end| known_end >= end) {
-        return Ok((IoSource::ReadFromCache, PrepRead::HaveData));
-    }
-    fill(object, file, start, end, flags)
 }
 
 /// Where the first part of the range is. Shortens `len` to that part, in whole blocks.
@@ -132,9 +175,10 @@ fn distance(from: i64, to: i64) -> usize {
     usize::try_from(to - from).unwrap_or(0)
 }
 
+/// Why an on-demand read fails: the error, and what the trace says of it.
+type Failure = (Error, IoSource, PrepRead);
+
 /// Fills every hole of the range, one request for each.
-///
-/// Errors: those of `lseek()`.
 #[inline(never)]
 fn fill(
     object: ArcBorrow<'_, Object>,
@@ -142,10 +186,14 @@ fn fill(
     start: i64,
     end: i64,
     flags: &mut SubreqFlags<'_>,
-) -> Result<(IoSource, PrepRead)> {
+) -> Result<(), Failure> {
     let mut pos = start;
     while pos < end {
-        let (hole_end, why) = match likely_extent(&object, file, pos, end)? {
+        let extent = likely_extent(&object, file, pos, end).map_err(|error| {
+            let (source, why) = seek_failed(&object, file, error);
+            (error, source, why)
+        })?;
+        let (hole_end, why) = match extent {
             Extent::Data(data_end) => {
                 pos = data_end;
                 continue;
@@ -166,11 +214,11 @@ fn fill(
                 pos = data_end;
             }
             // The daemon said that it is done, and the data is not there.
-            Ok(None) => return Ok((IoSource::DownloadFromServer, why)),
-            Err(_) => return Ok((IoSource::InvalidRead, why)),
+            Ok(None) => return Err((EIO, IoSource::DownloadFromServer, why)),
+            Err(error) => return Err((error, IoSource::InvalidRead, why)),
         }
     }
-    Ok((IoSource::ReadFromCache, PrepRead::HaveData))
+    Ok(())
 }
 
 /// Where the next data at or behind `start` is, and how long it goes on.

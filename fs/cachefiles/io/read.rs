@@ -6,11 +6,11 @@ use super::{seek, wait_for};
 use crate::backend::Cachefiles;
 use crate::object::{IoRef, Object};
 use cachefiles_trace::{self as trace, ErrorSite};
-use fscache::{ReadHole, Resources, Termination, WantState};
+use fscache::{Begun, ReadHole, ReadOperation, WantState};
 use kernel::prelude::*;
 use kext::errno::{ENOBUFS, ENODATA, ESTALE};
 use kext::fs::{File, Whence};
-use kext::io::{read_sync, IoCompletion, IovIter, RequestSlot};
+use kext::io::{IoCompletion, IovIterDest, RequestSlot};
 use kext::params::injected_read_error;
 
 /// What a read leaves to be done when it ends.
@@ -18,27 +18,33 @@ struct ReadDone {
     object: IoRef,
     /// Bytes of hole in front that were filled with zeros.
     skipped: usize,
+    /// Bytes behind them that were asked for.
+    len: usize,
     /// What the cookie's counter said at the start: another value means that the data is old.
     inval_counter: u32,
     failure: Failure,
-    done: Termination,
 }
 
 /// What the caller is told of a read that fails.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Failure {
     /// The error: there is no other source.
     Error,
     /// That nothing was read. netfs then asks the server, which for an error it does not: Linux
     /// 6.12 hands that on to whoever reads the file.
     Nothing,
+    /// That there was an I/O error, also where a part was read: EROFS takes that for all, and would
+    /// show the memory as it was before.
+    Whole,
 }
 
 impl Failure {
-    /// Only netfs has looked for holes itself (`prepare_read`), and it has a server to go to.
-    fn of(hole: ReadHole) -> Self {
+    /// Only netfs has looked for holes itself (`prepare_read`), and it has a server to go to. Only
+    /// EROFS wants no holes of a cache with a daemon: it asks for what was fetched.
+    fn of(hole: ReadHole, is_ondemand: bool) -> Self {
         match hole {
             ReadHole::Ignore => Self::Nothing,
+            ReadHole::Fail if is_ondemand => Self::Whole,
             ReadHole::Clear | ReadHole::Fail => Self::Error,
         }
     }
@@ -47,30 +53,34 @@ impl Failure {
         match self {
             Self::Error => error.to_errno() as isize,
             Self::Nothing => 0,
+            // Of the cache, and not of what is read from it: a reader of the image can't know them.
+            Self::Whole if [ENOBUFS, ENODATA, ESTALE].contains(&error) => EIO.to_errno() as isize,
+            Self::Whole => error.to_errno() as isize,
         }
     }
 }
 
 impl IoCompletion for ReadDone {
-    fn complete(self, file: &File, result: isize, was_async: bool) {
+    fn complete(self, file: &File, result: isize, _was_async: bool) -> isize {
         let Self {
             object,
             skipped,
+            len,
             inval_counter,
             failure,
-            done,
         } = self;
-        let outcome = if result < 0 {
+        if result < 0 {
             failure.outcome(note_error(&object, file, result))
+        } else if failure == Failure::Whole && result.unsigned_abs() < len {
+            failure.outcome(note_error(&object, file, EIO.to_errno() as isize))
         } else if object.cookie().inval_counter() == inval_counter {
             result.saturating_add_unsigned(skipped)
         } else {
             failure.outcome(ESTALE)
-        };
-        // First ours: once the caller knows, it may end its access to the cookie, and then ours
-        // would be the last reference to the object, in a context where it can't be put away.
-        drop(object);
-        done.finish(outcome, was_async);
+        }
+        // Our reference to the object goes before the caller is told: that one may end its access to
+        // the cookie, and then ours would be the last one, in a context where the object can't be
+        // put away.
     }
 }
 
@@ -87,76 +97,62 @@ fn note_error(object: &Object, file: &File, result: isize) -> Error {
     error
 }
 
-/// Reads from the cache. Returns 0 or a negative errno, EIOCBQUEUED where `done` comes later.
+/// Reads from the cache.
 #[inline]
-pub(crate) fn read(
-    resources: &mut Resources<'_, Cachefiles>,
+pub(crate) fn read<'op>(
+    mut operation: ReadOperation<'op, Cachefiles>,
     start: i64,
-    iter: &mut IovIter,
     hole: ReadHole,
-    done: Termination,
-) -> isize {
-    let failure = Failure::of(hole);
-    let Some((object, file)) = wait_for(resources, WantState::Read) else {
-        return finish(done, failure, ENOBUFS);
+) -> Begun<'op> {
+    let (mut resources, iter) = operation.parts();
+    let Some((object, file)) = wait_for(&mut resources, WantState::Read) else {
+        return operation.finish(Failure::of(hole, true).outcome(ENOBUFS));
     };
+    let failure = Failure::of(hole, object.cache().ondemand().is_some());
     fscache::stats::count_read();
     let is_data = hole == ReadHole::Ignore || object.known_data_end(file, start).is_some();
     let skipped = if is_data {
         0
     } else {
-        match skip_hole(file, start, iter, hole) {
+        match skip_hole(file, start, iter, hole, failure) {
             Ok(skipped) => skipped,
-            Err(error) => return finish(done, failure, error),
+            Err(error) => return operation.finish(failure.outcome(error)),
         }
     };
     let len = iter.count();
     if !is_data && len == 0 {
-        done.finish(skipped as isize, false);
-        return 0;
+        return operation.finish(skipped as isize);
     }
     let pos = start.saturating_add_unsigned(skipped as u64);
     trace::read(object.debug_id(), file.inode(), pos, len);
-    if !done.is_wanted() {
-        return read_now(file, pos, iter);
-    }
     let Ok(slot) = RequestSlot::new() else {
-        return finish(done, failure, ENOMEM);
+        return operation.finish(failure.outcome(ENOMEM));
     };
     let owner = ReadDone {
         object: IoRef::new(object),
         skipped,
+        len,
         inval_counter: resources.inval_counter(),
         failure,
-        done,
     };
-    match injected_read_error() {
-        Ok(()) => slot.submit_read(file, pos, iter, owner),
-        Err(error) => {
-            let result = error.to_errno() as isize;
-            owner.complete(file, result, false);
-            result
-        }
+    if let Err(error) = injected_read_error() {
+        let outcome = owner.complete(file, error.to_errno() as isize, false);
+        return operation.finish(outcome);
     }
-}
-
-/// Nobody would learn of the end: it has to come before we return.
-#[cold]
-fn read_now(file: &File, pos: i64, iter: &mut IovIter) -> isize {
-    let result = injected_read_error().and_then(|()| read_sync(file, pos, iter));
-    result.err().map_or(0, |error| error.to_errno() as isize)
-}
-
-#[cold]
-fn finish(done: Termination, failure: Failure, error: Error) -> isize {
-    done.finish(failure.outcome(error), false);
-    error.to_errno() as isize
+    let file = file.into();
+    operation.submit(slot, file, pos, owner)
 }
 
 /// Clears what is a hole at `start`, and returns its length in bytes; at most what there is to read.
 ///
-/// Errors: ENODATA all of it is a hole, and that is not wanted; those of `lseek()`.
-fn skip_hole(file: &File, start: i64, iter: &mut IovIter, hole: ReadHole) -> Result<usize> {
+/// Errors: ENODATA there is a hole, and none is wanted; those of `lseek()`.
+fn skip_hole(
+    file: &File,
+    start: i64,
+    iter: &mut IovIterDest<'_>,
+    hole: ReadHole,
+    failure: Failure,
+) -> Result<usize> {
     let len = iter.count();
     let end = start.saturating_add_unsigned(len as u64);
     let data = match seek(file, start, Whence::Data) {
@@ -164,7 +160,11 @@ fn skip_hole(file: &File, start: i64, iter: &mut IovIter, hole: ReadHole) -> Res
         Err(error) if error == ENXIO => end,
         Err(error) => return Err(error),
     };
-    if data == end && hole == ReadHole::Fail {
+    let is_unwanted = match failure {
+        Failure::Whole => data > start,
+        Failure::Error | Failure::Nothing => data == end && hole == ReadHole::Fail,
+    };
+    if is_unwanted {
         return Err(ENODATA);
     }
     let skipped = usize::try_from(data - start).unwrap_or(0);

@@ -11,13 +11,14 @@ use crate::extent::Known;
 use crate::object::{IoRef, Object};
 use crate::space::Purpose;
 use cachefiles_trace::{self as trace, ErrorSite};
-use fscache::{CookieFlag, Resources, Termination, WantState, WriteLimits, WriteSubrequest};
+use fscache::{
+    Begun, CookieFlag, Resources, WantState, WriteLimits, WriteOperation, WriteSubrequest,
+};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
-use kernel::sync::ArcBorrow;
 use kext::errno::ENOBUFS;
 use kext::fs::{FallocMode, File, Whence};
-use kext::io::{write_sync, IoCompletion, IovIter, RequestSlot};
+use kext::io::{write_sync, IoCompletion, IovIterSource, RequestSlot};
 use kext::params::{injected_remove_error, injected_write_error};
 
 /// What `read()` and `write()` take at most, in bytes (`MAX_RW_COUNT`): the largest number of pages
@@ -38,31 +39,27 @@ struct WriteDone {
     /// Bytes behind them that no direct I/O can write: they count as written when all else was, or
     /// netfs would try again and again.
     tail: usize,
-    done: Termination,
 }
 
 impl IoCompletion for WriteDone {
-    fn complete(self, file: &File, result: isize, was_async: bool) {
+    fn complete(self, file: &File, result: isize, was_async: bool) -> isize {
         let Self {
             object,
             blocks,
             start,
             len,
             tail,
-            done,
         } = self;
         note_end(&object, file, blocks, result);
         if result < 0 {
             not_written(&object, file, start, len, !was_async);
         }
-        let outcome = if usize::try_from(result) == Ok(len) {
+        if usize::try_from(result) == Ok(len) {
             result.saturating_add_unsigned(tail)
         } else {
             result
-        };
-        // First ours, as for a read.
-        drop(object);
-        done.finish(outcome, was_async);
+        }
+        // Our reference to the object goes before the caller is told, as for a read.
     }
 }
 
@@ -110,71 +107,48 @@ fn has_data(file: &File, start: i64, end: i64) -> Result<bool> {
     }
 }
 
-/// Writes to the cache. Returns 0 or a negative errno, EIOCBQUEUED where `done` comes later.
-pub(crate) fn write(
-    resources: &mut Resources<'_, Cachefiles>,
-    start: i64,
-    iter: &mut IovIter,
-    done: Termination,
-) -> isize {
-    match wait_for(resources, WantState::Write) {
-        Some((object, file)) => submit(object, file, start, iter, 0, done),
-        None => refuse_offline(resources, start, iter.count(), done),
-    }
+/// Writes to the cache.
+pub(crate) fn write<'op>(operation: WriteOperation<'op, Cachefiles>, start: i64) -> Begun<'op> {
+    submit(operation, start, 0, |_, _, _| Ok(()))
 }
 
 /// The object cannot be written to, as the cache goes offline: what its file holds of the range is
 /// old from now on.
 #[cold]
-fn refuse_offline(
-    resources: &mut Resources<'_, Cachefiles>,
-    start: i64,
-    len: usize,
-    done: Termination,
-) -> isize {
+fn refuse_offline<'op>(mut operation: WriteOperation<'op, Cachefiles>, start: i64) -> Begun<'op> {
+    let (resources, iter) = operation.parts();
     if let Some(object) = resources.object() {
         let held = object.held_file();
         if let Some(file) = resources.file().or(held.as_deref()) {
-            not_written(&object, file, start, len, true);
+            not_written(&object, file, start, iter.count(), true);
         }
     }
-    refuse(done, ENOBUFS)
+    operation.fail(ENOBUFS)
 }
 
-fn refuse(done: Termination, error: Error) -> isize {
-    let result = error.to_errno() as isize;
-    done.finish(result, false);
-    result
-}
-
-/// Starts the write of all that `iter` has.
-fn submit(
-    object: ArcBorrow<'_, Object>,
-    file: &File,
+/// Starts the write of all that the operation has, if `room` finds some for so many bytes.
+fn submit<'op>(
+    mut operation: WriteOperation<'op, Cachefiles>,
     start: i64,
-    iter: &mut IovIter,
     tail: usize,
-    done: Termination,
-) -> isize {
+    room: impl FnOnce(&Object, &File, usize) -> Result,
+) -> Begun<'op> {
+    let (mut resources, iter) = operation.parts();
     let len = iter.count();
+    let Some((object, file)) = wait_for(&mut resources, WantState::Write) else {
+        return refuse_offline(operation, start);
+    };
+    if let Err(error) = room(&object, file, len) {
+        return operation.fail(error);
+    }
     // The worker that is to do this before may come later, and netfs does not wait for it.
     if let Err(error) = mark_dirty(&object) {
         not_written(&object, file, start, len, true);
-        return refuse(done, error);
-    }
-    if !done.is_wanted() {
-        // Nobody would learn of the end: it has to come before we return.
-        let blocks = note_start(&object, file, start, len);
-        let result = write_now(file, start, iter);
-        note_end(&object, file, blocks, result);
-        if result < 0 {
-            not_written(&object, file, start, len, true);
-        }
-        return result.min(0);
+        return operation.fail(error);
     }
     let Ok(slot) = RequestSlot::new() else {
         not_written(&object, file, start, len, true);
-        return refuse(done, ENOMEM);
+        return operation.fail(ENOMEM);
     };
     let owner = WriteDone {
         blocks: note_start(&object, file, start, len),
@@ -182,16 +156,13 @@ fn submit(
         start,
         len,
         tail,
-        done,
     };
-    match injected_write_error() {
-        Ok(()) => slot.submit_write(file, start, iter, owner),
-        Err(error) => {
-            let result = error.to_errno() as isize;
-            owner.complete(file, result, false);
-            result
-        }
+    if let Err(error) = injected_write_error() {
+        let outcome = owner.complete(file, error.to_errno() as isize, false);
+        return operation.finish(outcome);
     }
+    let file = file.into();
+    operation.submit(slot, file, start, owner)
 }
 
 /// Sees to it that a power cut during the write leaves a file that is not used again. Errors: those of
@@ -213,7 +184,7 @@ fn note_start(object: &Object, file: &File, start: i64, len: usize) -> u64 {
 
 /// Bytes written, or a negative error number.
 #[inline]
-fn write_now(file: &File, start: i64, iter: &mut IovIter) -> isize {
+fn write_now(file: &File, start: i64, iter: &mut IovIterSource<'_>) -> isize {
     let written = injected_write_error().and_then(|()| write_sync(file, start, iter));
     written.map_or_else(
         |error| error.to_errno() as isize,
@@ -263,27 +234,20 @@ pub(crate) fn issue_write(mut write: WriteSubrequest<'_, Cachefiles>) {
         fscache::stats::count_dio_misfit();
     }
 
-    let (mut resources, iter, done) = write.split();
-    iter.truncate(len);
-    // Either way netfs is told by `done`.
+    // Either way netfs is told.
+    let operation = write.begin(len);
     let Ok(start) = i64::try_from(start) else {
         // No file has anything there.
-        refuse(done, EFBIG);
+        let _ended = operation.fail(EFBIG);
         return;
     };
-    let Some((object, file)) = wait_for(&mut resources, WantState::Write) else {
-        refuse_offline(&mut resources, start, len, done);
-        return;
-    };
-    let room = object.cache().secure(|| {
-        let pages = (len / PAGE_SIZE) as u64;
-        let room = object.cache().has_space(0, pages, Purpose::Write);
-        room.or_else(|error| do_without_room(&object, file, start, len, error))
+    let _begun = submit(operation, start, tail, |object, file, len| {
+        object.cache().secure(|| {
+            let pages = (len / PAGE_SIZE) as u64;
+            let room = object.cache().has_space(0, pages, Purpose::Write);
+            room.or_else(|error| do_without_room(object, file, start, len, error))
+        })
     });
-    match room {
-        Ok(()) => submit(object, file, start, iter, tail, done),
-        Err(error) => refuse(done, error),
-    };
 }
 
 /// Overwriting what has blocks takes none. Where only a part has, these are given back: they hold what is
@@ -398,7 +362,11 @@ fn check_start(start: i64) -> Result {
 ///
 /// Errors: ENOBUFS no file any more, not aligned, or no room; what the file system says.
 #[inline]
-pub(crate) fn write_from_daemon(object: &Object, start: i64, iter: &mut IovIter) -> Result<usize> {
+pub(crate) fn write_from_daemon(
+    object: &Object,
+    start: i64,
+    iter: &mut IovIterSource<'_>,
+) -> Result<usize> {
     let (file, age) = object.file_to_write().ok_or(ENOBUFS)?;
     let len = iter.count();
     check_start(start).inspect_err(|_| note_misaligned(object, start))?;

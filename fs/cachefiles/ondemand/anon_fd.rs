@@ -15,7 +15,7 @@ use kext::anon_file::{oflags, AnonFile, AnonFileOps, FdReservation, KiocbRef};
 use kext::errno::{ENOBUFS, EOPNOTSUPP};
 use kext::fs::Whence;
 use kext::gfp::Gfp;
-use kext::io::IovIter;
+use kext::io::IovIterSource;
 use kext::slab::{Slab, SlabBox};
 
 /// `_IOW(0x98, 1, int)`: the READ whose id is the argument is done.
@@ -97,7 +97,11 @@ impl AnonFileOps for Operations {
     }
 
     #[inline]
-    fn write(fd: &ObjectFd, kiocb: &mut KiocbRef<'_>, iter: &mut IovIter) -> Result<usize> {
+    fn write(
+        fd: &ObjectFd,
+        kiocb: &mut KiocbRef<'_>,
+        iter: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
         let written = io::write_from_daemon(&fd.object, kiocb.pos(), iter)?;
         kiocb.set_pos(kiocb.pos().saturating_add_unsigned(written as u64));
         Ok(written)

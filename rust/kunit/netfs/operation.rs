@@ -67,7 +67,7 @@ impl InUse<'_> {
 
 impl Reading<'_> {
     /// Error: ENOBUFS, the cache gave no functions.
-    fn check(&self) -> Result {
+    pub(super) fn check(&self) -> Result {
         // SAFETY: Valid (type invariant).
         if unsafe { (*self.resources).ops }.is_null() {
             return Err(ENOBUFS);

@@ -6,7 +6,7 @@ use crate::extent::Extent;
 use crate::object::Object;
 use kernel::prelude::*;
 use kext::fs::{File, Whence};
-use kext::io::IovIter;
+use kext::io::IovIterSource;
 
 /// What is at `pos`, and up to where.
 pub(crate) fn next_extent(_object: &Object, file: &File, pos: i64, end: i64) -> Result<Extent> {
@@ -19,7 +19,11 @@ pub(crate) fn next_extent(_object: &Object, file: &File, pos: i64, end: i64) -> 
 }
 
 /// The daemon's write.
-pub(crate) fn write_from_daemon(object: &Object, pos: i64, iter: &mut IovIter) -> Result<usize> {
+pub(crate) fn write_from_daemon(
+    object: &Object,
+    pos: i64,
+    iter: &mut IovIterSource<'_>,
+) -> Result<usize> {
     let len = iter.len();
     if let Some(file) = object.file() {
         file.fill(pos, len);

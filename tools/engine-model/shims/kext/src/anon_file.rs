@@ -2,7 +2,7 @@
 
 //! Anonymous files, and the descriptors of the processes that hold them.
 
-use crate::io::IovIter;
+use crate::io::IovIterSource;
 use crate::slab::SlabBox;
 use cachefiles_bindings::sched;
 use core::marker::PhantomData;
@@ -31,7 +31,11 @@ pub trait AnonFileOps: Sized + 'static {
     /// The last reference is gone.
     fn release(data: SlabBox<Self::Data>);
     /// `pwrite()`
-    fn write(data: &Self::Data, kiocb: &mut KiocbRef<'_>, iter: &mut IovIter) -> Result<usize>;
+    fn write(
+        data: &Self::Data,
+        kiocb: &mut KiocbRef<'_>,
+        iter: &mut IovIterSource<'_>,
+    ) -> Result<usize>;
     /// `lseek()`
     fn llseek(data: &Self::Data, offset: i64, whence: i32) -> Result<i64>;
     /// `ioctl()`
@@ -82,7 +86,7 @@ impl<T: AnonFileOps> Open for Inner<T> {
             _kiocb: PhantomData,
         };
         match &self.0 {
-            Some(data) => T::write(data, &mut kiocb, &mut IovIter::new(len)),
+            Some(data) => T::write(data, &mut kiocb, &mut IovIterSource::new(len)),
             None => Ok(0),
         }
     }

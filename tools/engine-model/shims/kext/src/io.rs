@@ -2,15 +2,21 @@
 
 //! What a write brings: only how much.
 
+use std::marker::PhantomData;
+
 /// Bytes to be written.
-pub struct IovIter {
+pub struct IovIterSource<'a> {
     len: usize,
+    _memory: PhantomData<&'a [u8]>,
 }
 
-impl IovIter {
+impl IovIterSource<'_> {
     /// So many bytes.
     pub fn new(len: usize) -> Self {
-        Self { len }
+        Self {
+            len,
+            _memory: PhantomData,
+        }
     }
 
     /// Bytes left.

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! I/O that is not waited for.
+//!
+//! # How long a request lives
+//!
+//! A request that is queued has two users, and the last one frees it: the completion, and the
+//! submission, since file systems look at the `kiocb` and the iterator after they have queued it
+//! (ext4 takes the file out of it to touch its atime, btrfs puts a flag of the iterator back). So
+//! both lie in the request, and the file is held for as long. One that is not queued is the
+//! submission's alone.
+//!
+//! # How long its memory lives
+//!
+//! What an I/O transfers belongs to somebody else: who is told of the end, and then may free it, or
+//! use it for something else. So the two come as one value, a [`Transfer`], which the submission
+//! takes, and nothing but the request can tell the end then, when all else is done.
+
+use super::{new_kiocb, start, Direction, IovIter};
+use crate::fs::File;
+use cachefiles_bindings as bindings;
+use core::{
+    cell::UnsafeCell,
+    mem::{size_of, ManuallyDrop},
+    ptr::NonNull,
+    sync::atomic::{AtomicU8, Ordering},
+};
+use kernel::{
+    error::{code::ENOMEM, Result},
+    ffi,
+    types::ARef,
+};
+
+/// Whoever lent the memory of a transfer, to be told when it is over.
+pub trait Lender: Send + 'static {
+    /// Tells what came of it: bytes transferred, or a negative error number. The memory may be gone
+    /// after this.
+    ///
+    /// If `was_async`, the context may be a hard interrupt.
+    fn tell(self, result: isize, was_async: bool);
+}
+
+/// The memory of an I/O, and who is told when it is over.
+///
+/// # Invariants
+///
+/// - What `iter` is over stays until `lender` is told or dropped, beyond `'a`.
+/// - No other iterator has this `'a`.
+pub struct Transfer<'a, D: Direction, L: Lender> {
+    iter: IovIter<'a, D>,
+    lender: L,
+}
+
+impl<'a, D: Direction, L: Lender> Transfer<'a, D, L> {
+    /// # Safety
+    ///
+    /// What `iter` is over stays until `lender` is told or dropped. No other iterator has this `'a`.
+    #[inline]
+    pub unsafe fn new(iter: IovIter<'a, D>, lender: L) -> Self {
+        // INVARIANT: By the caller's promise.
+        Self { iter, lender }
+    }
+
+    /// The memory.
+    #[inline]
+    pub fn iter(&mut self) -> &mut IovIter<'a, D> {
+        &mut self.iter
+    }
+
+    /// Who is told.
+    #[inline]
+    pub fn lender(&self) -> &L {
+        &self.lender
+    }
+
+    /// Ends it, in the context that it came in.
+    #[inline]
+    pub fn end(self, result: isize) {
+        self.lender.tell(result, false);
+    }
+
+    /// Does it with the file at `pos` (bytes), and waits. As [`RequestSlot::submit`], but for what is
+    /// returned: 0 or the negative error number.
+    pub fn run<T: IoCompletion>(mut self, file: &File, pos: i64, owner: T) -> isize {
+        let result = super::run_sync(file, pos, &mut self.iter);
+        let outcome = owner.complete(file, result, false);
+        self.end(outcome);
+        outcome.min(0)
+    }
+}
+
+/// What an I/O leaves to be done when it ends.
+pub trait IoCompletion: Send + 'static {
+    /// Takes the result, exactly once: bytes transferred, or a negative error number. `EINTR` is
+    /// what a signal leads to. `file` is the one that was submitted to. Returns what the
+    /// [`Lender`] is told after this, in the same form.
+    ///
+    /// If `was_async`, the context may be a hard interrupt: nothing may sleep, neither here nor in
+    /// what is dropped here. Otherwise it is that of the submission.
+    fn complete(self, file: &File, result: isize, was_async: bool) -> isize;
+}
+
+/// A request on its way.
+///
+/// `kiocb` is the first field, so that a pointer to it is one to the request.
+#[repr(C)]
+struct Request<T, L> {
+    kiocb: UnsafeCell<bindings::kiocb>,
+    iter: UnsafeCell<bindings::iov_iter>,
+    /// Moved out by the completion, and so is the lender.
+    owner: ManuallyDrop<T>,
+    lender: ManuallyDrop<L>,
+    file: ARef<File>,
+    /// Of a queued request: 2 at first, the submission and the completion.
+    users: AtomicU8,
+}
+
+/// The memory for a request of an owner of type `T`, to have before there is no way back.
+///
+/// # Invariants
+///
+/// `place` is memory for a `Request<T, L>` out of `__kmalloc_noprof()`, which is ours.
+pub struct RequestSlot<T, L> {
+    place: NonNull<Request<T, L>>,
+}
+
+impl<T: IoCompletion, L: Lender> RequestSlot<T, L> {
+    /// Allocates it. May sleep. Error: `ENOMEM`.
+    ///
+    /// Not a `KBox`: the `kernel` crate allocates by `krealloc()`, which takes as long again.
+    #[inline]
+    pub fn new() -> Result<Self> {
+        const {
+            // What `kmalloc()` aligns to at least.
+            assert!(core::mem::align_of::<Request<T, L>>() <= 8);
+        }
+        let size = size_of::<Request<T, L>>();
+        // SAFETY: There is nothing to rely on.
+        let place = unsafe { bindings::__kmalloc_noprof(size, bindings::GFP_KERNEL) };
+        // INVARIANT: Allocated just now, with the size and alignment of a request.
+        let place = NonNull::new(place.cast()).ok_or(ENOMEM)?;
+        Ok(Self { place })
+    }
+
+    /// Starts direct I/O on the file at `pos` (bytes): a read or a write, as the transfer says.
+    ///
+    /// `owner` is told the result, exactly once, possibly before this returns; and then the lender
+    /// is told what came of it. Returns what a netfs operation returns: 0 if it is done,
+    /// `-EIOCBQUEUED` if it is on its way, or the negative error number that the lender was told.
+    ///
+    /// Process context; may sleep. When the end of a write is told, the file system may be frozen
+    /// again.
+    #[inline]
+    pub fn submit<D: Direction>(
+        self,
+        file: ARef<File>,
+        pos: i64,
+        transfer: Transfer<'_, D, L>,
+        owner: T,
+    ) -> isize {
+        let mut kiocb = new_kiocb::<D>(&file, pos);
+        kiocb.ki_complete = Some(ki_complete::<T, L, D>);
+        let request = ManuallyDrop::new(self).place;
+        // SAFETY: Memory for a request, which is ours (type invariant).
+        unsafe {
+            request.as_ptr().write(Request {
+                kiocb: UnsafeCell::new(kiocb),
+                iter: UnsafeCell::new(transfer.iter.into_raw()),
+                owner: ManuallyDrop::new(owner),
+                lender: ManuallyDrop::new(transfer.lender),
+                file,
+                users: AtomicU8::new(2),
+            });
+        }
+        // SAFETY: The request is alive: we have our part in it.
+        let (kiocb, iter) = unsafe {
+            let request = request.as_ref();
+            (request.kiocb.get(), request.iter.get())
+        };
+        // SAFETY: The `kiocb` was set up for this above. Both have a place of their own, until the
+        // completion and we have given up our parts, and so long the request holds the file. The
+        // iterator is valid, and what it is over stays until the lender is told (invariant of a
+        // transfer), which the completion does.
+        let ret = unsafe { start::<D>(kiocb, iter) };
+        if ret == -(bindings::EIOCBQUEUED as isize) {
+            // SAFETY: Our own part; the request is not used any more.
+            unsafe { Request::put(request) };
+            return ret;
+        }
+        // SAFETY: What is not queued has no completion, so this stands in for it.
+        let outcome = unsafe { Request::complete(request, ret, false) };
+        // SAFETY: Completed, and nobody but us ever had a part in it.
+        unsafe { Request::free(request) };
+        outcome.min(0)
+    }
+}
+
+impl<T, L> Drop for RequestSlot<T, L> {
+    fn drop(&mut self) {
+        // SAFETY: The type invariant: the memory is ours, and there is nothing in it.
+        unsafe { bindings::kfree(self.place.as_ptr().cast()) };
+    }
+}
+
+impl<T: IoCompletion, L: Lender> Request<T, L> {
+    /// Tells the owner, and then the lender. Returns what the lender was told.
+    ///
+    /// # Safety
+    ///
+    /// `this` is a request that was not completed before, and the caller does it in the place of
+    /// the completion.
+    #[inline]
+    unsafe fn complete(this: NonNull<Self>, result: isize, was_async: bool) -> isize {
+        // SAFETY: The request is alive, as the completion has not given up its part. Nobody but the
+        // completion, which there is one of, ever comes to these two after the start.
+        let (owner, lender, file) = unsafe {
+            let this = this.as_ref();
+            (
+                core::ptr::read(&this.owner),
+                core::ptr::read(&this.lender),
+                &*this.file,
+            )
+        };
+        let outcome = ManuallyDrop::into_inner(owner).complete(file, result, was_async);
+        ManuallyDrop::into_inner(lender).tell(outcome, was_async);
+        outcome
+    }
+
+    /// Gives up one of the two parts in a queued request.
+    ///
+    /// # Safety
+    ///
+    /// The caller has one, and does not use the request any more. The completion does this last.
+    #[inline]
+    unsafe fn put(this: NonNull<Self>) {
+        // SAFETY: The request is alive until both parts are given up. Release and acquire, so that
+        // what the other one did to it comes before it is freed.
+        if unsafe { this.as_ref().users.fetch_sub(1, Ordering::AcqRel) } == 1 {
+            // SAFETY: Nobody else has a part in it any more; the completion was one of the two.
+            unsafe { Self::free(this) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The request is completed, and nobody uses it any more.
+    #[inline]
+    unsafe fn free(this: NonNull<Self>) {
+        // SAFETY: It is the caller's alone. What was moved out is not dropped here.
+        unsafe { core::ptr::drop_in_place(this.as_ptr()) };
+        // SAFETY: It came out of `__kmalloc_noprof()`.
+        unsafe { bindings::kfree(this.as_ptr().cast()) };
+    }
+}
+
+/// `kiocb->ki_complete` of an asynchronous request.
+///
+/// # Safety
+///
+/// `kiocb` is that of a `Request<T, L>`, queued and not completed before; `D` is which way it goes.
+unsafe extern "C" fn ki_complete<T: IoCompletion, L: Lender, D: Direction>(
+    kiocb: *mut bindings::kiocb,
+    ret: ffi::c_long,
+) {
+    if D::WRITES {
+        // SAFETY: `vfs_iocb_iter_write()` leaves the end of the write to the completion of a
+        // request that is queued.
+        unsafe { bindings::cfh_kiocb_end_write(kiocb) };
+    }
+    // SAFETY: The `kiocb` is the first field of its request.
+    let request = unsafe { NonNull::new_unchecked(kiocb.cast::<Request<T, L>>()) };
+    // SAFETY: This is its completion.
+    unsafe { Request::complete(request, ret, true) };
+    // SAFETY: The completion's part, after its end.
+    unsafe { Request::put(request) };
+}
