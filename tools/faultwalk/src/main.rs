@@ -84,6 +84,7 @@ impl Run {
             cache_dev: self.cache_dev.clone(),
             cache_fs: Default::default(),
             images: None,
+            even_crashes: false,
             patience: self.patience,
         }
     }

@@ -61,6 +61,7 @@ impl Settings {
             cache_dev: self.cache_dev.clone(),
             cache_fs: Default::default(),
             images: None,
+            even_crashes: false,
             patience: self.patience,
         }
     }

@@ -87,6 +87,7 @@ fn main() -> Result<ExitCode> {
                 cache_dev,
                 cache_fs: Default::default(),
                 images: None,
+                even_crashes: false,
                 patience,
             };
             let chosen: Vec<_> = probes::all()

@@ -82,11 +82,17 @@ impl Context {
 
     /// The images made by mkfs.erofs, by name; skips if there are none.
     pub fn made_images(&self) -> Result<Vec<MadeImage>> {
+        self.made_images_in("")
+    }
+
+    /// The same, of those in a directory beside them.
+    pub fn made_images_in(&self, name: &str) -> Result<Vec<MadeImage>> {
         let Some(dir) = &self.settings.images else {
             return Err(Skip("--images is not given".into()).into());
         };
+        let dir = dir.join(name);
         let mut images = Vec::new();
-        for entry in fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))? {
+        for entry in fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "img") {
                 images.push(MadeImage::load(&path)?);

@@ -41,6 +41,33 @@ pub fn any_ioctl(fd: impl AsFd, operation: u32, argument: u16) -> Result<usize, 
     answer(i64::from(result))
 }
 
+/// Has the file system look up where all of a file lies (`FS_IOC_FIEMAP`), and does not ask for the answer.
+pub fn look_for_extents(fd: impl AsFd) -> Result<(), Errno> {
+    #[repr(C)]
+    struct Map {
+        start: u64,
+        length: u64,
+        flags: u32,
+        mapped: u32,
+        room: u32,
+        reserved: u32,
+    }
+    let mut map = Map {
+        start: 0,
+        length: u64::MAX,
+        flags: 0,
+        mapped: 0,
+        room: 0,
+        reserved: 0,
+    };
+    let operation = libc::_IOWR::<Map>(u32::from(b'f'), 11);
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: this is the structure that the operation takes; there is no room for extents behind it,
+    // so the kernel only counts them.
+    let result = unsafe { libc::ioctl(fd, operation, &raw mut map) };
+    answer(i64::from(result)).map(drop)
+}
+
 /// `mmap` of a page of a file, unmapped again at once if it succeeds.
 pub fn map(fd: impl AsFd) -> Result<usize, Errno> {
     let (length, protection) = (4096, libc::PROT_READ | libc::PROT_WRITE);

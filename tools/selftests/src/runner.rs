@@ -34,7 +34,7 @@ pub fn run_all(settings: &Settings, tests: &[&Test], first_failure: bool) -> Res
     let mut good = true;
     for test in tests {
         let expected = test.expected_of(settings.module, settings.cache_fs);
-        if let Expect::Skip(reason) = expected {
+        if let (Expect::Skip(reason), false) = (expected, settings.even_crashes) {
             report.result(test.name, &Outcome::Skipped(reason.into()), None)?;
             continue;
         }

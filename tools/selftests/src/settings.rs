@@ -30,6 +30,9 @@ pub struct Settings {
     /// Images made by mkfs.erofs: NAME.img, NAME.sha256, and NAME.blob where there is one.
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
+    /// Also run what is known to crash the machine, or to hang.
+    #[arg(long)]
+    pub even_crashes: bool,
     /// All time limits are multiplied by this, for slow machines.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub patience: u32,

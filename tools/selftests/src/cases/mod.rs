@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod device;
 mod events;
+mod failed_reads;
 mod failing;
 #[cfg(test)]
 mod faults;
@@ -61,6 +62,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         open::TESTS,
         refusing::TESTS,
         read::TESTS,
+        failed_reads::TESTS,
         failing::TESTS,
         object_fd::TESTS,
         position::TESTS,
