@@ -35,6 +35,9 @@ fn register() -> Outcome<ErrorInjection> {
     if !cfg!(CONFIG_CACHEFILES_ERROR_INJECTION) {
         skip!("this kernel has no CONFIG_CACHEFILES_ERROR_INJECTION");
     }
+    if sysctl().is_ok() {
+        skip!("the driver is loaded, and has the sysctl");
+    }
     Ok(ErrorInjection::register()?)
 }
 
