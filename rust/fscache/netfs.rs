@@ -207,12 +207,12 @@ impl<B: Backend> NetfsOps<B> {
             unsafe { Resources::<B>::from_raw(&raw mut (*(*subreq).rreq).cache_resources) };
         match B::prepare_write_subreq(&mut resources) {
             Some(limits) => {
-                // SAFETY: As above; only the task that prepares a subrequest of a stream uses
-                // these two fields of the stream.
+                // SAFETY: netfs passes a subrequest that has its request, and that one its streams.
                 let streams = unsafe { &raw mut (*(*subreq).rreq).io_streams };
-                // SAFETY: As above.
+                // SAFETY: netfs passes a valid subrequest, whose stream does not change.
                 let number = usize::from(unsafe { (*subreq).stream_nr });
-                // SAFETY: A subrequest is of one of the request's streams.
+                // SAFETY: A subrequest is of one of the request's streams, and only the task that
+                // prepares a subrequest uses these two fields of its stream.
                 unsafe {
                     let stream = streams.cast::<bindings::netfs_io_stream>().add(number);
                     (*stream).sreq_max_len = limits.max_len;

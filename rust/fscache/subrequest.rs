@@ -98,7 +98,8 @@ impl<'a, B: Backend> WriteSubrequest<'a, B> {
 
     #[inline]
     fn subreq_mut(&mut self) -> &mut bindings::netfs_io_subrequest {
-        // SAFETY: As above.
+        // SAFETY: Valid, and ours alone, as it is not terminated (type invariant); `self` is borrowed
+        // for as long as the reference lives.
         unsafe { self.raw.as_mut() }
     }
 

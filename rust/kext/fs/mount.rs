@@ -94,7 +94,7 @@ impl Mount {
         unsafe { bindings::down_read(s_umount) };
         // SAFETY: The super block is alive, and `s_umount` is held as the function demands.
         let ret = unsafe { bindings::sync_filesystem(sb) };
-        // SAFETY: This task took the semaphore for reading above.
+        // SAFETY: This task holds the semaphore for reading, since `down_read()`.
         unsafe { bindings::up_read(s_umount) };
         to_result(ret)
     }

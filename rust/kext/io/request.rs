@@ -177,7 +177,7 @@ impl<T: IoCompletion, L: Lender> RequestSlot<T, L> {
             let request = request.as_ref();
             (request.kiocb.get(), request.iter.get())
         };
-        // SAFETY: The `kiocb` was set up for this above. Both have a place of their own, until the
+        // SAFETY: The `kiocb` was set up for this file and direction. Both have a place of their own, until the
         // completion and we have given up our parts, and so long the request holds the file. The
         // iterator is valid, and what it is over stays until the lender is told (invariant of a
         // transfer), which the completion does.

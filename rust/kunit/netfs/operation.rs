@@ -152,7 +152,7 @@ impl Writing<'_> {
             waited?;
             return Err(EIO.into());
         };
-        // SAFETY: It came out of an `Arc` above, and the write has ended.
+        // SAFETY: `private` came out of an `Arc`, and the write that had it has ended.
         drop(unsafe { Arc::from_raw(private) });
         Ok(Write {
             returned,
