@@ -155,7 +155,7 @@ pub fn work() {
             with(|queue| {
                 let is_held = queue.is_held && !queue.stopped;
                 let ready = |(_, pending): &(usize, &Pending)| {
-                    !queue.running.contains(&pending.of) && !(is_held && pending.due > 0)
+                    !(queue.running.contains(&pending.of) || is_held && pending.due > 0)
                 };
                 let pending = queue.pending.iter().enumerate().filter(ready);
                 if let Some((at, _)) = pending.min_by_key(|(_, pending)| pending.due) {
