@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Taking the name of a cache file away. The file is open, and what it was opened by need not be a
-//! name of it: it may have been made without one, or root took the name away. To delete such a
-//! thing shuts XFS down; ext4 refuses, so that the file stays.
+//! Taking the name of a cache file away that is open, where root did so already. To delete by the dentry
+//! that the file was opened by shuts XFS down: there is no such name any more.
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::AlignedBuffer;
@@ -14,15 +12,9 @@ use super::original::world::{BLOCK, Client, Server, bind, drop_caches, open_dire
 use crate::context::Context;
 use crate::image::pattern;
 use crate::registry::{Test, test};
-use crate::session::{Blobs, Session};
 use crate::sys;
-use crate::task::soon;
 
 pub const TESTS: &[Test] = &[
-    test!(
-        invalidated_file_of_an_on_demand_cache_is_removed,
-        "D12: a file that got its name while it was open loses that name"
-    ),
     test!(
         name_that_root_took_away_is_not_removed_again,
         "D12: a file without a name is let go of as it is"
@@ -57,31 +49,6 @@ fn check_the_disk() -> Result<()> {
     let file = fs::File::open(&probe)?;
     file.sync_all().context("fsync beside the cache")?;
     fs::remove_file(&probe).context("removing a file beside the cache")
-}
-
-fn invalidated_file_of_an_on_demand_cache_is_removed(ctx: &Context) -> Result<()> {
-    let server = Server::new(ctx)?;
-    server.put("file", &data())?;
-    let device = ctx.bound_device()?;
-    let client = Client::mount(ctx)?;
-    let key = client.key("file")?;
-    let blobs = Blobs::from([(key.to_vec(), Arc::new(data()))]);
-    let daemon = Session::new(device, blobs).run();
-    let path = client.cache_file("file")?;
-    let open = client.open("file")?;
-    client.check("file", &data())?;
-    client.sync()?;
-    let expected = invalidate(&client)?;
-    let gone = sys::wait_for("the old file to go", soon(), || !path.exists());
-    check_the_disk()?;
-    gone?;
-    drop_caches(false)?;
-    client.check("file", &expected)?;
-    drop(open);
-    client.unmount()?;
-    check_the_disk()?;
-    drop(daemon.stop()?);
-    server.check("file", &expected)
 }
 
 /// A client with a file open whose cache file was opened by its name.
