@@ -21,7 +21,7 @@ use crate::image::{BLOCK, Builder, pattern};
 use crate::raw;
 use crate::registry::{Test, test};
 use crate::session::{Mount, Session};
-use crate::share::drop_caches;
+use crate::share::{drop_caches, wait_for_no_cookies};
 use crate::sys;
 use crate::task::{ReadTask, Task, read_in_background};
 
@@ -57,6 +57,12 @@ pub const TESTS: &[Test] = &[
         "D1: a read that comes back short is an error, as EROFS does not look at its length"
     )
     .c_skips("EROFS shows pages that were not read, and frees a bio twice")
+    .limit(240),
+    test!(
+        closed_device_fails_reads_of_any_image,
+        "D1: what nobody will fetch any more is told once"
+    )
+    .c_skips(C_CRASHES)
     .limit(240),
 ];
 
@@ -274,6 +280,31 @@ fn file_cut_off_under_any_image_is_not_taken_for_data(ctx: &Context) -> Result<(
             .finish()
             .with_context(|| format!("{}, after a remount", image.name))?;
         sys::empty_cache()?;
+    }
+    Ok(())
+}
+
+fn closed_device_fails_reads_of_any_image(ctx: &Context) -> Result<()> {
+    for image in images(ctx)? {
+        for cached in [NOTHING, HALF] {
+            let mut scene = Scene::new(ctx, &image, cached)?;
+            let mut readers = vec![scene.read_held()?];
+            let file = scene.file()?;
+            let Scene { session, mount, .. } = scene;
+            drop(session);
+            // Once with its READ on its way, then with none to send.
+            for _ in 0..3 {
+                for reader in readers.drain(..) {
+                    expect_io_errno(reader.finish()?, Errno::IO, "the reader")
+                        .with_context(|| format!("{}, cached {cached:?}", image.name))?;
+                }
+                readers.push(read_in_background(&file));
+            }
+            expect_io_errno(readers.remove(0).finish()?, Errno::IO, "the last reader")?;
+            mount.unmount().finish()??;
+            wait_for_no_cookies()?;
+            sys::empty_cache()?;
+        }
     }
     Ok(())
 }
