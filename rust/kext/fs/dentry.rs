@@ -132,8 +132,8 @@ impl Dentry {
     pub fn inode(&self) -> Option<&Inode> {
         // SAFETY: `self` is a dentry with a reference (type invariant).
         let inode = unsafe { bindings::cfh_d_backing_inode(self.as_ptr()) };
-        // SAFETY: A positive dentry that is held stays positive and holds its inode (see the
-        // module's head), for as long as `self` is borrowed.
+        // SAFETY: A positive dentry that is held stays positive and holds its inode, for
+        // as long as `self` is borrowed.
         (!inode.is_null()).then(|| unsafe { Inode::from_raw(inode) })
     }
 
