@@ -7,7 +7,7 @@ use super::explore::all_orders;
 use super::world::{world, World};
 use kernel::error::code::EIO;
 use kext::errno::EBADFD;
-use shuttle::sync::mpsc::{channel, Sender};
+use shuttle::sync::mpsc::{channel, Receiver, Sender};
 use shuttle::thread::{spawn, JoinHandle};
 
 /// A reader that gets its page or an I/O error.
@@ -125,21 +125,30 @@ fn a_cache_dies_while_an_object_is_dropped() {
     });
 }
 
-/// A daemon that takes the cache over once the first one and who killed the cache have ended; it lets
-/// `begun` know.
+/// A daemon that takes the cache over once those of before have ended, who killed the cache among them;
+/// it lets `begun` know.
 fn heir(
     world: &World,
-    first: JoinHandle<()>,
-    killer: JoinHandle<()>,
+    before: impl IntoIterator<Item = JoinHandle<()>> + Send + 'static,
     begun: Sender<()>,
 ) -> JoinHandle<()> {
     let world = world.clone();
     spawn(move || {
-        killer.join().unwrap();
-        first.join().unwrap();
+        for thread in before {
+            thread.join().unwrap();
+        }
         world.revive();
         begun.send(()).unwrap();
         daemon(&world, 2, Manner::default()).join().unwrap();
+    })
+}
+
+/// A reader of the second life, who gets what it wants.
+fn late(world: &World, begins: Receiver<()>) -> JoinHandle<()> {
+    let world = world.clone();
+    spawn(move || {
+        begins.recv().unwrap();
+        assert_eq!(world.fetch(0, 3), Ok(true), "in the second life");
     })
 }
 
@@ -153,14 +162,10 @@ fn a_cache_that_died_is_taken_over() {
                 let (world, worker) = world(1);
                 let first = daemon(&world, 1, Manner::default());
                 let (begun, begins) = channel();
-                let heir = heir(&world, first, killer(&world), begun);
+                let heir = heir(&world, [killer(&world), first], begun);
                 // From the first life, with luck from the second.
                 let mut others: Vec<_> = (0..reads).map(|page| hopeful(&world, 0, page)).collect();
-                let theirs = world.clone();
-                others.push(spawn(move || {
-                    begins.recv().unwrap();
-                    assert_eq!(theirs.fetch(0, 3), Ok(true), "in the second life");
-                }));
+                others.push(late(&world, begins));
                 world.end(worker, [heir], others);
             },
         );
@@ -181,15 +186,32 @@ fn a_cache_is_taken_over_after_its_daemon_has_died() {
                 };
                 let first = daemon(&world, 1, manner);
                 let (begun, begins) = channel();
-                let heir = heir(&world, first, killer(&world), begun);
-                let theirs = world.clone();
-                let last = spawn(move || {
-                    begins.recv().unwrap();
-                    assert_eq!(theirs.fetch(0, 3), Ok(true), "in the second life");
-                });
-                let others = [hopeful(&world, 0, 0), last];
+                let heir = heir(&world, [killer(&world), first], begun);
+                let others = [hopeful(&world, 0, 0), late(&world, begins)];
                 world.end(worker, [heir], others);
             },
         );
     }
+}
+
+#[test]
+fn an_object_that_reopens_when_the_cache_dies_is_opened_again() {
+    all_orders("another life, after a death with an OPEN", 1, || {
+        let (world, worker) = world(1);
+        let killer = {
+            let world = world.clone();
+            spawn(move || {
+                // Until the OPEN for the first reader is in the table, which nobody takes.
+                let poller = world.poller(false);
+                while !world.is_readable() {
+                    poller.wait();
+                }
+                world.kill();
+            })
+        };
+        let (begun, begins) = channel();
+        let heir = heir(&world, [killer], begun);
+        let others = [hopeful(&world, 0, 0), late(&world, begins)];
+        world.end(worker, [heir], others);
+    });
 }
