@@ -97,8 +97,8 @@ impl Table {
     /// ring later.
     pub(crate) fn set_alarm(&mut self, now: u32, ticks: u32) -> bool {
         let at = now.wrapping_add(ticks);
-        let is_sooner = |alarm: u32| (at.wrapping_sub(alarm) as i32) < 0;
-        if self.dead || !self.alarm.map_or(true, is_sooner) {
+        let is_soon_enough = |alarm: u32| (at.wrapping_sub(alarm) as i32) >= 0;
+        if self.dead || self.alarm.is_some_and(is_soon_enough) {
             return false;
         }
         self.alarm = Some(at);
