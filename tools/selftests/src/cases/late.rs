@@ -16,7 +16,7 @@ use crate::sys;
 
 pub const TESTS: &[Test] = &[test!(
     on_demand_read_that_fails_late_is_an_error_and_costs_nothing_else,
-    "FAULTS 12: a bad sector is an error of who reads it, for as long as it is bad"
+    "a bad sector is an error of who reads it, for as long as it is bad"
 )
 .not_on(&[
     (CacheFs::Xfs, "the bad disk has an ext4"),

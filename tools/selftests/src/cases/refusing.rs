@@ -18,12 +18,12 @@ use crate::task::{Task, soon};
 pub const TESTS: &[Test] = &[
     test!(
         refused_open_reaches_one_thread_of_the_daemon,
-        "FAULTS D23: an OPEN whose fd was closed waits for its refusal"
+        "D23: an OPEN whose fd was closed waits for its refusal"
     )
     .limit(60),
     test!(
         open_whose_fd_is_closed_without_an_answer_comes_back,
-        "FAULTS D23: an opener does not wait for ever for an answer that nobody gives"
+        "D23: an opener does not wait for ever for an answer that nobody gives"
     )
     .c_fails("only `restore` brings it back"),
 ];

@@ -23,7 +23,7 @@ pub const TESTS: &[Test] = &[
     .c_fails("the reader gets the error"),
     test!(
         write_that_fails_late_is_not_read_from_the_cache,
-        "WALK 1: what did not reach the disk is not undone by what was there before"
+        "what did not reach the disk is not undone by what was there before"
     )
     .c_fails("the cache goes on with the old data"),
     test!(
