@@ -60,6 +60,16 @@ impl<T: Send + 'static> Task<T> {
         thread != 0 && !self.is_done() && sleeps(Path::new("/proc/self/task"), thread)
     }
 
+    /// Whether the thread sleeps in a kernel function of which `is` says so: what it called is
+    /// the scheduler's or a lock's. The line is `name+0x12/0x34`, for a module with its name behind.
+    pub fn sleeps_in(&self, is: impl Fn(&str) -> bool) -> bool {
+        let thread = self.thread.load(Ordering::Relaxed);
+        thread != 0
+            && self.sleeps()
+            && caller_of_sleep(&Path::new("/proc/self/task").join(thread.to_string()))
+                .is_some_and(|line| is(&line))
+    }
+
     /// Whether the thread sleeps in a `read` of `fd`.
     pub fn sleeps_in_read(&self, fd: i32) -> bool {
         let thread = self.thread.load(Ordering::Relaxed);
@@ -131,14 +141,17 @@ pub fn module_waits_in_a_worker() -> bool {
             fs::read_to_string(task.path().join("comm"))
                 .is_ok_and(|name| name.starts_with("kworker"))
         })
-        .filter_map(|task| fs::read_to_string(task.path().join("stack")).ok())
-        // What it sleeps in is left out by the kernel: the first line is who called that.
-        .any(|stack| {
-            let mut lines = stack.lines();
-            lines
-                .next()
-                .is_some_and(|line| line.ends_with("[cachefiles]"))
-        })
+        .filter_map(|task| caller_of_sleep(&task.path()))
+        .any(|line| line.ends_with("[cachefiles]"))
+}
+
+/// The kernel function in which a task of `/proc` sleeps. The kernel leaves out what belongs to the
+/// scheduler and to locks, so the first line is who called that.
+fn caller_of_sleep(task: &Path) -> Option<String> {
+    let stack = fs::read_to_string(task.join("stack")).ok()?;
+    let line = stack.lines().next()?;
+    // An address that is not shown comes first.
+    Some(line.trim_start_matches("[<0>] ").to_owned())
 }
 
 /// A file that is being read.

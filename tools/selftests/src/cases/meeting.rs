@@ -105,7 +105,12 @@ fn taken_away(
     session.pump_until("the READ of who writes", |session| !session.held.is_empty())?;
     sys::wait_for("the writer to wait", soon(), || writer.sleeps())?;
     let taker = take(&session, &path)?;
-    sys::wait_for("who takes it away to wait", soon(), || taker.sleeps())?;
+    // Only then is it before the look-up in the queue for the file's lock.
+    sys::wait_for("who takes it away to wait for the file", soon(), || {
+        taker.sleeps_in(|caller| {
+            caller.starts_with("vfs_unlink+") || caller.ends_with("[cachefiles]")
+        })
+    })?;
     let mount = session.mount_in_background(&ctx.mount_point(victim), options(victim))?;
     let waits = session.pump_until("the look-up to wait", |_| module_waits_in_a_worker());
 
