@@ -84,6 +84,10 @@ fn record(rows: &mut Rows, seen: &mut Seen, step: &str, trace: &Trace) -> Result
             texts = objects;
         } else if event == "mark_inactive" {
             texts.sort_unstable();
+        } else if event == "coherency" && step == "original.write" {
+            // Where the first write comes before the worker has marked the file as dirty, our module
+            // marks it there and then, and the worker may do it once more.
+            texts.dedup();
         }
         rows.as_c(format!("{step}.{event}"), brief(&texts))?;
     }
