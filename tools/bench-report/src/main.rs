@@ -10,6 +10,7 @@ mod noise;
 mod publish;
 mod table;
 mod targets;
+mod words;
 
 use std::fs;
 use std::path::PathBuf;
@@ -99,11 +100,8 @@ impl Results {
         let write = |name: &str, text: String| fs::write(self.out.join(name), text);
         print!("{}", table::text(&rows, other));
         write("table.md", table::markdown(&self.title, &rows, other))?;
-        write(
-            "summary.md",
-            table::summary(&self.title, &rows, other, true),
-        )?;
-        write("short.md", table::summary(&self.title, &rows, other, false))?;
+        write("summary.md", table::summary(&self.title, &rows, other))?;
+        write("words.md", words::page(&self.title, &rows))?;
         write("results.json", serde_json::to_string_pretty(&rows)? + "\n")?;
         let curves = curves::draw(&rows, &self.out, &self.module)?;
         println!("\n{}, {} curves", table::count(&rows), curves.len());

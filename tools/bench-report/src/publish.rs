@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Copies results into the tree: the page and the whole table, the curves of the figures that are to be
-//! flat, and the page once more into a text (the README), between two markers.
+//! Copies results into the tree: what has a target, the whole table, the curves of the figures that are to
+//! be flat; and the few that are told in words into a text (the README), between two markers.
 
 use std::fs;
 use std::path::PathBuf;
@@ -34,9 +34,6 @@ pub struct Publish {
     /// The text.
     #[arg(long)]
     text: PathBuf,
-    /// How `to` is called in the text.
-    #[arg(long)]
-    link: String,
 }
 
 impl Publish {
@@ -44,23 +41,17 @@ impl Publish {
         let summary = fs::read_to_string(self.from.join("summary.md"))
             .context("reading the results: was anything measured?")?;
         fs::create_dir_all(&self.to)?;
-        let mut images = String::new();
         for name in CURVES.map(|name| format!("{name}.svg")) {
             // Not every row is in every run.
             if self.from.join(&name).exists() {
                 fs::copy(self.from.join(&name), self.to.join(&name))?;
-                images += &format!("![{name}]({}/{name})\n", self.link);
             }
         }
         fs::copy(self.from.join("table.md"), self.to.join("table.md"))?;
         fs::write(self.to.join("summary.md"), format!("{LICENCE}{summary}"))?;
-        let short = fs::read_to_string(self.from.join("short.md"))?;
-        let page = format!(
-            "{short}\n{images}\nThose that are worse than C: `{0}/summary.md`; all: `{0}/table.md`.",
-            self.link
-        );
+        let page = fs::read_to_string(self.from.join("words.md"))?;
         let text = fs::read_to_string(&self.text)?;
-        Ok(fs::write(&self.text, between(&text, &page)?)?)
+        Ok(fs::write(&self.text, between(&text, page.trim_end())?)?)
     }
 }
 

@@ -25,7 +25,8 @@ fn heads(other: &str) -> [String; 10] {
     .map(str::to_owned)
 }
 
-fn number(value: f64) -> String {
+/// A figure with as many digits as tell something.
+pub fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 1e7 => format!("{:.2}M", value / 1e6),
         size if size >= 1e5 => format!("{:.1}k", value / 1e3),
@@ -136,43 +137,14 @@ pub fn count(rows: &[Row]) -> String {
     format!("{yes} reached, {no} not, {open} open (the noise is larger than the difference)")
 }
 
-/// Whether a row stands in a short table: it has a target of its own, and if that is reached, no row of the
-/// same curve that is further on has one too.
-fn leads(number: usize, rows: &[Row]) -> bool {
-    let row = &rows[number];
-    let further = rows[number + 1..].iter().any(|other| {
-        other.verdict.own
-            && (&other.row, &other.metric, &other.store) == (&row.row, &row.metric, &row.store)
-    });
-    row.verdict.own && (row.verdict.reached != Some(true) || !further)
-}
-
-/// Whether a row can be left out of the shortest table: it is reached on this store as it is on another, or
-/// it is time, in which the host has a part.
-fn says_little(number: usize, rows: &[Row]) -> bool {
-    let row = &rows[number];
-    let reached = |row: &Row| row.verdict.reached == Some(true);
-    row.row == "concurrent"
-        || reached(row)
-            && rows[..number].iter().any(|other| {
-                (&other.row, &other.metric, other.n) == (&row.row, &row.metric, row.n)
-                    && reached(other)
-            })
-}
-
-/// The figures that have a target of their own: of a curve only its end. With `all` every one of them,
-/// on every store, and what is worse than C.
-pub fn summary(title: &str, rows: &[Row], other: &str, all: bool) -> String {
+/// The figures that have a target of their own, and those that are worse than C.
+pub fn summary(title: &str, rows: &[Row], other: &str) -> String {
     let short = |cells: &[String; 10]| SHORT.map(|column| cells[column].as_str()).join(" | ");
     let mut text = format!("{title}\n\nOf all figures: {}.\n\n", count(rows));
     let _ = writeln!(text, "| {} | target |", short(&heads(other)));
     let _ = writeln!(text, "|{}", "---|".repeat(SHORT.len() + 1));
-    for (number, row) in rows.iter().enumerate() {
-        let listed = row.verdict.own || row.verdict.reached == Some(false);
-        let shortest = leads(number, rows) && !says_little(number, rows);
-        if !(shortest || all && (listed || leads(number, rows))) {
-            continue;
-        }
+    let listed = |row: &&Row| row.verdict.own || row.verdict.reached == Some(false);
+    for row in rows.iter().filter(listed) {
         let _ = writeln!(text, "| {} | {} |", short(&cells(row)), verdict(row));
     }
     text
@@ -187,7 +159,7 @@ mod tests {
         for text in [
             text(&[], "before"),
             markdown("", &[], "before"),
-            summary("", &[], "before", false),
+            summary("", &[], "before"),
         ] {
             assert!(text.contains("C / before"), "{text}");
             assert!(!text.contains("ours"), "{text}");
