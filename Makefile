@@ -12,7 +12,7 @@ export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE
 # Given only on the command line or in the environment: an empty one counts as not given.
 $(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST,$(if $($v),,$(eval unexport $v)))
 
-.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs faultwalk clients parity model model-mutants hostile-mutants mutants fuzz miri bench bench-publish shell lint install clean distclean
+.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs faultwalk clients parity model model-mutants hostile-mutants mutants fuzz miri bench bench-publish docs shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
@@ -23,6 +23,7 @@ help:
 	@echo '  tools            build the programs of user space (static)'
 	@echo '  kernel           build the test kernel once; the other targets do it when they need it'
 	@echo '  setup            install what is missing on Debian 12 or 13; the other targets do it too'
+	@echo '  docs             make HTML of Documentation/, in build/docs'
 	@echo '  clean            remove what was built here; the kernel stays in the cache directory'
 	@echo '  distclean        remove the cached kernels and sources as well'
 	@echo
@@ -113,6 +114,9 @@ bench:
 
 bench-publish:
 	@scripts/bench --publish
+
+docs: setup
+	@scripts/docs
 
 kunit: setup
 	@scripts/kunit $(if $(FILTER),'$(FILTER)')
