@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use cachefiles_protocol::{Errno, Read};
+use cachefiles_protocol::{Errno, Read, WireMessage};
 
 use crate::actor::Actor;
 use crate::context::{Context, expect_errno};
 use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::registry::{Test, test};
 use crate::session::{Mount, Session};
+use crate::sys;
 use crate::task::{ReadTask, Task, read_in_background};
 
 pub const TESTS: &[Test] = &[
@@ -18,6 +19,11 @@ pub const TESTS: &[Test] = &[
         read_carries_a_page_aligned_range_of_an_open_object,
         "the layout of READ"
     ),
+    test!(
+        open_that_does_not_fit_does_not_hold_up_reads,
+        "a buffer that is too small for one message is good for another"
+    )
+    .c_fails("the read fails with EMSGSIZE each time"),
     test!(reads_are_answered_in_any_order, "answers need no order"),
     test!(
         reads_are_handed_out_in_the_order_they_came,
@@ -116,6 +122,42 @@ fn finish_both(
             "{name}: wrong content"
         );
     }
+    session.unmount(mount)?;
+    session.settle()
+}
+
+fn open_that_does_not_fit_does_not_hold_up_reads(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let mut session = ctx.session(FSID, &image)?;
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    session.look_up(&mount.file("a"))?;
+    let opener = session.mount_in_background(&ctx.mount_point("long"), "fsid=a-long-name")?;
+    ensure!(
+        session.device.wait_readable(Some(crate::task::soon()))?,
+        "no OPEN"
+    );
+    let reader = read_in_background(&mount.file("a"));
+    sys::wait_for("the reader to wait", crate::task::soon(), || {
+        reader.sleeps()
+    })?;
+    // Room for a READ. Once round, each message is met.
+    let mut bytes = [0; 32];
+    let mut results = Vec::new();
+    for _ in 0..2 {
+        results.push(rustix::io::read(&*session.device, &mut bytes));
+    }
+    ensure!(
+        results.contains(&Ok(32)) && results.contains(&Err(Errno::MSGSIZE)),
+        "the reads gave {results:?}"
+    );
+    let WireMessage::Read(read) = WireMessage::try_from(&bytes[..])? else {
+        anyhow::bail!("no READ");
+    };
+    session.answer_read(&read)?;
+    session.pump_until("the mount to fail", |_| opener.is_done())?;
+    ensure!(opener.finish()?.is_err(), "there is no such image");
+    session.pump_until("the reader", |_| reader.is_done())?;
+    ensure!(reader.finish()?? == image.files["a"], "wrong content");
     session.unmount(mount)?;
     session.settle()
 }
