@@ -6,6 +6,7 @@ use cachefiles_protocol::Errno;
 
 use crate::context::{Context, expect_errno, expect_io_errno};
 use crate::image::{BLOCK, Builder, Image, pattern};
+use crate::lz4;
 use crate::registry::{Test, test};
 use crate::session::{Mount, Session};
 use crate::task::{ReadTask, read_in_background};
@@ -16,6 +17,16 @@ pub const TESTS: &[Test] = &[
         "who reads what is not there gets an error, and does not hang"
     )
     .c_fails(NO_CFAIL),
+    test!(
+        reader_of_a_plain_image_sees_the_errno_of_cfail,
+        "what the daemon says is what the reader is told"
+    )
+    .c_fails(NO_CFAIL),
+    test!(
+        reader_of_a_compressed_image_sees_an_i_o_error,
+        "EROFS has one error for what it cannot unpack"
+    )
+    .c_skips("EROFS uses a freed bio once a read of a compressed image fails"),
     test!(
         failed_read_leaves_its_object_as_good_as_before,
         "an error is for those who wait, and for nobody else"
@@ -48,13 +59,18 @@ fn image() -> Image {
         .build()
 }
 
-/// A mount, and a reader whose READs are held: one of them at least.
-fn held(ctx: &Context) -> Result<(Session, Mount, ReadTask)> {
-    let image = image();
-    let mut session = ctx.session(FSID, &image)?;
+/// A mount of which no data is there, and none is given out.
+fn without_data(ctx: &Context, image: &Image) -> Result<(Session, Mount)> {
+    let mut session = ctx.session(FSID, image)?;
     let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
     session.look_up(&mount.file("file"))?;
-    session.hold_data(FSID, &image);
+    session.hold_data(FSID, image);
+    Ok((session, mount))
+}
+
+/// A mount, and a reader whose READs are held: one of them at least.
+fn held(ctx: &Context) -> Result<(Session, Mount, ReadTask)> {
+    let (mut session, mount) = without_data(ctx, &image())?;
     let reader = read_in_background(&mount.file("file"));
     session.pump_until("a READ", |session| !session.held.is_empty())?;
     Ok((session, mount, reader))
@@ -74,9 +90,13 @@ fn fail_all(session: &mut Session, reader: &ReadTask, errno: Errno) -> Result<()
 }
 
 /// All is as it should be from here on.
-fn finish(mut session: Session, mount: Mount) -> Result<()> {
+fn finish(session: Session, mount: Mount) -> Result<()> {
+    finish_with(session, mount, &image())
+}
+
+fn finish_with(mut session: Session, mount: Mount, image: &Image) -> Result<()> {
     session.hold_reads = None;
-    session.check_files(&mount, &image())?;
+    session.check_files(&mount, image)?;
     session.unmount(mount)?;
     session.settle()
 }
@@ -86,6 +106,35 @@ fn read_that_the_daemon_fails_fails_its_reader(ctx: &Context) -> Result<()> {
     fail_all(&mut session, &reader, Errno::IO)?;
     expect_io_errno(reader.finish()?, Errno::IO, "the read")?;
     finish(session, mount)
+}
+
+/// What a reader of the file is told, whose READs the daemon fails with these, one time after the other.
+fn check_errnos(ctx: &Context, image: &Image, errnos: &[(Errno, Errno)]) -> Result<()> {
+    let (mut session, mount) = without_data(ctx, image)?;
+    for &(failed, seen) in errnos {
+        let reader = read_in_background(&mount.file("file"));
+        fail_all(&mut session, &reader, failed)?;
+        expect_io_errno(reader.finish()?, seen, &format!("cfail with {failed:?}"))?;
+    }
+    finish_with(session, mount, image)
+}
+
+fn reader_of_a_plain_image_sees_the_errno_of_cfail(ctx: &Context) -> Result<()> {
+    let errnos = [
+        Errno::NODATA,
+        Errno::ACCESS,
+        Errno::TIMEDOUT,
+        Errno::DQUOT,
+        Errno::IO,
+    ];
+    check_errnos(ctx, &image(), &errnos.map(|errno| (errno, errno)))
+}
+
+fn reader_of_a_compressed_image_sees_an_i_o_error(ctx: &Context) -> Result<()> {
+    let data = lz4::compressible(1, 4 * BLOCK);
+    let image = Builder::new().compressed("file", data).build();
+    let errnos = [Errno::NODATA, Errno::ACCESS, Errno::IO];
+    check_errnos(ctx, &image, &errnos.map(|errno| (errno, Errno::IO)))
 }
 
 fn failed_read_leaves_its_object_as_good_as_before(ctx: &Context) -> Result<()> {
