@@ -22,6 +22,7 @@ pub(crate) enum Command<'a> {
     SecCtx(&'a [u8]),
     Copen(&'a [u8]),
     Cfail(&'a [u8]),
+    Timeout(&'a [u8]),
     Restore,
 }
 
@@ -73,6 +74,7 @@ pub(crate) fn parse(written: &[u8]) -> Result<Command<'_>, NotACommand> {
         b"secctx" => Command::SecCtx(args),
         b"copen" => Command::Copen(args),
         b"cfail" => Command::Cfail(args),
+        b"timeout" => Command::Timeout(args),
         b"restore" => Command::Restore,
         _ => return Err(NotACommand::Unknown),
     })
@@ -117,6 +119,17 @@ pub(crate) fn parse_cfail(args: &[u8]) -> Result<Cfail, BadNumber> {
             id,
             errno: errno as i32,
         }),
+        _ => Err(BadNumber::Malformed),
+    }
+}
+
+/// The longest time that a request may be given: a day, in seconds.
+const MAX_TIMEOUT: u64 = 86_400;
+
+/// Reads the argument of `timeout`: seconds, or 0 for as long as it takes.
+pub(crate) fn parse_timeout(args: &[u8]) -> Result<u32, BadNumber> {
+    match parse_unsigned(args) {
+        Ok(seconds @ 0..=MAX_TIMEOUT) => Ok(seconds as u32),
         _ => Err(BadNumber::Malformed),
     }
 }

@@ -68,6 +68,8 @@ struct Config {
     tag: Option<CString>,
     limits: Limits,
     security_id: Option<u32>,
+    /// Seconds; 0 is for ever.
+    timeout: u32,
 }
 
 /// An open device.
@@ -97,6 +99,7 @@ impl CharDevice for Device {
             tag: None,
             limits: Limits::DEFAULT,
             security_id: None,
+            timeout: 0,
         };
         Arc::pin_init(
             pin_init!(Self {
@@ -244,6 +247,7 @@ impl Device {
                 kext::params::set_debug_mask(mask);
                 Ok(())
             }
+            Command::Timeout(args) => self.set_timeout(&mut config, args),
             Command::Cull(name) => {
                 check_name(name, "cull")?;
                 cull::cull(self.live_cache("cull")?, name)
@@ -290,6 +294,9 @@ impl Device {
         let place = UniqueArc::new_uninit(GFP_KERNEL)?;
         let cache = bind::bind(&settings, &self.waiters)?;
         let pin = place.write(Pin::new(cache, self.claim.clone()));
+        if let Some(engine) = pin.cache().engine() {
+            Engine::set_timeout(engine, config.timeout);
+        }
         // `config` is locked, so nobody else can have bound in between.
         self.bound.set(pin.into());
         Ok(())
@@ -311,6 +318,22 @@ impl Device {
             number_error(error)
         })?;
         engine.cfail(cfail.id, cfail.errno)
+    }
+
+    /// Errors: EOPNOTSUPP in the original mode; EINVAL.
+    fn set_timeout(&self, config: &mut Config, args: &[u8]) -> Result {
+        let engine = match self.cache() {
+            Some(cache) => Some(cache.engine().ok_or(EOPNOTSUPP)?),
+            None => None,
+        };
+        config.timeout = command::parse_timeout(args).map_err(|_| {
+            kext::log::error!("The timeout command takes seconds: 0 for none, or up to a day");
+            EINVAL
+        })?;
+        if let Some(engine) = engine {
+            Engine::set_timeout(engine, config.timeout);
+        }
+        Ok(())
     }
 
     /// What answers to requests are for. Errors: EOPNOTSUPP not in on-demand mode; EIO dead.

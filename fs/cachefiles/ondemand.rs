@@ -8,7 +8,7 @@
 //! of the fd (`Engine::fd_closed`) puts them back, and `reopen` asks the next daemon to open the
 //! object again.
 //!
-//! - `state`, `entry`, `table`, `message`: the decisions and the format, without any kernel;
+//! - `state`, `entry`, `table`, `time`, `message`: the decisions and the format, without any kernel;
 //! - `request`: a request and its slots in the xarray; `engine`: the table with its lock, waiting;
 //! - `deliver`: the daemon's read; `answer`: `copen`, `cread`, `cfail`, `restore`;
 //! - `anon_fd`: the fd of an object; `reopen`: opening objects again; `clock`: what time brings.
@@ -24,6 +24,7 @@ mod reopen;
 mod request;
 mod state;
 mod table;
+mod time;
 
 pub(crate) use anon_fd::{ObjectFd, SLAB as OBJECT_FDS};
 pub(crate) use engine::Engine;

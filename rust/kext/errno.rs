@@ -34,6 +34,7 @@ errnos! {
     ENODATA "No data available: the extended attribute is not there.",
     EALREADY "Operation already in progress.",
     EMSGSIZE "Message too long.",
+    ETIMEDOUT "Connection timed out.",
     EBADFD "File descriptor in bad state.",
     ENAMETOOLONG "File name too long.",
 }

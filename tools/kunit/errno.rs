@@ -23,6 +23,7 @@ fn errors_have_the_numbers_of_the_abi() -> Outcome {
         (errno::EMSGSIZE, 90),
         (errno::EOPNOTSUPP, 95),
         (errno::ENOBUFS, 105),
+        (errno::ETIMEDOUT, 110),
         (errno::EALREADY, 114),
         (errno::ESTALE, 116),
     ] {

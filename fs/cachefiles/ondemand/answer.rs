@@ -93,7 +93,7 @@ impl Engine {
 
     /// The OPEN failed: whoever waits for it is told, and so are, at the end of our patience, the
     /// reads that wait for a reopen.
-    fn refuse(
+    pub(super) fn refuse(
         &self,
         mut guard: RequestGuard<'_>,
         object: &Arc<Object>,

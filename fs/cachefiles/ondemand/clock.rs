@@ -6,10 +6,13 @@
 //! requests batch by batch, and the lock is let go of in between.
 
 use super::engine::Engine;
-use super::table::{Table, Tick};
+use super::request::RequestNode;
+use super::table::Table;
+use super::time::{Expiry, Now, Tick};
 use crate::object::Object;
 use kernel::sync::Arc;
 use kext::delayed_work::Delayed;
+use kext::errno::ETIMEDOUT;
 use kext::task;
 
 /// Requests that are looked at before others get the lock.
@@ -24,6 +27,15 @@ pub(super) fn second() -> u16 {
     (task::jiffies() / task::ticks(1).max(1)) as u16
 }
 
+fn now() -> Now {
+    Now {
+        // Wraps around, and is only ever compared with what was noted less than two days ago.
+        ticks: task::jiffies() as u32,
+        second: second(),
+        period: task::ticks(PERIOD) as u32,
+    }
+}
+
 impl Delayed for Engine {
     fn run(engine: Arc<Engine>) {
         Engine::tick(&engine);
@@ -32,11 +44,34 @@ impl Delayed for Engine {
 
 impl Engine {
     /// Sees that there is a look at the requests after a period, unless the cache is dead.
-    pub(super) fn start_clock(engine: &Arc<Self>, table: &mut Table) {
-        let (now, ticks) = (task::jiffies(), task::ticks(PERIOD));
-        if table.set_alarm(now as u32, ticks as u32) {
+    fn start_clock(engine: &Arc<Self>, table: &mut Table) {
+        Self::start_clock_in(engine, table, now().period);
+    }
+
+    fn start_clock_in(engine: &Arc<Self>, table: &mut Table, ticks: u32) {
+        if table.set_alarm(now().ticks, ticks) {
             // No error: the clock is a part of it.
-            let _ = engine.clock.start(engine, ticks);
+            let _ = engine.clock.start(engine, ticks as usize);
+        }
+    }
+
+    /// Sees that a request that was just made is looked at when its time is over.
+    pub(super) fn start_timeout_of(object: &Object, table: &mut Table) {
+        if let Some(engine) = object.cache().engine() {
+            let ticks = table.timeout();
+            Self::start_clock_in(engine, table, ticks);
+        }
+    }
+
+    /// From now on every request has so many seconds to be answered, from when it was made; 0 is
+    /// for ever. That goes for those that are on their way, too.
+    pub(crate) fn set_timeout(engine: &Arc<Self>, seconds: u32) {
+        let mut guard = engine.table.lock();
+        let table = guard.data();
+        // A day, at 1000 ticks a second, fits well.
+        table.set_timeout(task::ticks(seconds) as u32);
+        if seconds != 0 {
+            Self::start_clock_in(engine, table, 0);
         }
     }
 
@@ -53,36 +88,80 @@ impl Engine {
     }
 
     fn tick(engine: &Arc<Self>) {
-        engine.table.lock().data().alarm_rings();
-        let now = second();
-        let (mut from, mut waiting) = (Some(0), false);
+        let timeout = {
+            let mut guard = engine.table.lock();
+            guard.data().alarm_rings();
+            guard.data().timeout()
+        };
+        let now = now();
+        let (mut from, mut again) = (Some(0), None::<u32>);
         while let Some(id) = from {
             let mut ready = 0;
             let mut due = [const { None }; BATCH];
             let mut places = due.iter_mut();
             from = engine.table.lock().for_each(id, BATCH, |at, states| {
-                let Some(state) = at.shared().state(states) else {
+                let (id, request) = (at.id(), at.shared());
+                let Some(state) = request.state(states) else {
                     return;
                 };
-                match Table::tick(at, state, now) {
+                let (tick, left) = Table::tick(at, state, request.since, now, timeout);
+                if let Some(left) = left {
+                    again = Some(again.map_or(left, |again| again.min(left)));
+                }
+                match tick {
                     Tick::Nothing => {}
-                    Tick::Wait => waiting = true,
                     Tick::Ready => ready += 1,
-                    Tick::Reopen => {
+                    Tick::Reopen | Tick::Overdue => {
                         if let Some(place) = places.next() {
-                            *place = Some(at.shared().object.clone());
+                            *place = Some((tick, id, request.object.clone()));
                         }
                     }
                 }
             });
             engine.notifier.requests_ready(ready);
-            for object in due.into_iter().flatten() {
-                super::reopen::queue(object.as_arc_borrow());
+            for (tick, id, object) in due.into_iter().flatten() {
+                if tick == Tick::Overdue {
+                    engine.expire(id, &object, now);
+                } else {
+                    super::reopen::queue(object.as_arc_borrow());
+                }
             }
             task::cond_resched();
         }
-        if waiting {
-            Self::start_clock(engine, engine.table.lock().data());
+        if let Some(ticks) = again {
+            Self::start_clock_in(engine, engine.table.lock().data(), ticks.max(1));
         }
+    }
+
+    /// Ends a request of the object that was not answered in time.
+    fn expire(&self, id: u32, object: &Arc<Object>, now: Now) {
+        let mut guard = self.table.lock();
+        let expired = Self::with_guard(&mut guard, object, |slots, table, state| {
+            let mut at = slots.at(id)?;
+            // Else the id has gone to another request, which is not this old.
+            let is_ours = Arc::ptr_eq(&at.shared().object, object);
+            let node: Arc<RequestNode> = at.node().into();
+            let since = node.shared().since;
+            let expiry = is_ours.then(|| table.expire(at.locked(), state, since, now))??;
+            Some((expiry, node))
+        });
+        let Ok(Some((expiry, node))) = expired else {
+            return;
+        };
+        match expiry {
+            Expiry::Fail => {
+                let taken = Self::take(&mut guard, object, id);
+                drop(guard);
+                drop(taken);
+                node.shared().complete(Err(ETIMEDOUT));
+            }
+            // No error: the object is of this cache.
+            Expiry::Refuse => drop(self.refuse(guard, object, id, ETIMEDOUT)),
+            Expiry::Release => {
+                drop(guard);
+                node.shared().complete(Ok(()));
+            }
+        }
+        kext::log::warn!("The daemon did not answer a request in time");
     }
 }

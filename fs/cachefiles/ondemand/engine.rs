@@ -96,9 +96,9 @@ impl Engine {
 
     /// Tells the daemon of an object and waits until it accepts. Does nothing if it did before.
     ///
-    /// Errors: EIO the cache is dead or the object goes away; EINTR killed; ENOMEM; EBUSY it is
-    /// being opened again at this moment; EINVAL for an object whose size netfs does not leave to
-    /// the daemon; the daemon's refusal.
+    /// Errors: EIO the cache is dead or the object goes away; EINTR killed; ETIMEDOUT no answer in
+    /// time; ENOMEM; EBUSY it is being opened again at this moment; EINVAL for an object whose size
+    /// netfs does not leave to the daemon; the daemon's refusal.
     pub(crate) fn open(&self, object: &Arc<Object>) -> Result {
         if self.with(object, |_, _, state| state.state() == State::Open)? {
             return Ok(());
@@ -139,8 +139,8 @@ impl Engine {
         }
     }
 
-    /// Takes an object away from the daemon: sends the CLOSE, and waits until it is read or the
-    /// fd is closed; then fails what is left, and sees that no reopen is under way.
+    /// Takes an object away from the daemon: sends the CLOSE, and waits until it is read, the fd is
+    /// closed, or its time is over; then fails what is left, and sees that no reopen is under way.
     pub(crate) fn drop_object(&self, object: &Arc<Object>) {
         let fd = self.with(object, |_, _, state| state.leave());
         if let Ok(Some(fd)) = fd {
@@ -151,7 +151,7 @@ impl Engine {
             state.first.id()
         });
         if let Ok(Some(_)) = left {
-            self.fail_requests(object, EIO, |_, state| state.first.id());
+            self.fail_requests(object, EIO, |slots, state| Table::next_left(slots, state));
         }
         kext::workqueue::cancel_work_sync(object);
     }
@@ -332,9 +332,14 @@ impl Engine {
                 return Err(error);
             }
         };
-        let (mut slots, _) = guard.slots();
+        let (mut slots, table) = guard.slots();
         let consequence = match admitted {
-            Ok(admitted) => admitted.enter(&mut slots),
+            Ok(admitted) => {
+                if table.timeout() != 0 {
+                    Self::start_timeout_of(&object, table);
+                }
+                admitted.enter(&mut slots)
+            }
             Err(refused) => {
                 let removed = slots.remove(id);
                 drop(guard);

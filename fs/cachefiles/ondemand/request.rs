@@ -12,14 +12,19 @@ use kernel::sync::Arc;
 use kext::sync::Completion;
 use kext::xarray::{self, GuardedAccess, LockedXArray, Mark, Node, Position};
 
+/// No errno: there is no answer yet.
+const UNANSWERED: i32 = 1;
+
 /// The part of a request that needs no lock.
 #[pin_data]
 pub(crate) struct Request {
     pub(crate) object: Arc<Object>,
     #[pin]
     done: Completion,
-    /// 0 or a negative errno; set before `done`.
+    /// 0 or a negative errno, or [`UNANSWERED`]; set once, before `done`.
     outcome: AtomicI32,
+    /// When it was made, in ticks of the kernel's clock: the low bits.
+    pub(super) since: u32,
 }
 
 impl Request {
@@ -27,7 +32,8 @@ impl Request {
         pin_init!(Self {
             object,
             done <- Completion::new(),
-            outcome: AtomicI32::new(0),
+            outcome: AtomicI32::new(UNANSWERED),
+            since: kext::task::jiffies() as u32,
         })
     }
 
@@ -41,11 +47,19 @@ impl Request {
         Some(state)
     }
 
-    /// Ends the waiting. Called by whoever took the request out of the table, so once.
+    /// Ends the waiting. Called by whoever took the request out of the table. For a CLOSE that nobody
+    /// reads in time it was ended before that: then nothing happens.
     pub(crate) fn complete(&self, outcome: Result) {
         let outcome = outcome.err().map_or(0, |error| error.to_errno());
-        self.outcome.store(outcome, Ordering::Release);
-        self.done.complete_all();
+        let answered = self.outcome.compare_exchange(
+            UNANSWERED,
+            outcome,
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
+        if answered.is_ok() {
+            self.done.complete_all();
+        }
     }
 
     /// Waits for the answer. `None` when the waiting task was killed.

@@ -32,7 +32,7 @@ pub(crate) struct Consequence {
     pub(crate) ready: u32,
     /// Queue the object's reopen work.
     pub(crate) reopen: bool,
-    /// Start the clock: see [`Table::tick`].
+    /// Start the clock: see `time.rs`.
     pub(crate) clock: bool,
 }
 
@@ -45,24 +45,6 @@ pub(crate) enum Closer {
     Lives(u16),
 }
 
-/// What time has brought to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tick {
-    Nothing,
-    /// Nothing yet: look at it again.
-    Wait,
-    /// It is ready now: wake the daemon.
-    Ready,
-    /// Queue its object's reopen work, which was put off.
-    Reopen,
-}
-
-/// For so many seconds at least an OPEN waits for its answer after its fd was closed.
-///
-/// A daemon that refuses may close the fd first, and says so then: until it does, the OPEN must
-/// not reach another of its threads.
-const GRACE: i16 = 2;
-
 /// How many of an object's newest requests are looked at for one that covers a new read.
 ///
 /// A bound, so that the cost of a read does not grow with the reads already waiting: each costs it
@@ -74,9 +56,11 @@ const COALESCE_WINDOW: usize = 4;
 pub(crate) struct Table {
     /// Where the search for the next request begins.
     cursor: u32,
-    dead: bool,
+    pub(super) dead: bool,
     /// The tick of the kernel's clock at which time is to be looked at, if at all.
-    alarm: Option<u32>,
+    pub(super) alarm: Option<u32>,
+    /// How long a request may be on its way, in ticks; 0 is for ever.
+    pub(super) timeout: u32,
 }
 
 impl Table {
@@ -85,46 +69,13 @@ impl Table {
             cursor: 0,
             dead: false,
             alarm: None,
+            timeout: 0,
         }
     }
 
     /// Nothing is admitted from here on. What is in the slots is for the caller to fail.
     pub(crate) fn kill(&mut self) {
         self.dead = true;
-    }
-
-    /// The clock is to ring in so many ticks. True if it is to be set to that: it was not set, or to
-    /// ring later.
-    pub(crate) fn set_alarm(&mut self, now: u32, ticks: u32) -> bool {
-        let at = now.wrapping_add(ticks);
-        let is_soon_enough = |alarm: u32| (at.wrapping_sub(alarm) as i32) >= 0;
-        if self.dead || self.alarm.is_some_and(is_soon_enough) {
-            return false;
-        }
-        self.alarm = Some(at);
-        true
-    }
-
-    /// The clock rings.
-    pub(crate) fn alarm_rings(&mut self) {
-        self.alarm = None;
-    }
-
-    /// Looks at what time has brought to a request. `now` is in seconds, modulo 2^16.
-    pub(crate) fn tick(at: &mut impl At, object: &ObjectState, now: u16) -> Tick {
-        let entry = at.entry();
-        match (entry.kind, entry.phase) {
-            (Kind::Open, Phase::Delivered) if object.fd().is_none() && !object.is_leaving() => {
-                // It may have been closed since the clock was read.
-                if now.wrapping_sub(entry.left_at) as i16 <= GRACE {
-                    return Tick::Wait;
-                }
-                entry::set_phase(at, Phase::Ready);
-                Tick::Ready
-            }
-            (Kind::Read { .. }, Phase::Parked) if object.wants_reopen() => Tick::Reopen,
-            _ => Tick::Nothing,
-        }
     }
 
     pub(crate) fn is_dead(&self) -> bool {

@@ -37,6 +37,9 @@ pub struct CacheArgs {
     /// Free blocks in percent below which nothing more is stored
     #[arg(long, default_value_t = 1, value_name = "PERCENT", value_parser = percent())]
     pub bstop: u8,
+    /// Seconds after which those who wait for an answer get an error; 0: they wait for as long as it takes
+    #[arg(long, default_value_t = 0, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=86_400))]
+    pub timeout: u32,
 }
 
 fn percent() -> clap::builder::RangedI64ValueParser<u8> {
@@ -72,6 +75,7 @@ pub fn open_and_bind(args: &CacheArgs) -> Result<Device> {
     ];
     set_limits(&device, files)?;
     set_limits(&device, blocks)?;
+    set_timeout(&device, args.timeout)?;
     device.bind_ondemand(dir, Some(&args.tag)).map_err(|errno| {
         let way_out = match errno {
             Errno::NOENT | Errno::NOTDIR => "the directory does not exist: create it",
@@ -88,6 +92,19 @@ pub fn open_and_bind(args: &CacheArgs) -> Result<Device> {
     })?;
     tracing::info!("cache bound to {}, tag {}", dir.display(), args.tag);
     Ok(device)
+}
+
+/// Nothing is written for the default, so that kernels without the command do.
+fn set_timeout(device: &Device, seconds: u32) -> Result<()> {
+    if seconds == 0 {
+        return Ok(());
+    }
+    match device.set_timeout(seconds) {
+        Err(Errno::OPNOTSUPP) => {
+            bail!("this kernel's cachefiles has no time limit for requests: leave --timeout out")
+        }
+        result => result.with_context(|| format!("cannot set the timeout to {seconds} s")),
+    }
 }
 
 /// Sets run, cull and stop, in an order in which each step keeps stop < cull < run.

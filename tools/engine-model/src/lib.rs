@@ -40,6 +40,7 @@ mod ondemand {
     mod request;
     mod state;
     mod table;
+    mod time;
 
     pub(crate) use engine::Engine;
     pub(crate) use state::{ObjectState, State};

@@ -4,6 +4,7 @@
 
 use crate::driver::command::{
     BadNumber, Command, NotACommand, parse, parse_cfail, parse_copen, parse_debug_mask,
+    parse_timeout,
 };
 use crate::driver::limits::{BadLimit, Limits};
 
@@ -29,6 +30,7 @@ pub fn command(data: &[u8]) {
     }
     check_copen(data);
     check_cfail(data);
+    check_timeout(data);
     check_mask(data);
 }
 
@@ -56,15 +58,16 @@ fn shape(parsed: &Result<Command<'_>, NotACommand>) -> Shape {
         Ok(Command::SecCtx(args)) => ("secctx".to_owned(), args),
         Ok(Command::Copen(args)) => ("copen".to_owned(), args),
         Ok(Command::Cfail(args)) => ("cfail".to_owned(), args),
+        Ok(Command::Timeout(args)) => ("timeout".to_owned(), args),
         // Takes none.
         Ok(Command::Restore) => ("restore".to_owned(), &[][..]),
     };
     Ok((name.into_bytes(), args.to_vec()))
 }
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "bind", "brun", "bcull", "bstop", "frun", "fcull", "fstop", "cull", "inuse", "debug", "dir",
-    "tag", "secctx", "copen", "cfail", "restore",
+    "tag", "secctx", "copen", "cfail", "timeout", "restore",
 ];
 
 fn expected_shape(data: &[u8]) -> Shape {
@@ -137,6 +140,14 @@ fn check_cfail(text: &[u8]) {
     };
     let parsed = parse_cfail(text).map(|cfail| (cfail.id, i64::from(cfail.errno)));
     assert_eq!(parsed, expected);
+}
+
+fn check_timeout(text: &[u8]) {
+    let expected = match unsigned(text) {
+        Ok(seconds @ 0..=86_400) => Ok(seconds as u32),
+        _ => Err(BadNumber::Malformed),
+    };
+    assert_eq!(parse_timeout(text), expected);
 }
 
 /// As `copen`'s numbers, but no digits are 0, and only the low 32 bits count.

@@ -20,6 +20,7 @@ mod driver {
         mod message;
         mod state;
         mod table;
+        mod time;
 
         #[cfg(test)]
         #[path = "../../../tools/model/src/tests/message.rs"]

@@ -167,6 +167,15 @@ impl Device {
         }
     }
 
+    /// Gives every request so many seconds to be answered, from when it was made; 0 is for ever, and
+    /// what a cache begins with. Those who wait for one that is not answered in time get `ETIMEDOUT`.
+    ///
+    /// Before or after the cache is bound. `EINVAL` for more than a day (86,400); `EOPNOTSUPP` where
+    /// the kernel has no such command, or the cache is bound in the original mode.
+    pub fn set_timeout(&self, seconds: u32) -> Result<(), Errno> {
+        self.command(&format!("timeout {seconds}"))
+    }
+
     /// Makes every request that an earlier daemon took but did not answer readable again.
     pub fn restore(&self) -> Result<(), Errno> {
         self.command("restore")

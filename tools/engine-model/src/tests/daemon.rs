@@ -33,6 +33,8 @@ pub(super) struct Manner {
     pub(super) faults: u32,
     /// The thread ends after a read that faulted.
     pub(super) leaves: bool,
+    /// Takes so many READs and does nothing about them.
+    pub(super) ignores: u32,
     /// Fails so many READs.
     pub(super) fails: u32,
     /// Completes so many READs without data.
@@ -201,7 +203,9 @@ impl Thread<'_> {
                 WireMessage::Open(open) => Some(&open.cookie_key),
                 other => fds.get(&other.object_id()).map(|(_, name)| name),
             };
-            let gone = name.is_some_and(|name| received.dropped.contains(name));
+            let is_close = matches!(message, WireMessage::Close(_));
+            let gone = name.is_some_and(|name| received.dropped.contains(name))
+                && !(is_close && self.world.is_timed());
             assert!(!gone, "a message about an object that was dropped before");
             drop(fds);
             if let WireMessage::Open(open) = &message {
@@ -261,6 +265,10 @@ impl Thread<'_> {
                 if self.manner.forgets > 0 {
                     self.manner.gone = true;
                     return self.world.restore();
+                }
+                if self.manner.ignores > 0 {
+                    self.manner.ignores -= 1;
+                    return;
                 }
                 if self.manner.fails > 0 {
                     self.manner.fails -= 1;

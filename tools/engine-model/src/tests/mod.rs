@@ -7,6 +7,7 @@ mod daemon;
 mod explore;
 mod failover;
 mod going_away;
+mod late;
 mod serving;
 mod storm;
 mod world;

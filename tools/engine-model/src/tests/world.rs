@@ -44,6 +44,8 @@ pub(super) struct Inner {
     given_back: Mutex<(u32, u32)>,
     /// `restore` was written: a message may be with two threads from then on.
     restored: AtomicBool,
+    /// Requests have a time limit: who drops an object may not have waited for its CLOSE.
+    timed: AtomicBool,
     /// Messages that were read, and how often things had been given back before that.
     seen: Mutex<BTreeMap<u32, u32>>,
 }
@@ -76,6 +78,7 @@ pub(super) fn world(objects: u32) -> (World, JoinHandle<()>) {
         pollers: Mutex::default(),
         given_back: Mutex::default(),
         restored: AtomicBool::new(false),
+        timed: AtomicBool::new(false),
         seen: Mutex::default(),
     });
     (world, shuttle::thread::spawn(kext::workqueue::work))
@@ -144,6 +147,16 @@ impl Inner {
     pub(super) fn restore(&self) {
         self.restored.store(true, Ordering::SeqCst);
         self.engine().restore();
+    }
+
+    /// `timeout`
+    pub(super) fn set_timeout(&self, seconds: u32) {
+        self.timed.store(true, Ordering::SeqCst);
+        Engine::set_timeout(&self.pin.cache.engine, seconds);
+    }
+
+    pub(super) fn is_timed(&self) -> bool {
+        self.timed.load(Ordering::SeqCst)
     }
 
     /// A reader: asks for one page. Errors as the engine gives them.

@@ -2,6 +2,7 @@
 
 use super::command::{
     BadNumber, Cfail, Command, NotACommand, parse, parse_cfail, parse_copen, parse_debug_mask,
+    parse_timeout,
 };
 use super::limits::Limit;
 use proptest::prelude::*;
@@ -26,10 +27,28 @@ fn every_command_is_known_by_its_name() {
         (b"copen 1,2", Command::Copen(b"1,2")),
         (b"cfail 1,-5", Command::Cfail(b"1,-5")),
         (b"cfail", Command::Cfail(b"")),
+        (b"timeout 30", Command::Timeout(b"30")),
         (b"restore", Command::Restore),
         (b"restore whatever", Command::Restore),
     ] {
         assert_eq!(parse(text), Ok(command));
+    }
+}
+
+#[test]
+fn a_timeout_is_a_day_at_most() {
+    for (text, seconds) in [
+        ("0", 0),
+        ("1", 1),
+        ("86400", 86_400),
+        ("0x10", 16),
+        ("+5", 5),
+    ] {
+        assert_eq!(parse_timeout(text.as_bytes()), Ok(seconds));
+    }
+    for text in ["", "-1", "86401", "x", "5s", "1 2", "99999999999999999999"] {
+        let parsed = parse_timeout(text.as_bytes());
+        assert_eq!(parsed, Err(BadNumber::Malformed), "{text:?}");
     }
 }
 

@@ -324,6 +324,86 @@ fn a_close_is_done_when_it_is_read_or_when_the_fd_is_closed() {
 }
 
 #[test]
+fn what_is_not_answered_in_time_fails() {
+    let mut world = opened(1);
+    world.set_timeout(3);
+    let delivered = world.read(0, 0, 1).unwrap();
+    world.daemon_read().unwrap();
+    world.tick();
+    let ready = world.read(0, 10, 1).unwrap();
+    world.tick();
+    assert!(world.ended.get(&delivered).is_none(), "too early");
+    world.tick();
+    world.check();
+    assert_eq!(world.ended[&delivered], Outcome::Failed);
+    assert!(!world.cread(0, delivered), "the answer comes late");
+    assert_eq!(world.in_table(), [ready]);
+    world.tick();
+    assert!(world.in_table().is_empty());
+    // The object is as good as before.
+    let id = world.read(0, 0, 1).unwrap();
+    assert_eq!(world.daemon_read().unwrap().0, id);
+    assert!(world.cread(0, id));
+}
+
+#[test]
+fn what_came_after_the_clock_was_read_has_its_time_before_it() {
+    let mut world = opened(2);
+    world.set_timeout(3);
+    let read = world.read(0, 0, 1).unwrap();
+    let fd = fd_of(&world, 1);
+    world.close_fd(fd, false);
+    let open = world.submit(1, Kind::Open).unwrap();
+    let (_, _) = (world.daemon_read().unwrap(), world.daemon_read().unwrap());
+    let fd = fd_of(&world, 1);
+    world.close_fd(fd, false);
+    world.clock_is_behind();
+    world.tick();
+    assert!(!world.has_ready());
+    assert_eq!(world.in_table(), [read, open]);
+}
+
+#[test]
+fn a_reopen_that_is_not_answered_in_time_counts_as_refused() {
+    let mut world = opened(1);
+    world.daemon_dies();
+    let read = world.read(0, 0, 1).unwrap();
+    world.tick();
+    world.run_reopens();
+    let (open, _) = world.daemon_read().unwrap();
+    world.set_timeout(2);
+    while world.ended.get(&open).is_none() {
+        world.tick();
+        world.check();
+    }
+    assert_eq!(world.ended[&read], Outcome::Failed, "it is the older one");
+    assert!(!world.copen(open, true), "the answer comes late");
+    // The next read begins anew.
+    let read = world.read(0, 0, 1).unwrap();
+    world.run_reopens();
+    let (open, _) = world.daemon_read().unwrap();
+    assert!(world.copen(open, true));
+    assert_eq!(world.daemon_read().unwrap().0, read);
+}
+
+#[test]
+fn a_close_that_nobody_reads_in_time_stays_to_be_read() {
+    let mut world = opened(1);
+    let fd = fd_of(&world, 0);
+    let id = world.submit(0, Kind::Close(fd)).unwrap();
+    world.set_timeout(1);
+    for _ in 0..4 {
+        world.tick();
+        world.check();
+    }
+    assert!(world.released.contains(&id));
+    world.drop_object(0);
+    world.check();
+    assert_eq!(world.daemon_read(), Some((id, Kind::Close(fd))));
+    assert!(world.in_table().is_empty());
+}
+
+#[test]
 fn a_dropped_object_takes_its_requests_and_no_others_with_it() {
     let mut world = opened(2);
     let mine = world.read(0, 0, 1).unwrap();
@@ -361,6 +441,7 @@ enum Op {
     CloseFd(usize),
     DaemonDies,
     Tick,
+    Timeout(u32),
     Restore,
     RunReopens,
     Close(usize),
@@ -382,7 +463,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (0usize..20).prop_map(Op::Cfail),
         3 => (0usize..4).prop_map(Op::CloseFd),
         2 => Just(Op::DaemonDies),
-        3 => Just(Op::Tick),
+        4 => Just(Op::Tick),
+        1 => (0u32..4).prop_map(Op::Timeout),
         2 => Just(Op::Restore),
         6 => Just(Op::RunReopens),
         1 => (0..OBJECTS).prop_map(Op::Close),
@@ -436,6 +518,7 @@ fn apply(world: &mut World, op: Op) {
         }
         Op::DaemonDies => world.daemon_dies(),
         Op::Tick => world.tick(),
+        Op::Timeout(seconds) => world.set_timeout(seconds),
         Op::Restore => world.restore(),
         Op::RunReopens => world.run_reopens(),
         Op::Close(object) => {
@@ -463,6 +546,7 @@ proptest! {
         }
         // The last daemon dies, and a good one takes over; nobody writes `restore`.
         world.daemon_dies();
+        world.set_timeout(0);
         for _ in 0..1000 {
             world.check();
             world.run_reopens();

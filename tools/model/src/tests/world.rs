@@ -4,7 +4,8 @@
 
 use super::entry::{At, Entry, Kind, Phase, Slots};
 use super::state::{AfterRefusal, ObjectState, State};
-use super::table::{Closer, Consequence, Refused, Table, Tick};
+use super::table::{Closer, Consequence, Refused, Table};
+use super::time::{Expiry, Now, Tick};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
@@ -83,8 +84,14 @@ pub(super) struct World {
     pub(super) tries: u32,
     /// Seconds.
     now: u16,
+    /// Of which there are 100 in a second.
+    ticks: u32,
     /// The clock is to ring.
     clock: bool,
+    /// When each request was made.
+    since: BTreeMap<u32, u32>,
+    /// CLOSEs that nobody waits for any more.
+    pub(super) released: BTreeSet<u32>,
     dead: bool,
 }
 
@@ -103,7 +110,10 @@ impl World {
             tries: 3,
             // Soon to wrap around.
             now: u16::MAX - 1,
+            ticks: u32::MAX - 150,
             clock: false,
+            since: BTreeMap::new(),
+            released: BTreeSet::new(),
             dead: false,
         }
     }
@@ -142,6 +152,8 @@ impl World {
                 let consequence = admitted.enter(&mut self.slots);
                 assert!(consequence.ready <= 1);
                 self.owner.insert(id, object);
+                self.since.insert(id, self.time().ticks);
+                self.clock |= self.table.timeout() != 0;
                 self.follow_up(object, consequence);
                 Ok(id)
             }
@@ -230,26 +242,52 @@ impl World {
         }
     }
 
-    /// The fd is closed a little after the clock was read.
+    fn time(&self) -> Now {
+        Now {
+            ticks: self.ticks,
+            second: self.now,
+            period: 100,
+        }
+    }
+
+    /// Requests are made, and fds closed, a little after the clock was read.
     pub(super) fn clock_is_behind(&mut self) {
         self.now = self.now.wrapping_sub(2);
+        self.ticks = self.ticks.wrapping_sub(200);
+    }
+
+    /// `timeout`
+    pub(super) fn set_timeout(&mut self, seconds: u32) {
+        self.table.set_timeout(100 * seconds);
+        self.clock = true;
     }
 
     /// A second goes by.
     pub(super) fn tick(&mut self) {
         self.now = self.now.wrapping_add(1);
+        self.ticks = self.ticks.wrapping_add(100);
         if !std::mem::take(&mut self.clock) {
             return;
         }
+        let (now, timeout) = (self.time(), self.table.timeout());
         for id in self.in_table() {
-            let object = self.owner[&id];
-            let mut at = self.slots.at(id).unwrap();
-            match Table::tick(&mut at, &self.objects[object], self.now) {
+            let (object, since) = (self.owner[&id], self.since[&id]);
+            let Some(mut at) = self.slots.at(id) else {
+                continue;
+            };
+            let state = &self.objects[object];
+            let (tick, again) = Table::tick(&mut at, state, since, now, timeout);
+            self.clock |= again.is_some();
+            match tick {
                 Tick::Nothing | Tick::Ready => {}
-                Tick::Wait => self.clock = true,
                 Tick::Reopen => {
                     self.reopens.insert(object);
                 }
+                Tick::Overdue => match self.table.expire(at.entry(), state, since, now).unwrap() {
+                    Expiry::Fail => self.take_out(id, Outcome::Failed),
+                    Expiry::Refuse => self.refuse(object, id),
+                    Expiry::Release => assert!(self.released.insert(id), "released twice"),
+                },
             }
         }
     }
@@ -269,6 +307,12 @@ impl World {
                 return true;
             }
         }
+        self.refuse(object, id);
+        true
+    }
+
+    fn refuse(&mut self, object: usize, id: u32) {
+        let state = &mut self.objects[object];
         let after = self
             .table
             .refuse_open(&mut self.slots, state, Some(id), self.tries);
@@ -285,7 +329,6 @@ impl World {
                 }
             }
         }
-        true
     }
 
     /// `cread` by an fd of the object. False for EINVAL.
@@ -363,7 +406,7 @@ impl World {
 
     pub(super) fn drop_object(&mut self, object: usize) {
         self.table.drop_object(&mut self.objects[object]);
-        while let Some(id) = self.objects[object].first.id() {
+        while let Some(id) = Table::next_left(&mut self.slots, &self.objects[object]) {
             self.take_out(id, Outcome::Failed);
         }
         self.reopens.remove(&object);

@@ -39,6 +39,7 @@ mod sharing;
 mod signals;
 mod slow_copy;
 mod succession;
+mod timeout;
 mod tracepoint;
 mod unlinking;
 mod waking;
@@ -64,6 +65,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         read::TESTS,
         failed_reads::TESTS,
         failing::TESTS,
+        timeout::TESTS,
         object_fd::TESTS,
         position::TESTS,
         fetched::TESTS,

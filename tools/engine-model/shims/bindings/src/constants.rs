@@ -21,6 +21,7 @@ pub const EBADFD: u32 = 77;
 pub const EMSGSIZE: u32 = 90;
 pub const EOPNOTSUPP: u32 = 95;
 pub const ENOBUFS: u32 = 105;
+pub const ETIMEDOUT: u32 = 110;
 pub const EALREADY: u32 = 114;
 pub const ESTALE: u32 = 116;
 

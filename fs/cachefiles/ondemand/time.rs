@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What time brings to requests: the second part of the table's decisions.
+//!
+//! Free of kernel calls, as `table.rs`: it is told what time it is.
+
+use super::entry::{self, At, Entry, Kind, Phase, Slots};
+use super::state::{ObjectState, State};
+use super::table::Table;
+
+/// What time has brought to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tick {
+    Nothing,
+    /// It is ready now: wake the daemon.
+    Ready,
+    /// Queue its object's reopen work, which was put off.
+    Reopen,
+    /// It was not answered in time: see [`Table::expire`].
+    Overdue,
+}
+
+/// How a request ends that was not answered in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// Take it out, and fail it.
+    Fail,
+    /// An OPEN that reads wait for: as if the daemon refused it.
+    Refuse,
+    /// A CLOSE: it stays for the daemon to read, but nobody waits for that any more.
+    Release,
+}
+
+/// The time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// In ticks of the kernel's clock, modulo 2^32.
+    pub(crate) ticks: u32,
+    /// In seconds, modulo 2^16.
+    pub(crate) second: u16,
+    /// Ticks from one look to the next at what waits for more than its timeout.
+    pub(crate) period: u32,
+}
+
+/// For so many seconds at least an OPEN waits for its answer after its fd was closed.
+///
+/// A daemon that refuses may close the fd first, and says so then: until it does, the OPEN must
+/// not reach another of its threads.
+const GRACE: i16 = 2;
+
+impl Table {
+    /// The clock is to ring in so many ticks. True if it is to be set to that: it was not set, or to
+    /// ring later.
+    pub(crate) fn set_alarm(&mut self, now: u32, ticks: u32) -> bool {
+        let at = now.wrapping_add(ticks);
+        let is_soon_enough = |alarm: u32| (at.wrapping_sub(alarm) as i32) >= 0;
+        if self.dead || self.alarm.is_some_and(is_soon_enough) {
+            return false;
+        }
+        self.alarm = Some(at);
+        true
+    }
+
+    /// The clock rings.
+    pub(crate) fn alarm_rings(&mut self) {
+        self.alarm = None;
+    }
+
+    /// Every request is to be answered in so many ticks of the kernel's clock; 0 is for ever.
+    pub(crate) fn set_timeout(&mut self, ticks: u32) {
+        self.timeout = ticks;
+    }
+
+    pub(crate) fn timeout(&self) -> u32 {
+        self.timeout
+    }
+
+    /// In how many ticks the time of a request that was made at `since` is over: 0 if it is.
+    /// `None` where there is no limit to it, or nobody waits for it.
+    fn time_left(timeout: u32, entry: &Entry, since: u32, now: Now) -> Option<u32> {
+        let is_limited = timeout != 0 && entry.waiters != 0;
+        // It may have been made since the clock was read.
+        let age = (now.ticks.wrapping_sub(since) as i32).max(0);
+        is_limited.then(|| timeout.saturating_sub(age.unsigned_abs()))
+    }
+
+    /// Looks at what time has brought to a request that was made at `since`; and in how many ticks
+    /// it is to be looked at again, if that may bring anything. `timeout` is that of the table.
+    pub(crate) fn tick(
+        at: &mut impl At,
+        object: &ObjectState,
+        since: u32,
+        now: Now,
+        timeout: u32,
+    ) -> (Tick, Option<u32>) {
+        let entry = at.entry();
+        let left = Self::time_left(timeout, entry, since, now);
+        if left == Some(0) {
+            return (Tick::Overdue, None);
+        }
+        match (entry.kind, entry.phase) {
+            (Kind::Open, Phase::Delivered) if object.fd().is_none() && !object.is_leaving() => {
+                // It may have been closed since the clock was read.
+                if now.second.wrapping_sub(entry.left_at) as i16 <= GRACE {
+                    let again = left.map_or(now.period, |left| left.min(now.period));
+                    return (Tick::Nothing, Some(again));
+                }
+                entry::set_phase(at, Phase::Ready);
+                (Tick::Ready, left)
+            }
+            (Kind::Read { .. }, Phase::Parked) if object.wants_reopen() => (Tick::Reopen, left),
+            _ => (Tick::Nothing, left),
+        }
+    }
+
+    /// Ends a request that was not answered in time. `None` where it has got time meanwhile.
+    ///
+    /// Who drops an object need not wait for its CLOSE any more; but the daemon, if it is ever there
+    /// again, is to hear of it, or it would keep the fd.
+    pub(crate) fn expire(
+        &self,
+        entry: &mut Entry,
+        object: &ObjectState,
+        since: u32,
+        now: Now,
+    ) -> Option<Expiry> {
+        if Self::time_left(self.timeout, entry, since, now) != Some(0) {
+            return None;
+        }
+        Some(match entry.kind {
+            Kind::Open if object.state() == State::Reopening => Expiry::Refuse,
+            Kind::Open | Kind::Read { .. } => Expiry::Fail,
+            Kind::Close(_) => {
+                entry.waiters = 0;
+                Expiry::Release
+            }
+        })
+    }
+
+    /// First request of an object that goes away whose waiter is to be told.
+    pub(crate) fn next_left<S: Slots>(slots: &mut S, object: &ObjectState) -> Option<u32> {
+        let is_released =
+            |entry: &Entry| matches!(entry.kind, Kind::Close(_)) && entry.waiters == 0;
+        entry::find(slots, object, |entry| !is_released(entry))
+    }
+}
