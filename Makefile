@@ -7,18 +7,19 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
 # The scripts read these from the environment.
-export KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST
+export KDIR KERNEL_SRC STOCK SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST
 
 # Given only on the command line or in the environment: an empty one counts as not given.
-$(foreach v,KDIR KERNEL_SRC SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST,$(if $($v),,$(eval unexport $v)))
+$(foreach v,KDIR KERNEL_SRC STOCK SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST,$(if $($v),,$(eval unexport $v)))
 
-.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs faultwalk clients parity model model-mutants hostile-mutants mutants fuzz miri bench bench-publish docs shell lint install clean distclean
+.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs test-stock stock faultwalk clients parity model model-mutants hostile-mutants mutants fuzz miri bench bench-publish docs shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
 	@echo
 	@echo 'Build:'
 	@echo '  modules          build cachefiles.ko for the test kernel, or for KDIR'
+	@echo '  stock            build cachefiles.ko and erofs.ko from the headers of a kernel of Debian; STOCK'
 	@echo '  install          install it for the kernel KDIR, into updates/, where modprobe looks first'
 	@echo '  tools            build the programs of user space (static)'
 	@echo '  kernel           build the test kernel once; the other targets do it when they need it'
@@ -45,6 +46,7 @@ help:
 	@echo '  test-debug       run the tests with KASAN, lockdep, kmemleak and fault injection; over an hour'
 	@echo '  test-kcsan       run the selftests and a storm with the detector of data races'
 	@echo '  test-configs     run the on-demand selftests with preempt=full, on btrfs, and with CFI'
+	@echo '  test-stock       run selftests, a storm and the hostile daemon on a kernel of Debian as it is; STOCK'
 	@echo '  faultwalk        let every allocation of the module fail once'
 	@echo '  storms           kill the daemon 1,000 times under 64 readers, in four ways'
 	@echo '  mutants          break the driver on purpose in many ways: the tests have to find each'
@@ -59,6 +61,7 @@ help:
 	@echo 'Variables:'
 	@echo '  KDIR=<dir>        use this kernel build directory (needs CONFIG_RUST=y, CONFIG_CACHEFILES=m, ...)'
 	@echo '  KERNEL_SRC=<dir>  build the test kernel from this 6.12 source tree, not from the package'
+	@echo '  STOCK=<which>     stock, run, shell, hostile: a kernel of Debian: trixie, bookworm-backports or a release'
 	@echo '  KILLS=<n>         run: how often the daemon is killed (20); test: in each storm (8)'
 	@echo '  READERS=<n>       run: how many processes read (4)'
 	@echo '  RESTORE=racing    run: write restore all the while, or never (once after each kill)'
@@ -99,6 +102,13 @@ test-kcsan:
 
 test-configs:
 	@scripts/test --configs
+
+test-stock:
+	@scripts/test --stock
+
+stock: setup
+	@scripts/stock module
+	@scripts/stock erofs
 
 faultwalk:
 	@scripts/faultwalk $(FILTER)

@@ -11,8 +11,8 @@
 
 #include <linux/kconfig.h>
 
-#if !IS_ENABLED(CONFIG_RUST)
-#error "The kernel has no Rust support: build it with CONFIG_RUST=y"
+#if !IS_ENABLED(CONFIG_RUST) && !defined(CFH_PRIVATE_RUST)
+#error "The kernel has no Rust support: build it with CONFIG_RUST=y, or see rust/private"
 #endif
 #if !IS_ENABLED(CONFIG_FSCACHE)
 #error "The kernel has no fscache: build it with CONFIG_FSCACHE=y"
