@@ -11,7 +11,7 @@ use crate::resize;
 use crate::volume::Volume;
 use cachefiles_trace::RefWhy;
 use fscache::{
-    Backend, Begun, Cookie, Invalidation, IoSource, LookupSlot, ReadHole, ReadOperation, Resources,
+    Backend, Begin, Begun, Cookie, Invalidation, IoSource, LookupSlot, ReadHole, ReadOperation, Resources,
     SubreqFlags, VolumeHandle, WantState, WriteLimits, WriteOperation, WriteSubrequest,
 };
 use kernel::prelude::*;
@@ -53,8 +53,15 @@ impl Backend for Cachefiles {
     ) -> bool {
         let _span = span!("lookup_cookie", "c={:08x}", cookie.debug_id());
         let Some(volume) = volume else { return false };
-        let Ok(object) = Object::new(&volume.into(), cookie) else {
-            return false;
+        // Operations on what could not be looked up then begin, and fail.
+        let needs_operations = needs_operations(&cache, cookie);
+        let object = loop {
+            match Object::new(&volume.into(), cookie) {
+                Ok(object) => break object,
+                // Workers are not killed for want of memory: there will be some again.
+                Err(error) if error == ENOMEM && needs_operations => kext::task::sleep(1),
+                Err(_) => return false,
+            }
         };
         let lookup = slot.attach(object.clone());
 
@@ -65,7 +72,10 @@ impl Backend for Cachefiles {
             });
             if found.is_err() {
                 object.see(RefWhy::SeeLookupFailed);
-                return false;
+                if needs_operations {
+                    object.set_missing();
+                }
+                return needs_operations;
             }
             // A file of the wrong size is not lost: what is missing counts as a hole.
             let _ = resize::adjust(&object);
@@ -98,7 +108,7 @@ impl Backend for Cachefiles {
     }
 
     #[inline]
-    fn begin_operation(resources: &mut Resources<'_, Self>, want: WantState) -> bool {
+    fn begin_operation(resources: &mut Resources<'_, Self>, want: WantState) -> Begin {
         let _span = span!("begin_operation", "{want:?}");
         io::begin(resources, want)
     }
@@ -197,4 +207,13 @@ impl Backend for Cachefiles {
         let _span = span!("query_occupancy", "{start:x},{len:x},{granularity:x}");
         io::query_occupancy(resources, start, len, granularity)
     }
+}
+
+/// Whether the owner of a cookie cannot cope with an operation that does not begin: EROFS, which alone
+/// takes the size from the cache, uses a freed bio then where an image is compressed.
+///
+/// In on-demand caches only, as they are not withdrawn while they are in use: nobody has to take
+/// an object without a file away from its owner.
+fn needs_operations(cache: &Cache, cookie: &Cookie) -> bool {
+    cache.ondemand().is_some() && cookie.wants_cache_size()
 }

@@ -15,26 +15,34 @@ pub(crate) use self::write::{
 use crate::backend::Cachefiles;
 use crate::extent::{Extent, Question};
 use crate::object::Object;
-use fscache::{Resources, WantState};
+use fscache::{Begin, Resources, WantState};
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
+use kext::errno::ENOBUFS;
 use kext::fs::{File, Whence};
 use kext::params::injected_read_error;
 
-/// Attaches the object's file to the operation. False where there has to be one and is none.
+/// Attaches the object's file to the operation. Refused where there has to be one and is none; failed,
+/// with ENOBUFS, if the object could not be looked up.
 #[inline]
-pub(crate) fn begin(resources: &mut Resources<'_, Cachefiles>, want: WantState) -> bool {
+pub(crate) fn begin(resources: &mut Resources<'_, Cachefiles>, want: WantState) -> Begin {
     if resources.file().is_some() {
-        return true;
+        return Begin::Begun;
     }
-    if let Some(file) = resources.object().and_then(|object| object.file()) {
-        resources.set_file(file);
-        return true;
+    if let Some(object) = resources.object() {
+        if object.is_missing() {
+            return Begin::Failed(ENOBUFS);
+        }
+        if let Some(file) = object.file() {
+            resources.set_file(file);
+            return Begin::Begun;
+        }
     }
     if want != WantState::Params {
         kext::log::error!("An operation needs the object's file, and there is none");
+        return Begin::Refused;
     }
-    want == WantState::Params
+    Begin::Begun
 }
 
 /// An object and its file, for the time of a callback.

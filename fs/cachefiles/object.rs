@@ -78,6 +78,8 @@ pub(crate) struct Object {
     tmpfile: AtomicBool,
     /// The file lacks a change that the server has.
     spoilt: AtomicBool,
+    /// It could not be looked up, and netfs was not told so.
+    missing: AtomicBool,
     /// The attribute of the file says on the disk that it is dirty.
     marked_dirty: AtomicBool,
     /// What the daemon has of it, in on-demand mode; protected by the lock of the request table.
@@ -113,6 +115,7 @@ impl Object {
                 glance: Glance::nothing(),
                 tmpfile: AtomicBool::new(false),
                 spoilt: AtomicBool::new(false),
+                missing: AtomicBool::new(false),
                 marked_dirty: AtomicBool::new(false),
                 ondemand: cache.ondemand().map(Engine::new_object_state),
                 reopen <- new_work!("cachefiles_reopen"),
@@ -226,6 +229,16 @@ impl Object {
 
     pub(crate) fn set_tmpfile(&self, tmpfile: bool) {
         self.tmpfile.store(tmpfile, Ordering::Release);
+    }
+
+    /// Notes that its look-up failed, and that all operations on it are to fail for that.
+    pub(crate) fn set_missing(&self) {
+        self.missing.store(true, Ordering::Release);
+    }
+
+    /// Whether all operations on it are to fail.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.missing.load(Ordering::Acquire)
     }
 
     /// Whether a power cut from now on leaves a file that says that it is dirty.

@@ -12,7 +12,7 @@ use crate::{
 };
 use cachefiles_bindings as bindings;
 use kernel::{
-    error::Result,
+    error::{Error, Result},
     str::CStr,
     sync::{Arc, ArcBorrow},
 };
@@ -88,11 +88,11 @@ pub trait Backend: Sized + 'static {
     /// The owner changed the file's size, in bytes. Not on a worker but in the owner's task.
     fn resize_cookie(resources: &mut Resources<'_, Self>, new_size: u64);
 
-    /// Begins an operation: calls [`Resources::set_file`]. False if there is no file and `want` says
-    /// that there has to be one.
+    /// Begins an operation: calls [`Resources::set_file`].
     ///
-    /// Also called from within [`Resources::wait_for_operation`].
-    fn begin_operation(resources: &mut Resources<'_, Self>, want: WantState) -> bool;
+    /// Also called from within [`Resources::wait_for_operation`], where [`Begin::Failed`] is the same
+    /// as [`Begin::Refused`].
+    fn begin_operation(resources: &mut Resources<'_, Self>, want: WantState) -> Begin;
 
     /// An operation is over. Once this returns, the file is given up and the access to the cookie
     /// ends.
@@ -165,6 +165,18 @@ pub trait Backend: Sized + 'static {
         len: usize,
         granularity: usize,
     ) -> Result<(i64, usize)>;
+}
+
+/// How an operation begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// It has what it needs.
+    Begun,
+    /// It does not begin, and its owner is told so: there is no file, and there has to be one.
+    Refused,
+    /// It begins, but all that it can do is to fail, with this error: for an owner that cannot do
+    /// without the operation, as EROFS.
+    Failed(Error),
 }
 
 /// How far an object has to be for an operation to begin (`enum fscache_want_state`).

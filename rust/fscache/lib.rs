@@ -52,7 +52,7 @@ mod subrequest;
 mod volume;
 
 pub use self::{
-    backend::{Backend, IoSource, ReadHole, WantState},
+    backend::{Backend, Begin, IoSource, ReadHole, WantState},
     cache::{AcquiredCache, ObjectCount},
     callback::{Invalidation, Lookup, LookupSlot},
     cookie::{Cookie, CookieFlag, CookieRef},

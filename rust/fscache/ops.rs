@@ -5,7 +5,7 @@
 //! C header: [`include/linux/fscache-cache.h`](srctree/include/linux/fscache-cache.h)
 //! (`struct fscache_cache_ops`).
 
-use crate::{attach, Backend, Cookie, Invalidation, LookupSlot, Resources, WantState};
+use crate::{attach, Backend, Begin, Cookie, Invalidation, LookupSlot, Resources, WantState};
 use cachefiles_bindings as bindings;
 use core::{cell::Cell, marker::PhantomData, ptr::NonNull};
 use kernel::{
@@ -153,8 +153,17 @@ impl<B: Backend> CacheOps<B> {
     ) -> bool {
         // SAFETY: By the function's promise.
         let mut resources = unsafe { Resources::<B>::from_raw(cres) };
-        resources.set_ops();
-        B::begin_operation(&mut resources, WantState::from_raw(want))
+        let is_first = resources.set_ops();
+        match B::begin_operation(&mut resources, WantState::from_raw(want)) {
+            Begin::Begun => true,
+            Begin::Failed(error) if is_first => {
+                // SAFETY: An operation that had no functions until now is known to nobody but the task
+                // that begins it.
+                unsafe { resources.fail(error) };
+                true
+            }
+            Begin::Failed(_) | Begin::Refused => false,
+        }
     }
 }
 

@@ -104,17 +104,19 @@ impl<'a, B: Backend> Resources<'a, B> {
         }
     }
 
-    /// Gives the operation the backend's functions, if it has none yet.
+    /// Gives the operation the backend's functions. False if it has some already.
     #[inline]
-    pub(crate) fn set_ops(&mut self) {
+    pub(crate) fn set_ops(&mut self) -> bool {
         // SAFETY: Valid for `'a` (type invariant).
         let ops = unsafe { &raw mut (*self.raw.as_ptr()).ops };
         // SAFETY: A field of what is valid. Operations of one request that run at the same time were
         // begun before that, so that there is a table by then; hence no two write.
         unsafe {
-            if ops.read_volatile().is_null() {
+            let has_none = ops.read_volatile().is_null();
+            if has_none {
                 ops.write_volatile(NetfsOps::<B>::table());
             }
+            has_none
         }
     }
 

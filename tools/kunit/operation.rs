@@ -14,6 +14,7 @@ kunit::suite!(
         a_read_that_fails_is_told_once_and_returned,
         over_a_list_of_pages_a_failure_is_not_returned,
         an_operation_that_fails_when_it_is_prepared_fails_its_read,
+        an_operation_may_begin_to_fail,
     ]
 );
 
@@ -66,11 +67,21 @@ fn over_a_list_of_pages_a_failure_is_not_returned() -> Outcome {
 }
 
 fn an_operation_that_fails_when_it_is_prepared_fails_its_read() -> Outcome {
-    let bench = Bench::new(Plan::Nothing)?;
+    reads_fail(Plan::Nothing, ENODATA)
+}
+
+fn an_operation_may_begin_to_fail() -> Outcome {
+    reads_fail(Plan::FailOperation, EXDEV)
+}
+
+/// Whether operations fail their reads, as EROFS has to hear of it.
+#[track_caller]
+fn reads_fail(plan: Plan, error: Error) -> Outcome {
+    let bench = Bench::new(plan)?;
     let volume = bench.volume(&[])?;
     let cookie = volume.cookie(WANTED)?;
     let in_use = cookie.use_for(false);
-    let errno = ENODATA.to_errno();
+    let errno = error.to_errno();
     for is_list in [false, true] {
         let reading = in_use.begin_read()?;
         // It fails, and stays so.

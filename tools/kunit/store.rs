@@ -5,7 +5,7 @@
 use crate::tally::{Counted, Tally};
 use core::sync::atomic::{AtomicU32, Ordering};
 use fscache::{
-    AcquiredCache, Backend, Begun, Cookie, CookieFlag, CookieRef, Invalidation, IoSource,
+    AcquiredCache, Backend, Begin, Begun, Cookie, CookieFlag, CookieRef, Invalidation, IoSource,
     LookupSlot, ReadHole, ReadOperation, Resources, SubreqFlags, VolumeHandle, WantState,
     WriteLimits, WriteOperation, WriteSubrequest,
 };
@@ -36,6 +36,8 @@ pub(crate) enum Plan {
     ForgetToResume,
     /// No operation is begun.
     RefuseOperation,
+    /// Operations begin, to fail.
+    FailOperation,
     /// A read fails.
     FailRead,
 }
@@ -173,19 +175,21 @@ impl<const N: u8> Backend for Store<N> {
 
     fn resize_cookie(_: &mut Resources<'_, Self>, _: u64) {}
 
-    fn begin_operation(resources: &mut Resources<'_, Self>, _: WantState) -> bool {
+    fn begin_operation(resources: &mut Resources<'_, Self>, _: WantState) -> Begin {
         let Some(object) = resources.object() else {
-            return false;
+            return Begin::Refused;
         };
-        if object.cache.plan == Plan::RefuseOperation {
-            return false;
+        match object.cache.plan {
+            Plan::RefuseOperation => return Begin::Refused,
+            Plan::FailOperation => return Begin::Failed(EXDEV),
+            _ => {}
         }
         if let Some(file) = object.cache.file.get() {
             // The second one is not needed.
             resources.set_file((*file).clone());
             resources.set_file((*file).clone());
         }
-        true
+        Begin::Begun
     }
 
     fn end_operation(resources: &mut Resources<'_, Self>) {

@@ -40,7 +40,7 @@ const TYPE_DIR: u8 = 2;
 enum Layout {
     Plain,
     Inline,
-    Compressed,
+    Compressed { device: u16 },
     Chunked { blocks: usize, places: Vec<Place> },
 }
 
@@ -115,7 +115,12 @@ impl Builder {
     /// A file compressed by LZ4 into blocks of the primary blob, each of which stands for
     /// [`lz4::SPAN`] blocks of the file. Its content is made by [`lz4::compressible`].
     pub fn compressed(self, name: &str, data: Vec<u8>) -> Self {
-        self.file(name, data, Layout::Compressed)
+        self.compressed_on(0, name, data)
+    }
+
+    /// The same on a device: the primary one (0), or an extra one (from 1).
+    pub fn compressed_on(self, device: u16, name: &str, data: Vec<u8>) -> Self {
+        self.file(name, data, Layout::Compressed { device })
     }
 
     /// A file in chunks of `blocks` blocks (a power of two), each in the place given for it; the
@@ -235,7 +240,7 @@ impl Builder {
         if !self.devices.is_empty() {
             features |= FEATURE_DEVICES;
         }
-        let is_compressed = |file: &File| matches!(file.layout, Layout::Compressed);
+        let is_compressed = |file: &File| matches!(file.layout, Layout::Compressed { .. });
         if self.files.iter().any(is_compressed) {
             features |= FEATURE_ZERO_PADDING;
         }
@@ -266,16 +271,32 @@ impl Builder {
             let slot = (table + index) * DEVICE_SLOT;
             put(disk, slot, key);
             put(disk, slot + 64, &blocks.to_le_bytes());
+            if self
+                .files
+                .iter()
+                .any(|file| file.is_compressed_on(1 + index))
+            {
+                put(disk, slot + 68, &mapped_at(1 + index).to_le_bytes());
+            }
         }
     }
 }
 
+/// Where the blocks of a device lie for who does not name it, as a compressed file: all devices in a row.
+fn mapped_at(device: usize) -> u32 {
+    u32_of(device) << 20
+}
+
 impl File {
+    fn is_compressed_on(&self, index: usize) -> bool {
+        matches!(self.layout, Layout::Compressed { device } if usize::from(device) == index)
+    }
+
     fn bytes_behind_inode(&self) -> usize {
         match &self.layout {
             Layout::Plain => 0,
             Layout::Inline => self.data.len() % BLOCK,
-            Layout::Compressed => lz4::map_size(self.data.len()),
+            Layout::Compressed { .. } => lz4::map_size(self.data.len()),
             Layout::Chunked { blocks, .. } => 8 * self.data.len().div_ceil(blocks * BLOCK),
         }
     }
@@ -293,9 +314,10 @@ impl File {
                 let block = append(&mut disks[0], whole);
                 (inode(FLAT_INLINE, mode, size, block), tail.to_vec())
             }
-            Layout::Compressed => {
+            Layout::Compressed { device } => {
+                let device = usize::from(*device);
                 let blocks = lz4::pack(&self.data);
-                let first = append(&mut disks[0], &blocks.concat());
+                let first = mapped_at(device) + append(&mut disks[device], &blocks.concat());
                 // Where an uncompressed file has the address of its data.
                 let inode = inode(COMPRESSED, mode, size, u32_of(blocks.len()));
                 (inode, lz4::map(size, first))

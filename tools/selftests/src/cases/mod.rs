@@ -42,6 +42,7 @@ mod succession;
 mod timeout;
 mod tracepoint;
 mod unlinking;
+mod unopened;
 mod waking;
 
 use crate::registry::Test;
@@ -64,6 +65,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         refusing::TESTS,
         read::TESTS,
         failed_reads::TESTS,
+        unopened::TESTS,
         failing::TESTS,
         timeout::TESTS,
         object_fd::TESTS,
