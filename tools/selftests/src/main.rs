@@ -29,6 +29,9 @@ struct Cli {
     /// Leave out the tests of the original mode, which need a directory of the host.
     #[arg(long)]
     ondemand: bool,
+    /// Run only the tests of the original mode, for which EROFS needs no on-demand mode.
+    #[arg(long, conflicts_with = "ondemand")]
+    original: bool,
     /// Stop at the first test that does not end as it should.
     #[arg(long)]
     first_failure: bool,
@@ -57,6 +60,7 @@ enum Role {
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     let tests: Vec<&Test> = cases::ondemand()
+        .filter(|_| !cli.original)
         .chain(cases::original().filter(|_| !cli.ondemand))
         .filter(|test| {
             cli.filter.is_empty() || cli.filter.iter().any(|part| test.name.contains(part))

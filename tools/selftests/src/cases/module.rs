@@ -86,10 +86,16 @@ pub(super) struct Injection;
 const INJECTION: &str = "/proc/sys/cachefiles/error_injection";
 
 impl Injection {
-    pub(super) fn start(value: &str) -> Result<Self> {
+    /// Skips the test on a kernel without it.
+    pub(super) fn needed() -> Result<()> {
         if !Path::new("/proc/config.gz").exists() && !Path::new(INJECTION).exists() {
             return Err(Skip("the kernel is built without error injection".into()).into());
         }
+        Ok(())
+    }
+
+    pub(super) fn start(value: &str) -> Result<Self> {
+        Self::needed()?;
         fs::write(INJECTION, value).context("switching error injection on")?;
         Ok(Self)
     }

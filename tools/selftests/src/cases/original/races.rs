@@ -193,6 +193,7 @@ fn wait_for_cache_reads() -> Result<()> {
 }
 
 fn errors_injected_under_readers_and_writers_do_not_reach_them(ctx: &Context) -> Result<()> {
+    Injection::needed()?;
     let server = served(ctx)?;
     let load = Load::start(Client::mount(ctx)?);
     for round in 0..6 {
