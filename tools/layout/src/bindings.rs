@@ -9,15 +9,11 @@ use crate::Record;
 /// All records that `text` checks, by name.
 pub fn records(text: &str) -> BTreeMap<String, Record> {
     let mut records: BTreeMap<String, Record> = BTreeMap::new();
-    for check in text.split("[\"").skip(1) {
-        let Some((what, rest)) = check.split_once("\"]") else {
-            continue;
-        };
-        let Some(number) = number(rest) else { continue };
-        if let Some(name) = what.strip_prefix("Size of ") {
-            records.entry(name.to_owned()).or_default().size = number;
-        } else if let Some(field) = what.strip_prefix("Offset of field: ")
-            && let Some((name, member)) = field.split_once("::")
+    for (name, number) in checks(text, "\"Size of ") {
+        records.entry(name.to_owned()).or_default().size = number;
+    }
+    for (field, number) in checks(text, "\"Offset of field: ") {
+        if let Some((name, member)) = field.split_once("::")
             && !member.starts_with("_bitfield_")
             && !member.starts_with("__bindgen_")
         {
@@ -26,6 +22,15 @@ pub fn records(text: &str) -> BTreeMap<String, Record> {
         }
     }
     records
+}
+
+/// What follows `kind` up to the next quote, and the number that is checked. Where bindgen breaks
+/// lines does not matter.
+fn checks<'a>(text: &'a str, kind: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
+    text.split(kind).skip(1).filter_map(|check| {
+        let (what, rest) = check.split_once('"')?;
+        Some((what, number(rest)?))
+    })
 }
 
 /// The number in ` - 8usize]`, which is the first such thing behind the name of a check.
@@ -46,11 +51,15 @@ mod tests {
                 ["Alignment of a"][::core::mem::align_of::<a>() - 8usize];
                 ["Offset of field: a::type_"]
                     [::core::mem::offset_of!(a, type_) - 16usize];
+                [
+                    "Offset of field: a::b",
+                ][::core::mem::offset_of!(a, b) - 8usize];
                 ["Offset of field: a::_bitfield_1"][::core::mem::offset_of!(a, _bitfield_1) - 1usize];
             };"#;
         let records = records(text);
         assert_eq!(records.len(), 1);
         assert_eq!(records["a"].size, 24);
-        assert_eq!(records["a"].offsets, [("type_".to_owned(), 16)].into());
+        let offsets = [("type_".to_owned(), 16), ("b".to_owned(), 8)];
+        assert_eq!(records["a"].offsets, offsets.into());
     }
 }

@@ -100,7 +100,11 @@ fn report(ours: &BTreeMap<String, Record>, kernel: &BTreeMap<String, Vec<Record>
     for name in NEEDED {
         match verdict(name) {
             Some(Verdict::Same(offsets)) => {
-                line(true, &format!("{name}: size and {offsets} offsets"), &[]);
+                line(
+                    offsets > 0,
+                    &format!("{name}: size and {offsets} offsets"),
+                    &[],
+                );
             }
             Some(Verdict::Different(lines)) => line(false, name, &lines),
             Some(Verdict::Unknown) => line(false, name, &["the kernel has none".to_owned()]),
@@ -121,6 +125,7 @@ fn report(ours: &BTreeMap<String, Record>, kernel: &BTreeMap<String, Vec<Record>
         }
     }
     let text = format!("of all records, {sizes} sizes and {offsets} offsets are the same");
-    line(wrong.is_empty() && sizes > 0, &text, &wrong);
+    // There are several members to a record, unless the checks are not read as they are meant.
+    line(wrong.is_empty() && offsets > 2 * sizes, &text, &wrong);
     good
 }
