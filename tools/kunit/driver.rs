@@ -19,6 +19,7 @@ kunit::suite!(
         room_is_made_for_whole_pages,
         what_is_retired_is_gone,
         a_read_of_what_is_invalidated_is_stale,
+        what_replaces_the_invalid_is_found_again,
     ]
 );
 
@@ -213,5 +214,26 @@ fn a_read_of_what_is_invalidated_is_stale() -> Outcome {
     let read = reading.read(at(0), Buffer::new(1, 0xee)?)?;
     ensure_eq!(read.result, ESTALE.to_errno() as isize);
     ensure_eq!(read.times, 1);
+    Ok(())
+}
+
+/// netfs only says that what is there is out of date. That the cookie is to be written down is for the
+/// cache to know.
+fn what_replaces_the_invalid_is_found_again() -> Outcome {
+    let volume = volume(kernel::c_str!("replaced"))?;
+    let cookie = volume.cookie(wanted(b"file"))?;
+    store(&cookie, 0, 1, 7)?;
+    drop(cookie);
+    let cookie = volume.cookie(wanted(b"file"))?;
+    let in_use = cookie.use_for(false);
+    drop(in_use.begin_read()?);
+    in_use.invalidate((BLOCKS * BLOCK) as i64);
+    let writing = in_use.begin_write()?;
+    let written = writing.write(at(0), Buffer::new(1, 8)?)?;
+    ensure_eq!(written.result, BLOCK as isize);
+    drop(writing);
+    drop(in_use);
+    drop(cookie);
+    ensure!(finds(&volume, b"file")?);
     Ok(())
 }

@@ -40,6 +40,10 @@ pub const TESTS: &[Test] = &[
         "a read over cached and uncached parts is put together right"
     ),
     test!(
+        new_file_is_read_from_the_cache_once_its_pages_are_gone,
+        "what was stored is used at once, and not from the next mount on"
+    ),
+    test!(
         mapped_file_reads_the_same,
         "page faults take the way of the cache"
     ),
@@ -218,6 +222,20 @@ fn parts_of_a_file_are_stored_as_they_are_read(ctx: &Context) -> Result<()> {
         "{stored} bytes are stored"
     );
     let client = Client::mount(ctx)?;
+    let file = File::open(client.path("file"))?;
+    rustix::fs::fadvise(&file, 0, None, Advice::Random)?;
+    // The server is asked for what is around an island, and not for the island.
+    let counts = Counts::now()?;
+    let mut part = vec![0; 8 * BLOCK];
+    let read = rustix::io::pread(&file, &mut part, 18 * BLOCK as u64)?;
+    ensure!(read == part.len(), "read {read} bytes around the island");
+    same(&part, &data[18 * BLOCK..26 * BLOCK])?;
+    let (server_reads, cache_reads) = (counts.moved("DownOps.DL")?, counts.moved("CaRdOps.RD")?);
+    ensure!(
+        (server_reads, cache_reads) == (2, 1),
+        "around an island: {server_reads} reads from the server, {cache_reads} from the cache"
+    );
+    drop(file);
     let counts = Counts::now()?;
     client.check("file", &data)?;
     let (server_reads, cache_reads) = (counts.moved("DownOps.DL")?, counts.moved("CaRdOps.RD")?);
@@ -228,6 +246,21 @@ fn parts_of_a_file_are_stored_as_they_are_read(ctx: &Context) -> Result<()> {
     client.unmount()?;
     let client = Client::mount(ctx)?;
     client.check_warm("file", &data)?;
+    client.unmount()
+}
+
+fn new_file_is_read_from_the_cache_once_its_pages_are_gone(ctx: &Context) -> Result<()> {
+    let data = pattern(17, 9 * BLOCK);
+    let server = Server::new(ctx)?;
+    server.put("file", &data)?;
+    let _device = bind(ctx, &[])?;
+    let client = Client::mount(ctx)?;
+    let file = client.open("file")?;
+    client.check_cold("file", &data)?;
+    client.sync()?;
+    drop_caches(false)?;
+    client.check_warm("file", &data)?;
+    drop(file);
     client.unmount()
 }
 

@@ -267,6 +267,8 @@ fn poll_wakes_up_when_culling_becomes_necessary(ctx: &Context) -> Result<()> {
     // The directories of the volume are made by the first use.
     client.check("first", &pattern(1, 5000))?;
     client.sync()?;
+    // Else it is let go of after ten seconds, which wakes up as well.
+    let first = client.open("first")?;
     let poller = device.try_clone()?;
     let task = Task::start("poll", move || {
         polls_within(&poller, PollFlags::IN | PollFlags::OUT, soon())
@@ -274,18 +276,23 @@ fn poll_wakes_up_when_culling_becomes_necessary(ctx: &Context) -> Result<()> {
     filler.leave(30)?;
     // Filling a disk is seen by nobody; the next object is.
     ensure!(!task.is_done(), "polls with nothing happening");
+    let file = client.open("file")?;
     client.check("file", &pattern(1, 5000))?;
     let events = task.finish_within(soon() + Duration::from_secs(1))??;
     ensure!(
         events == PollFlags::IN | PollFlags::OUT,
         "wakes up with {events:?}"
     );
-    ensure!(State::read(&device)?.culls()?, "no culling");
+    let state = State::read(&device)?;
+    ensure!(state.culls()?, "no culling");
+    let released = state.get("freleased")?;
+    ensure!(released == 0, "{released} files were let go of");
     ensure!(
         polls(&device)? == PollFlags::OUT,
         "polls as {:?} after the read",
         polls(&device)?
     );
+    drop((first, file));
     client.unmount()
 }
 
