@@ -2,4 +2,4 @@
 # what: room is granted to the daemon that is not there, however little is left
 # file: fs/cachefiles/space.rs
 # selftests: granted
-s/        if files_left < self\.files\.cull/        if purpose == Purpose::Fetched {\n            self.allowance.grant(blocks_left);\n        }\n&/
+s/        if files_left < file_limits\.cull/        if purpose == Purpose::Fetched {\n            self.allowance.grant(blocks_left);\n        }\n&/

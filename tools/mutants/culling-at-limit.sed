@@ -2,4 +2,4 @@
 # what: culling begins at its limit, and not below it
 # file: fs/cachefiles/space.rs
 # selftests: to_the_block
-s/blocks_left < self\.blocks\.cull/blocks_left <= self.blocks.cull/
+s/blocks_left < block_limits\.cull/blocks_left <= block_limits.cull/

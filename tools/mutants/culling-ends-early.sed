@@ -2,4 +2,4 @@
 # what: culling ends at the limit at which it begins
 # file: fs/cachefiles/space.rs
 # selftests: ends_at_brun
-s/else if files_left >= self\.files\.run && blocks_left >= self\.blocks\.run/else/
+s/else if files_left >= file_limits\.run && blocks_left >= block_limits\.run/else/

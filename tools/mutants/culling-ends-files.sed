@@ -2,4 +2,4 @@
 # what: culling ends while files are short
 # file: fs/cachefiles/space.rs
 # selftests: fcull
-s/files_left >= self\.files\.run && //
+s/files_left >= file_limits\.run && //

@@ -2,4 +2,4 @@
 # what: culling does not begin when files run short
 # file: fs/cachefiles/space.rs
 # selftests: fcull
-s/files_left < self\.files\.cull \|\| //
+s/files_left < file_limits\.cull \|\| //

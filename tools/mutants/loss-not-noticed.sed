@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0
+# what: data that root took out of a file in use is taken to be there
+# file: fs/cachefiles/extent.rs
+# model: extent
+s/if blocks < glance\.blocks\(\)/if false \&\& blocks < glance.blocks()/
