@@ -12,7 +12,7 @@ export KDIR KERNEL_SRC STOCK SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE 
 # Given only on the command line or in the environment: an empty one counts as not given.
 $(foreach v,KDIR KERNEL_SRC STOCK SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST,$(if $($v),,$(eval unexport $v)))
 
-.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs test-stock stock faultwalk clients parity model model-mutants hostile-mutants mutants fuzz miri bench bench-publish docs shell lint install clean distclean
+.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs test-stock stock deb faultwalk clients parity model model-mutants hostile-mutants mutants fuzz miri bench bench-publish docs shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
@@ -20,6 +20,7 @@ help:
 	@echo 'Build:'
 	@echo '  modules          build cachefiles.ko for the test kernel, or for KDIR'
 	@echo '  stock            build cachefiles.ko and erofs.ko from the headers of a kernel of Debian; STOCK'
+	@echo '  deb              build Debian packages: the modules for DKMS, and the daemon'
 	@echo '  install          install it for the kernel KDIR, into updates/, where modprobe looks first'
 	@echo '  tools            build the programs of user space (static)'
 	@echo '  kernel           build the test kernel once; the other targets do it when they need it'
@@ -105,6 +106,9 @@ test-configs:
 
 test-stock:
 	@scripts/test --stock
+
+deb: setup
+	@scripts/deb
 
 stock: setup
 	@scripts/stock module
