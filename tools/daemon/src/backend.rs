@@ -14,11 +14,17 @@ pub trait Backend: Send + Sync {
     fn open(&self, volume_key: &[u8], cookie_key: &[u8]) -> io::Result<Box<dyn Blob>>;
 }
 
-/// One blob. Its content does not change while it is open.
+/// One blob, as it was when it was opened.
 pub trait Blob: Send + Sync {
     /// Size in bytes.
     fn size(&self) -> u64;
 
+    /// Says which content this is, in one line: as long as the content of a name is the same, so is
+    /// this, and no other content has it.
+    fn identity(&self) -> String;
+
     /// Fills `buffer` with the bytes from `offset` on. The caller asks for nothing beyond the size.
+    ///
+    /// Fails with `ESTALE` if the blob has another content now than when it was opened.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }

@@ -9,6 +9,8 @@
 pub mod backend;
 pub mod cache;
 pub mod handoff;
+pub mod identity;
+pub mod seldom;
 pub mod serve;
 pub mod stats;
 pub mod supervise;

@@ -24,6 +24,7 @@ use self::worker::{Stop, Worker};
 use crate::backend::LocalDir;
 use crate::cache::{self, CacheArgs};
 use crate::handoff::{self, Handoff};
+use crate::identity::Identities;
 use crate::stats::Stats;
 use crate::systemd;
 
@@ -87,7 +88,13 @@ pub fn run(args: &ServeArgs) -> Result<()> {
         tries: args.tries,
         ..Policy::default()
     };
-    let engine = Engine::new(device, Box::new(backend), stats, policy);
+    let identities = args.cache.dir.as_deref().map(Identities::new).transpose()?;
+    if identities.is_none() {
+        tracing::warn!(
+            "no --dir: a blob that is replaced by another of the same name is not noticed"
+        );
+    }
+    let engine = Engine::new(device, Box::new(backend), identities, stats, policy);
     let workers: Vec<Worker> = (0..args.threads)
         .map(|_| Worker::new(&engine, &stop))
         .collect::<Result<_, _>>()

@@ -13,6 +13,7 @@
 mod backoff;
 mod child;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -188,7 +189,7 @@ impl Supervisor<'_> {
     /// Starts a worker and passes it the device.
     fn start(&self) -> Result<WorkerProcess> {
         let threads = self.args.threads.to_string();
-        let arguments = [
+        let mut arguments: Vec<&OsStr> = [
             "--log-level",
             &self.log_level,
             "serve",
@@ -196,9 +197,14 @@ impl Supervisor<'_> {
             "-",
             "--threads",
             &threads,
-            "--blobs",
-        ];
-        let worker = WorkerProcess::spawn(&arguments, &self.args.blobs)?;
+        ]
+        .map(OsStr::new)
+        .to_vec();
+        if let Some(dir) = &self.args.cache.dir {
+            arguments.extend([OsStr::new("--dir"), dir.as_os_str()]);
+        }
+        arguments.extend([OsStr::new("--blobs"), self.args.blobs.as_os_str()]);
+        let worker = WorkerProcess::spawn(&arguments)?;
         if let Some(path) = &self.args.pid_file {
             write_pid_file(path, worker.id())?;
         }

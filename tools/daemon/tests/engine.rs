@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cachefiles_daemon::backend::{Backend, Blob};
+use cachefiles_daemon::identity::Identities;
 use cachefiles_daemon::serve::{Engine, Policy};
 use cachefiles_daemon::stats::Stats;
 use cachefiles_protocol::{AlignedBuffer, Close, Device, Errno, Message, ObjectFd, Open, Read};
@@ -22,11 +23,13 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 struct Memory {
     blobs: HashMap<&'static [u8], Vec<u8>>,
     broken: Arc<AtomicBool>,
+    changed: Arc<AtomicBool>,
 }
 
 struct MemoryBlob {
     bytes: Vec<u8>,
     broken: Arc<AtomicBool>,
+    changed: Arc<AtomicBool>,
 }
 
 impl Backend for Memory {
@@ -35,6 +38,7 @@ impl Backend for Memory {
         Ok(Box::new(MemoryBlob {
             bytes,
             broken: Arc::clone(&self.broken),
+            changed: Arc::clone(&self.changed),
         }))
     }
 }
@@ -44,7 +48,14 @@ impl Blob for MemoryBlob {
         self.bytes.len() as u64
     }
 
+    fn identity(&self) -> String {
+        format!("size={}", self.bytes.len())
+    }
+
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.changed.load(Ordering::Relaxed) {
+            return Err(Errno::STALE.into());
+        }
         if self.broken.load(Ordering::Relaxed) {
             return Err(io::Error::other("the store is away"));
         }
@@ -58,10 +69,15 @@ struct Kernel {
     engine: Engine,
     commands: OwnedFd,
     broken: Arc<AtomicBool>,
+    changed: Arc<AtomicBool>,
 }
 
 impl Kernel {
     fn new(blobs: &[(&'static [u8], Vec<u8>)]) -> Self {
+        Self::with(blobs, None)
+    }
+
+    fn with(blobs: &[(&'static [u8], Vec<u8>)], identities: Option<Identities>) -> Self {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (device, commands) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
@@ -69,7 +85,7 @@ impl Kernel {
             blobs: blobs.iter().cloned().collect(),
             ..Memory::default()
         };
-        let broken = Arc::clone(&backend.broken);
+        let (broken, changed) = (Arc::clone(&backend.broken), Arc::clone(&backend.changed));
         let stats = Stats::create(&Stats::memory_file().unwrap()).unwrap();
         let policy = Policy {
             tries: 3,
@@ -77,9 +93,16 @@ impl Kernel {
             max_delay: Duration::from_millis(4),
         };
         Self {
-            engine: Engine::new(Device::from(device), Box::new(backend), stats, policy),
+            engine: Engine::new(
+                Device::from(device),
+                Box::new(backend),
+                identities,
+                stats,
+                policy,
+            ),
             commands,
             broken,
+            changed,
         }
     }
 
@@ -183,15 +206,55 @@ fn a_read_writes_whole_pages_and_zeros_behind_the_end() {
         "what was not asked for is not written"
     );
     assert_eq!(data[4096..], bytes[4096..28_672]);
-    kernel.read(3, 5, 28_672, 8192);
-    let mut tail = vec![0xff; 8192];
-    assert_eq!(file.read_at(&mut tail, 28_672).unwrap(), 8192);
+    kernel.read(3, 5, 28_672, 4096);
+    let mut tail = vec![0xff; 4096];
+    assert_eq!(file.read_at(&mut tail, 28_672).unwrap(), 4096);
     assert_eq!(tail[..30_000 - 28_672], bytes[28_672..]);
     assert!(tail[30_000 - 28_672..].iter().all(|&byte| byte == 0));
     assert_eq!(
         kernel.engine.stats().bytes.load(Ordering::Relaxed),
-        24_576 + 8192
+        24_576 + 4096
     );
+}
+
+#[test]
+fn a_read_behind_the_last_page_is_an_error_at_once_and_writes_nothing() {
+    let kernel = Kernel::new(&[(b"a", blob(30_000))]);
+    let (file, fd) = cache_file();
+    kernel.open(1, 5, b"a", fd);
+    assert_eq!(kernel.command().as_deref(), Some("copen 1,32768"));
+    for (msg_id, off, len) in [(2, 28_672, 8192), (3, 32_768, 4096), (4, 1 << 40, 1)] {
+        kernel.read(msg_id, 5, off, len);
+        assert_eq!(kernel.command(), Some(format!("cfail {msg_id},-5")));
+    }
+    assert_eq!(file.metadata().unwrap().len(), 0);
+    assert_eq!(kernel.engine.time_to_due(), None);
+}
+
+#[test]
+fn a_blob_that_changes_while_it_is_served_fails_its_reads_at_once() {
+    let kernel = Kernel::new(&[(b"a", blob(4096))]);
+    let (file, fd) = cache_file();
+    kernel.open(1, 5, b"a", fd);
+    kernel.command();
+    kernel.changed.store(true, Ordering::Relaxed);
+    kernel.read(2, 5, 0, 4096);
+    assert_eq!(kernel.command().as_deref(), Some("cfail 2,-5"));
+    assert_eq!(file.metadata().unwrap().len(), 0);
+}
+
+#[test]
+fn another_blob_of_the_same_name_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |length| {
+        let identities = Identities::new(dir.path()).unwrap();
+        let kernel = Kernel::with(&[(b"a", blob(length))], Some(identities));
+        kernel.open(1, 5, b"a", cache_file().1);
+        kernel.command()
+    };
+    assert_eq!(open(4096).as_deref(), Some("copen 1,4096"));
+    assert_eq!(open(8192).as_deref(), Some("copen 1,-116"));
+    assert_eq!(open(4096).as_deref(), Some("copen 1,4096"));
 }
 
 #[test]

@@ -54,27 +54,63 @@ impl Backend for LocalDir {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Errno::INVAL.into());
         }
-        let size = u64::try_from(stat.st_size).map_err(|_| Errno::OVERFLOW)?;
+        let state = FileState::of(&stat)?;
         Ok(Box::new(LocalFile {
             file: file.into(),
-            size,
+            state,
         }))
+    }
+}
+
+/// What tells one content of a file from another, short of reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileState {
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl FileState {
+    fn of(stat: &rustix::fs::Stat) -> io::Result<Self> {
+        let size = u64::try_from(stat.st_size).map_err(|_| Errno::OVERFLOW)?;
+        let nanoseconds = i64::try_from(stat.st_mtime_nsec).map_err(|_| Errno::OVERFLOW)?;
+        Ok(Self {
+            size,
+            modified: (stat.st_mtime, nanoseconds),
+        })
     }
 }
 
 /// One file of the directory.
 struct LocalFile {
     file: File,
-    size: u64,
+    state: FileState,
+}
+
+impl LocalFile {
+    fn check_unchanged(&self) -> io::Result<()> {
+        match FileState::of(&rustix::fs::fstat(&self.file)?)? == self.state {
+            true => Ok(()),
+            false => Err(Errno::STALE.into()),
+        }
+    }
 }
 
 impl Blob for LocalFile {
     fn size(&self) -> u64 {
-        self.size
+        self.state.size
+    }
+
+    fn identity(&self) -> String {
+        let (seconds, nanoseconds) = self.state.modified;
+        format!("size={} mtime={seconds}.{nanoseconds:09}", self.state.size)
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
+        let read = self.file.read_exact_at(buffer, offset);
+        // Afterwards: what was read before a change is what the file was. And a file that became
+        // shorter says so better than an unexpected end.
+        self.check_unchanged()?;
+        read
     }
 }
 
@@ -84,6 +120,42 @@ mod tests {
 
     fn errno(result: io::Result<Box<dyn Blob>>) -> Option<i32> {
         result.err().and_then(|error| error.raw_os_error())
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_open_is_not_read_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("blob");
+        std::fs::write(&path, b"content").unwrap();
+        let backend = LocalDir::new(dir.path()).unwrap();
+        let open = || backend.open(b"v", b"blob").unwrap();
+        let read = |blob: &dyn Blob| {
+            let error = blob.read_exact_at(&mut [0; 4], 0).err();
+            error.map(|error| error.raw_os_error())
+        };
+        let blob = open();
+        assert_eq!(read(&*blob), None);
+        assert_eq!(open().identity(), blob.identity());
+        // Shorter, longer, and as long as it was.
+        for content in [&b"con"[..], b"content and more", b"CONTENT"] {
+            let before = open();
+            let file = File::options()
+                .write(true)
+                .truncate(true)
+                .open(&path)
+                .unwrap();
+            file.write_all_at(content, 0).unwrap();
+            file.set_modified(
+                std::time::SystemTime::now() + std::time::Duration::from_secs(content.len() as u64),
+            )
+            .unwrap();
+            assert_eq!(
+                read(&*before),
+                Some(Some(Errno::STALE.raw_os_error())),
+                "{content:?}"
+            );
+            assert_ne!(open().identity(), before.identity());
+        }
     }
 
     #[test]

@@ -17,7 +17,16 @@ use cachefiles_protocol::{
 
 use super::retry::{Attempt, RetryQueue, delay};
 use crate::backend::{Backend, Blob};
+use crate::identity::Identities;
+use crate::seldom::Seldom;
 use crate::stats::Stats;
+
+/// How often the refusal of one blob is told.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// How long a blob is refused after a READ of it that can never be served, where the kernel has no other
+/// way to be told.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
 
 /// When to try again and when to give up.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +60,11 @@ struct Object {
 pub struct Engine {
     device: Device,
     backend: Box<dyn Backend>,
+    identities: Option<Identities>,
+    /// Blobs whose refusal was told.
+    told: Seldom,
+    /// Blobs that are refused for a while, whatever the backend says.
+    given_up: Seldom,
     objects: RwLock<HashMap<u32, Arc<Object>>>,
     retries: RetryQueue,
     stats: Stats,
@@ -59,11 +73,20 @@ pub struct Engine {
 
 impl Engine {
     /// An engine without objects: after a restart the kernel opens them again as it needs them.
-    pub fn new(device: Device, backend: Box<dyn Backend>, stats: Stats, policy: Policy) -> Self {
+    pub fn new(
+        device: Device,
+        backend: Box<dyn Backend>,
+        identities: Option<Identities>,
+        stats: Stats,
+        policy: Policy,
+    ) -> Self {
         let (objects, retries) = (RwLock::default(), RetryQueue::default());
         Self {
             device,
             backend,
+            identities,
+            told: Seldom::new(TOLD_EVERY),
+            given_up: Seldom::new(REFUSED_FOR),
             objects,
             retries,
             stats,
@@ -127,7 +150,7 @@ impl Engine {
             volume_key.escape_ascii(),
             cookie_key.escape_ascii()
         );
-        let size = match self.backend.open(&volume_key, &cookie_key) {
+        let size = match self.find(&key, &volume_key, &cookie_key) {
             Ok(blob) => {
                 // Up to whole pages, because the last page is written whole.
                 let size = blob.size().next_multiple_of(PAGE_SIZE);
@@ -141,7 +164,9 @@ impl Engine {
                 Ok(size)
             }
             Err(error) => {
-                tracing::warn!("refusing to open {key}: {error}");
+                if self.told.first(&key, Instant::now()) {
+                    tracing::warn!("refusing to open {key}: {}", cause(&error));
+                }
                 Err(errno_of(&error))
             }
         };
@@ -162,6 +187,18 @@ impl Engine {
                 drop(self.remove(object_id));
             }
         }
+    }
+
+    /// The blob of an OPEN, if it is the one that the cache has data of.
+    fn find(&self, key: &str, volume_key: &[u8], cookie_key: &[u8]) -> io::Result<Box<dyn Blob>> {
+        if self.given_up.is_recent(key, Instant::now()) {
+            return Err(Errno::IO.into());
+        }
+        let blob = self.backend.open(volume_key, cookie_key)?;
+        if let Some(identities) = &self.identities {
+            identities.check(volume_key, cookie_key, &blob.identity())?;
+        }
+        Ok(blob)
     }
 
     fn close(&self, close: Close) {
@@ -201,10 +238,16 @@ impl Engine {
         }
     }
 
-    /// Writes the pages around the range into the cache file: the blob's bytes, and zeros behind
-    /// its end, where a reader may ask too.
+    /// Writes the pages around the range into the cache file: the blob's bytes, and zeros in the rest of
+    /// its last page.
+    ///
+    /// Fails with `ENODATA` where the range goes on behind that page: an image that has something there
+    /// was made of a longer blob than this, which may be there only in part.
     fn fill(&self, object: &Object, off: u64, len: u64, buffer: &mut [u8]) -> io::Result<()> {
         let range = align_range(off, len).ok_or(Errno::OVERFLOW)?;
+        if range.end > object.blob.size().next_multiple_of(PAGE_SIZE) {
+            return Err(Errno::NODATA.into());
+        }
         let mut at = range.start;
         while at < range.end {
             let room = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
@@ -213,6 +256,7 @@ impl Engine {
                 .get_mut(..step)
                 .filter(|chunk| !chunk.is_empty())
                 .ok_or(Errno::INVAL)?;
+            // The rest of the last page, and no more than that, reads as zeros.
             let there = object.blob.size().saturating_sub(at);
             let (data, rest) =
                 chunk.split_at_mut(usize::try_from(there).unwrap_or(usize::MAX).min(step));
@@ -240,7 +284,7 @@ impl Engine {
             failures,
         } = attempt;
         let failures = failures + 1;
-        if failures < self.policy.tries {
+        if failures < self.policy.tries && !is_final(error) {
             // Once for each READ: the further tries mostly fail alike.
             if failures == 1 {
                 tracing::warn!(
@@ -268,15 +312,20 @@ impl Engine {
                 object_id,
                 off,
                 len,
-                "giving up on a READ of {key}, its reader gets an error: {error}"
+                "giving up on a READ of {key}, its reader gets an error: {}",
+                cause(error)
             );
         } else if self.remove(object_id).is_some() {
+            if is_final(error) {
+                self.given_up.first(key, Instant::now());
+            }
             tracing::error!(
                 msg_id,
                 object_id,
                 off,
                 len,
-                "giving up on a READ of {key}, its object is closed to be opened anew: {error}"
+                "giving up on a READ of {key}, its object is closed to be opened anew: {}",
+                cause(error)
             );
         } else {
             // Another of its READs was given up before, and the kernel hands this one out again.
@@ -293,7 +342,14 @@ impl Engine {
         // EINVAL: it is gone, its reader was killed.
         is_open
             && matches!(
-                self.device.cfail(msg_id, errno_of(error)),
+                self.device.cfail(
+                    msg_id,
+                    if is_final(error) {
+                        Errno::IO
+                    } else {
+                        errno_of(error)
+                    }
+                ),
                 Ok(()) | Err(Errno::INVAL)
             )
     }
@@ -304,6 +360,23 @@ impl Engine {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&object_id)
+    }
+}
+
+/// Whether trying again is of no use: the blob is another one now, or ends before the range.
+fn is_final(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::STALE | Errno::NODATA)
+    )
+}
+
+/// What is wrong, for the log.
+fn cause(error: &io::Error) -> String {
+    match Errno::from_io_error(error) {
+        Some(Errno::STALE) => "the blob was changed since it was opened".into(),
+        Some(Errno::NODATA) => "the range is behind the end of the blob: is it complete?".into(),
+        _ => error.to_string(),
     }
 }
 

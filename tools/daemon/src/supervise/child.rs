@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The worker's process as the supervisor sees it.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
@@ -54,14 +54,13 @@ pub struct WorkerProcess {
 }
 
 impl WorkerProcess {
-    /// Starts this same program with the arguments and one path at their end. Its stdin is the other
-    /// end of the socket: the one fd that is inherited, so no other can leak into it.
-    pub fn spawn(arguments: &[&str], path: &Path) -> Result<Self> {
+    /// Starts this same program with the arguments. Its stdin is the other end of the socket: the one fd
+    /// that is inherited, so no other can leak into it.
+    pub fn spawn(arguments: &[&OsStr]) -> Result<Self> {
         let (socket, theirs) = UnixStream::pair().context("making the worker's socket")?;
         let program = std::env::current_exe().context("finding this program")?;
         let child = Command::new(&program)
             .args(arguments)
-            .arg(path)
             // What systemd says is meant for the supervisor alone.
             .env_remove("NOTIFY_SOCKET")
             .env_remove("LISTEN_FDS")

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Which content of each blob the cache holds data of.
+//!
+//! The kernel knows a blob by its name. A blob that gets another content under the same name would so
+//! be served as a mixture of both, for as long as the cache lives. So what a blob was when it was first
+//! served is kept in a file beside the cache, and another one of that name is refused.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+/// Name of the folder in the cache directory. The kernel's own are `cache` and `graveyard`.
+pub const FOLDER: &str = "identities";
+
+/// The folder of records, one for each blob.
+#[derive(Debug)]
+pub struct Identities {
+    folder: PathBuf,
+}
+
+impl Identities {
+    /// Opens the records of a cache directory, and makes the folder if it is missing.
+    pub fn new(cache: &Path) -> Result<Self> {
+        let folder = cache.join(FOLDER);
+        let made = fs::create_dir(&folder).or_else(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Ok(()),
+            _ => Err(error),
+        });
+        made.with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(Self { folder })
+    }
+
+    /// Compares a blob with what was served under its name before, or keeps what it is if there was
+    /// nothing. What is kept is on the disk when this returns.
+    ///
+    /// Fails with `ESTALE` if it is another one.
+    pub fn check(&self, volume: &[u8], cookie: &[u8], identity: &str) -> io::Result<()> {
+        let path = self.path(volume, cookie);
+        match fs::read_to_string(&path) {
+            Ok(text) if text.lines().next_back() == Some(identity) => Ok(()),
+            Ok(text) => {
+                tracing::error!(
+                    "{} is another blob now ({identity}) than the one in the cache ({}): refused. Put the \
+                     old one back, or unmount what uses it and run `cachefiles-ondemandd invalidate {}`",
+                    cookie.escape_ascii(),
+                    text.lines().next_back().unwrap_or("unreadable"),
+                    cookie.escape_ascii(),
+                );
+                Err(Errno::STALE.into())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let names = format!("{}/{}", volume.escape_ascii(), cookie.escape_ascii());
+                self.keep(&path, &format!("{names}\n{identity}\n"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the record of a blob; false if there was none.
+    pub fn forget(&self, volume: &[u8], cookie: &[u8]) -> io::Result<bool> {
+        match fs::remove_file(self.path(volume, cookie)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn keep(&self, path: &Path, text: &str) -> io::Result<()> {
+        // Several threads may open one blob at once, under different names of the new file.
+        let id = rustix::thread::gettid().as_raw_nonzero();
+        let new = path.with_extension(format!("new{id}"));
+        let mut file = File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        File::open(&self.folder)?.sync_all()
+    }
+
+    /// Keys may have any byte and any length: the file's name is their digest.
+    fn path(&self, volume: &[u8], cookie: &[u8]) -> PathBuf {
+        let mut digest = Sha256::new();
+        digest.update(volume);
+        digest.update([0]);
+        digest.update(cookie);
+        let mut name = String::new();
+        for byte in digest.finalize() {
+            // Writing to a string does not fail.
+            let _ = write!(name, "{byte:02x}");
+        }
+        self.folder.join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errno(result: io::Result<()>) -> Option<Errno> {
+        result.err().and_then(|error| Errno::from_io_error(&error))
+    }
+
+    #[test]
+    fn another_content_of_a_name_is_refused_until_it_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Identities::new(dir.path()).unwrap();
+        first.check(b"v", b"blob", "size=1").unwrap();
+        first.check(b"v", b"blob", "size=1").unwrap();
+        first.check(b"v", b"other", "size=2").unwrap();
+        first.check(b"w", b"blob", "size=3").unwrap();
+        // They outlive the process.
+        let next = Identities::new(dir.path()).unwrap();
+        assert_eq!(
+            errno(next.check(b"v", b"blob", "size=2")),
+            Some(Errno::STALE)
+        );
+        next.check(b"v", b"blob", "size=1").unwrap();
+        assert!(next.forget(b"v", b"blob").unwrap());
+        assert!(!next.forget(b"v", b"blob").unwrap());
+        next.check(b"v", b"blob", "size=2").unwrap();
+        assert_eq!(
+            errno(next.check(b"v", b"blob", "size=1")),
+            Some(Errno::STALE)
+        );
+        assert_eq!(
+            errno(next.check(b"w", b"blob", "size=1")),
+            Some(Errno::STALE)
+        );
+    }
+
+    #[test]
+    fn a_record_that_was_cut_off_is_no_match() {
+        let dir = tempfile::tempdir().unwrap();
+        let identities = Identities::new(dir.path()).unwrap();
+        identities.check(b"v", b"blob", "size=1").unwrap();
+        fs::write(identities.path(b"v", b"blob"), "").unwrap();
+        assert_eq!(
+            errno(identities.check(b"v", b"blob", "size=1")),
+            Some(Errno::STALE)
+        );
+    }
+
+    #[test]
+    fn names_of_any_bytes_and_length_have_records() {
+        let dir = tempfile::tempdir().unwrap();
+        let identities = Identities::new(dir.path()).unwrap();
+        for key in [&b"../up"[..], b"a\nsize=9", &[0xff; 4000], b"a\0b"] {
+            identities.check(b"v", key, "size=1").unwrap();
+            assert_eq!(
+                errno(identities.check(b"v", key, "size=9")),
+                Some(Errno::STALE)
+            );
+        }
+    }
+}
