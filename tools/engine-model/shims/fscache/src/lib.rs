@@ -23,8 +23,11 @@ pub struct Cookie {
 impl Cookie {
     /// A cookie of a key.
     pub fn new(key: &[u8]) -> Self {
+        // A short key lies in the cookie itself.
+        let key = key.to_vec();
+        kernel::uaccess::forbid_copies(&key);
         Self {
-            key: key.to_vec(),
+            key,
             size: AtomicU64::new(0),
             no_data: AtomicBool::new(true),
         }
@@ -62,6 +65,12 @@ impl Cookie {
         match flag {
             CookieFlag::NoDataToRead => self.no_data.store(false, Ordering::SeqCst),
         }
+    }
+}
+
+impl Drop for Cookie {
+    fn drop(&mut self) {
+        kernel::uaccess::forget(&self.key);
     }
 }
 

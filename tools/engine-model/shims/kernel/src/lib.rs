@@ -96,7 +96,33 @@ pub mod workqueue {
 /// Memory of user space.
 pub mod uaccess {
     use crate::error::{code::EFAULT, Result};
+    use std::cell::RefCell;
+    use std::ops::Range;
     use std::sync::{Arc, Mutex};
+
+    std::thread_local! {
+        /// Places of slabs that say nothing of user space.
+        static FORBIDDEN: RefCell<Vec<Range<usize>>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// The bytes lie in a slab out of which nothing may be copied to user space: with
+    /// `CONFIG_HARDENED_USERCOPY` that is a BUG.
+    pub fn forbid_copies(of: &[u8]) {
+        let range = of.as_ptr_range();
+        FORBIDDEN.with_borrow_mut(|all| all.push(range.start as usize..range.end as usize));
+    }
+
+    /// They are freed.
+    pub fn forget(of: &[u8]) {
+        let start = of.as_ptr() as usize;
+        FORBIDDEN.with_borrow_mut(|all| all.retain(|range| range.start != start));
+    }
+
+    fn is_forbidden(data: &[u8]) -> bool {
+        let range = data.as_ptr_range();
+        let (start, end) = (range.start as usize, range.end as usize);
+        FORBIDDEN.with_borrow(|all| all.iter().any(|no| start < no.end && no.start < end))
+    }
 
     /// A buffer that a process reads into.
     pub struct UserSliceWriter {
@@ -136,6 +162,7 @@ pub mod uaccess {
         /// Copies all of it, or EFAULT. May sleep.
         pub fn write_slice(&mut self, data: &[u8]) -> Result {
             cachefiles_bindings::sched::point();
+            assert!(!is_forbidden(data), "BUG: copied out of a slab");
             if self.faults || data.len() > self.room {
                 return Err(EFAULT);
             }
