@@ -5,7 +5,7 @@
 use crate::cache::Cache;
 use crate::io;
 use crate::kept;
-use crate::lookup;
+use crate::lookup::{self, Found};
 use crate::object::Object;
 use crate::resize;
 use crate::volume::Volume;
@@ -66,19 +66,24 @@ impl Backend for Cachefiles {
         let lookup = slot.attach(object.clone());
 
         cache.secure(|| {
-            let found = lookup::look_up(&object, &lookup).and_then(|()| {
+            let found = lookup::look_up(&object, &lookup).and_then(|found| {
                 object.see(RefWhy::SeeLookupCookie);
-                cache.add_object(&object)
+                cache.add_object(&object)?;
+                Ok(found)
             });
-            if found.is_err() {
+            let Ok(found) = found else {
                 object.see(RefWhy::SeeLookupFailed);
                 if needs_operations {
                     object.set_missing();
                 }
                 return needs_operations;
+            };
+            // A reader that finds a new file does not wait for the end of the look-up. What the daemon
+            // has written for it by now, behind the size that it gave, is not to be cut off.
+            if found == Found::There || cache.ondemand().is_none() {
+                // A file of the wrong size is not lost: what is missing counts as a hole.
+                let _ = resize::adjust(&object);
             }
-            // A file of the wrong size is not lost: what is missing counts as a hole.
-            let _ = resize::adjust(&object);
             true
         })
     }

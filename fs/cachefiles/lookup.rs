@@ -19,10 +19,19 @@ use kext::errno::ESTALE;
 use kext::fs::{Dentry, File, LockedDir, Path};
 use kext::params::{injected_read_error, injected_write_error};
 
+/// Where the file of an object comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It was there, of whatever size.
+    There,
+    /// It was made now, as large as the object is.
+    Made,
+}
+
 /// Finds or makes the file of an object, and asks the daemon for it in on-demand mode.
 ///
 /// Errors: ENOBUFS no room; EBUSY the file is in use; what the daemon or the file system says.
-pub(crate) fn look_up(object: &Arc<Object>, lookup: &Lookup<'_>) -> Result {
+pub(crate) fn look_up(object: &Arc<Object>, lookup: &Lookup<'_>) -> Result<Found> {
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
     let name = object.name()?;
     loop {
@@ -82,13 +91,13 @@ fn take(object: &Object, name: &[u8], fan: &Dentry, dentry: &Dentry) -> Result<b
 }
 
 /// Notes towards netfs that there is nothing to be found, and makes a new file.
-fn create(object: &Arc<Object>, lookup: &Lookup<'_>, fan: &Dentry) -> Result {
+fn create(object: &Arc<Object>, lookup: &Lookup<'_>, fan: &Dentry) -> Result<Found> {
     kext::log::debug!("OBJ{:x}: no file, make one", object.debug_id());
     lookup.negative();
     create_file(object, fan)
 }
 
-fn create_file(object: &Arc<Object>, fan: &Dentry) -> Result {
+fn create_file(object: &Arc<Object>, fan: &Dentry) -> Result<Found> {
     object.cache().has_space(1, 0, Purpose::Create)?;
     let file = create_tmpfile_in(object, fan)?;
     object.cookie().set_flag(CookieFlag::NeedsUpdate);
@@ -101,7 +110,7 @@ fn create_file(object: &Arc<Object>, fan: &Dentry) -> Result {
             commit(object, &file);
         }
     }
-    Ok(())
+    Ok(Found::Made)
 }
 
 /// Makes a file without a name, as large as the object is. It gets its name when the object is
@@ -156,7 +165,7 @@ fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<ARef<File>> {
 }
 
 /// Opens a file that is marked as in use, or puts a new one in its place if it is of another state.
-fn open(object: &Arc<Object>, lookup: &Lookup<'_>, fan: &Dentry, dentry: &Dentry) -> Result {
+fn open(object: &Arc<Object>, lookup: &Lookup<'_>, fan: &Dentry, dentry: &Dentry) -> Result<Found> {
     let cookie = object.cookie();
     let id = Some(object.debug_id());
     let inode = dentry.inode().ok_or(ENOENT)?;
@@ -192,7 +201,7 @@ fn open(object: &Arc<Object>, lookup: &Lookup<'_>, fan: &Dentry, dentry: &Dentry
     // Culling goes by atime, which look-up and open leave alone.
     file.touch_atime();
     object.replace_file(Some(file));
-    Ok(())
+    Ok(Found::There)
 }
 
 /// In on-demand mode the daemon has to accept the object.
