@@ -11,8 +11,8 @@ use crate::resize;
 use crate::volume::Volume;
 use cachefiles_trace::RefWhy;
 use fscache::{
-    Backend, Begin, Begun, Cookie, Invalidation, IoSource, LookupSlot, ReadHole, ReadOperation, Resources,
-    SubreqFlags, VolumeHandle, WantState, WriteLimits, WriteOperation, WriteSubrequest,
+    Backend, Begin, Begun, Cookie, Invalidation, IoSource, LookupSlot, ReadHole, ReadOperation,
+    Resources, SubreqFlags, VolumeHandle, WantState, WriteLimits, WriteOperation, WriteSubrequest,
 };
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
