@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{AlignedBuffer, Errno};
 
-use super::stale::{cached, check};
+use super::stale::{cached, check, opened};
 use super::world::{BLOCK, Client, Counts, Server, State, bind, drop_caches, open_direct};
 use crate::bad_disk::{BadDisk, Speed};
 use crate::context::{Context, expect_errno};
@@ -83,7 +83,14 @@ fn write_that_fails_late_is_not_read_from_the_cache(ctx: &Context) -> Result<()>
     // The file has its name from the second use on.
     drop(file);
     client.unmount()?;
-    let (client, file) = cached(ctx, &server)?;
+    // Not put there again: that would be another version, and so another file, if a second has passed.
+    let counts = Counts::now()?;
+    let (client, file) = opened(ctx)?;
+    let downloads = counts.moved("DownOps.DL")?;
+    ensure!(
+        downloads == 0,
+        "the second use took {downloads} reads from the server"
+    );
     let path = client.cache_file("file")?;
     let mut expected = super::stale::data();
     let bad = 2 * BLOCK as u64..4 * BLOCK as u64;

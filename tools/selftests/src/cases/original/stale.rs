@@ -44,6 +44,11 @@ pub(super) fn data() -> Vec<u8> {
 /// A cached file that is open for writing, so that it stays the same object.
 pub(super) fn cached(ctx: &Context, server: &Server) -> Result<(Client, File)> {
     server.put("file", &data())?;
+    opened(ctx)
+}
+
+/// The same of a file that the server has already, in the version in which it is cached.
+pub(super) fn opened(ctx: &Context) -> Result<(Client, File)> {
     let client = Client::mount(ctx)?;
     client.check("file", &data())?;
     client.sync()?;
