@@ -226,7 +226,6 @@ bool cfh_iov_iter_is_bvec(const struct iov_iter *iter)
 	return iov_iter_is_bvec(iter);
 }
 
-const size_t CFH_CONST_IOV_ITER_COUNT = offsetof(struct iov_iter, count);
 const unsigned int CFH_CONST_LOOKUP_DIRECTORY = LOOKUP_DIRECTORY;
 const int CFH_CONST_FALLOC_FL_ZERO_RANGE = FALLOC_FL_ZERO_RANGE;
 const int CFH_CONST_FALLOC_FL_PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE;

@@ -113,14 +113,8 @@ impl<'a, D: Direction> IovIter<'a, D> {
     /// Bytes left.
     #[inline]
     pub fn count(&self) -> usize {
-        // A call would take as long again as the rest of some callers; and how bindgen names what is
-        // inside a union depends on its version.
-        //
-        // SAFETY: A valid iterator (type invariant), of which this is the field `count`.
-        unsafe {
-            let iter = self.iter.get().cast::<u8>();
-            iter.add(bindings::IOV_ITER_COUNT).cast::<usize>().read()
-        }
+        // SAFETY: A valid iterator (type invariant), which is only looked at.
+        unsafe { bindings::cfh_iov_iter_count(self.iter.get()) }
     }
 
     /// Moves forward; at most to the end.

@@ -21,12 +21,13 @@ use crate::fs::File;
 use cachefiles_bindings as bindings;
 use core::{
     cell::UnsafeCell,
-    mem::{size_of, ManuallyDrop},
+    mem::{ManuallyDrop, MaybeUninit},
     ptr::NonNull,
     sync::atomic::{AtomicU8, Ordering},
 };
 use kernel::{
-    error::{code::ENOMEM, Result},
+    alloc::{flags::GFP_KERNEL, KBox},
+    error::Result,
     ffi,
     types::ARef,
 };
@@ -116,29 +117,15 @@ struct Request<T, L> {
 }
 
 /// The memory for a request of an owner of type `T`, to have before there is no way back.
-///
-/// # Invariants
-///
-/// `place` is memory for a `Request<T, L>` out of `__kmalloc_noprof()`, which is ours.
 pub struct RequestSlot<T, L> {
-    place: NonNull<Request<T, L>>,
+    place: KBox<MaybeUninit<Request<T, L>>>,
 }
 
 impl<T: IoCompletion, L: Lender> RequestSlot<T, L> {
     /// Allocates it. May sleep. Error: `ENOMEM`.
-    ///
-    /// Not a `KBox`: the `kernel` crate allocates by `krealloc()`, which takes as long again.
     #[inline]
     pub fn new() -> Result<Self> {
-        const {
-            // What `kmalloc()` aligns to at least.
-            assert!(core::mem::align_of::<Request<T, L>>() <= 8);
-        }
-        let size = size_of::<Request<T, L>>();
-        // SAFETY: There is nothing to rely on.
-        let place = unsafe { bindings::__kmalloc_noprof(size, bindings::GFP_KERNEL) };
-        // INVARIANT: Allocated just now, with the size and alignment of a request.
-        let place = NonNull::new(place.cast()).ok_or(ENOMEM)?;
+        let place = KBox::new_uninit(GFP_KERNEL)?;
         Ok(Self { place })
     }
 
@@ -160,18 +147,15 @@ impl<T: IoCompletion, L: Lender> RequestSlot<T, L> {
     ) -> isize {
         let mut kiocb = new_kiocb::<D>(&file, pos);
         kiocb.ki_complete = Some(ki_complete::<T, L, D>);
-        let request = ManuallyDrop::new(self).place;
-        // SAFETY: Memory for a request, which is ours (type invariant).
-        unsafe {
-            request.as_ptr().write(Request {
-                kiocb: UnsafeCell::new(kiocb),
-                iter: UnsafeCell::new(transfer.iter.into_raw()),
-                owner: ManuallyDrop::new(owner),
-                lender: ManuallyDrop::new(transfer.lender),
-                file,
-                users: AtomicU8::new(2),
-            });
-        }
+        let request = self.place.write(Request {
+            kiocb: UnsafeCell::new(kiocb),
+            iter: UnsafeCell::new(transfer.iter.into_raw()),
+            owner: ManuallyDrop::new(owner),
+            lender: ManuallyDrop::new(transfer.lender),
+            file,
+            users: AtomicU8::new(2),
+        });
+        let request = NonNull::from(KBox::leak(request));
         // SAFETY: The request is alive: we have our part in it.
         let (kiocb, iter) = unsafe {
             let request = request.as_ref();
@@ -192,13 +176,6 @@ impl<T: IoCompletion, L: Lender> RequestSlot<T, L> {
         // SAFETY: Completed, and nobody but us ever had a part in it.
         unsafe { Request::free(request) };
         outcome.min(0)
-    }
-}
-
-impl<T, L> Drop for RequestSlot<T, L> {
-    fn drop(&mut self) {
-        // SAFETY: The type invariant: the memory is ours, and there is nothing in it.
-        unsafe { bindings::kfree(self.place.as_ptr().cast()) };
     }
 }
 
@@ -246,10 +223,9 @@ impl<T: IoCompletion, L: Lender> Request<T, L> {
     /// The request is completed, and nobody uses it any more.
     #[inline]
     unsafe fn free(this: NonNull<Self>) {
-        // SAFETY: It is the caller's alone. What was moved out is not dropped here.
-        unsafe { core::ptr::drop_in_place(this.as_ptr()) };
-        // SAFETY: It came out of `__kmalloc_noprof()`.
-        unsafe { bindings::kfree(this.as_ptr().cast()) };
+        // SAFETY: `submit` leaked it out of such a box, and it is the caller's alone. What was moved out
+        // of it is not dropped here.
+        drop(unsafe { KBox::from_raw(this.as_ptr()) });
     }
 }
 
