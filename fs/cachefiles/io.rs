@@ -2,15 +2,15 @@
 
 //! Reading and writing cache files: direct I/O to the pages of netfs and EROFS.
 
+mod fetched;
 mod prepare_read;
 mod read;
 mod write;
 
+pub(crate) use self::fetched::write_from_daemon;
 pub(crate) use self::prepare_read::{prepare_ondemand_read, prepare_read, query_occupancy};
 pub(crate) use self::read::read;
-pub(crate) use self::write::{
-    issue_write, prepare_write, prepare_write_subreq, write, write_from_daemon,
-};
+pub(crate) use self::write::{issue_write, prepare_write, prepare_write_subreq, write};
 
 use crate::backend::Cachefiles;
 use crate::extent::{Extent, Question};

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Writes of the daemon: what it fetched, through an object's anonymous fd.
+
+use super::write::{check_start, note_end, note_start, write_now};
+use crate::object::Object;
+use crate::space::Purpose;
+use cachefiles_trace as trace;
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+use kext::errno::ENOBUFS;
+use kext::io::IovIterSource;
+
+/// The daemon's write through the anonymous fd, at a page boundary. Returns the bytes written.
+///
+/// It may lie behind the size that the daemon gave: an image may refer to what is there, and then
+/// readers ask for it. The next look-up cuts it off.
+///
+/// Errors: ENOBUFS no file any more, not aligned, or no room; what the file system says.
+#[inline]
+pub(crate) fn write_from_daemon(
+    object: &Object,
+    start: i64,
+    iter: &mut IovIterSource<'_>,
+) -> Result<usize> {
+    let (file, age) = object.file_to_write().ok_or(ENOBUFS)?;
+    let len = iter.count();
+    check_start(start).inspect_err(|_| note_misaligned(object, start))?;
+    make_room_for_daemon(object, len.div_ceil(PAGE_SIZE) as u64)
+        .inspect_err(|&error| note_no_room(object, error))?;
+    trace::ondemand_fd_write(object.debug_id(), file.inode(), start, len);
+    let blocks = note_start(object, &file, start, len);
+    let result = write_now(&file, start, iter);
+    note_end(object, &file, blocks, result);
+    if result > 0 {
+        let end = start.saturating_add(result as i64);
+        object.known(&file, |known| known.learn_data(age, start, end));
+    }
+    // A negative answer is an error number, which an `i32` holds.
+    usize::try_from(result).map_err(|_| kext::errno::error(result as i32))
+}
+
+/// ENOBUFS has several causes, which only the log tells apart.
+#[cold]
+fn note_misaligned(object: &Object, start: i64) {
+    let Ok(name) = object.name() else { return };
+    kext::log::error!(
+        "The daemon writes to {} at {}, which is no multiple of the page size: ENOBUFS",
+        name.escape_ascii(),
+        start
+    );
+}
+
+#[cold]
+fn note_no_room(object: &Object, error: Error) {
+    if let (true, Ok(name)) = (error == ENOBUFS, object.name()) {
+        kext::log::error!(
+            "No room for what the daemon writes to {} above the limits fstop and bstop: ENOBUFS",
+            name.escape_ascii()
+        );
+    }
+}
+
+/// Error: ENOBUFS, and those of `statfs()`.
+#[inline]
+fn make_room_for_daemon(object: &Object, pages: u64) -> Result {
+    let cache = object.cache();
+    if cache.backing.space.take_allowance(pages) {
+        return Ok(());
+    }
+    cache.secure(|| cache.has_space(0, pages, Purpose::Fetched))
+}
