@@ -2,4 +2,4 @@
 # what: requests of a dropped object are left in the table
 # file: fs/cachefiles/ondemand/engine.rs
 # test: an_object_is_dropped_while_it_is_read
-s/        self\.fail_requests\(object, EIO, \|_, state\| state\.first\.id\(\)\);\n//
+s/            self\.fail_requests\(object, EIO, \|slots, state\| Table::next_left\(slots, state\)\);\n//
