@@ -23,11 +23,20 @@ mod driver {
         mod time;
 
         #[cfg(test)]
+        #[path = "../../../tools/model/src/tests/map.rs"]
+        mod map;
+        #[cfg(test)]
         #[path = "../../../tools/model/src/tests/message.rs"]
         mod message_tests;
         #[cfg(test)]
+        #[path = "../../../tools/model/src/tests/sequences.rs"]
+        mod sequence_tests;
+        #[cfg(test)]
         #[path = "../../../tools/model/src/tests/table.rs"]
         mod table_tests;
+        #[cfg(test)]
+        #[path = "../../../tools/model/src/tests/timeout.rs"]
+        mod timeout_tests;
         #[cfg(test)]
         #[path = "../../../tools/model/src/tests/world.rs"]
         mod world;

@@ -4,11 +4,10 @@ use super::entry::Kind;
 use super::state::State;
 use super::table::Refused;
 use super::world::{Outcome, World};
-use proptest::prelude::*;
 use std::num::NonZeroU32;
 
 /// A world whose objects are all open.
-fn opened(objects: usize) -> World {
+pub(super) fn opened(objects: usize) -> World {
     let mut world = World::new(objects);
     for object in 0..objects {
         world.submit(object, Kind::Open).unwrap();
@@ -19,7 +18,7 @@ fn opened(objects: usize) -> World {
     world
 }
 
-fn fd_of(world: &World, object: usize) -> NonZeroU32 {
+pub(super) fn fd_of(world: &World, object: usize) -> NonZeroU32 {
     world.objects[object].fd().unwrap()
 }
 
@@ -324,86 +323,6 @@ fn a_close_is_done_when_it_is_read_or_when_the_fd_is_closed() {
 }
 
 #[test]
-fn what_is_not_answered_in_time_fails() {
-    let mut world = opened(1);
-    world.set_timeout(3);
-    let delivered = world.read(0, 0, 1).unwrap();
-    world.daemon_read().unwrap();
-    world.tick();
-    let ready = world.read(0, 10, 1).unwrap();
-    world.tick();
-    assert!(world.ended.get(&delivered).is_none(), "too early");
-    world.tick();
-    world.check();
-    assert_eq!(world.ended[&delivered], Outcome::Failed);
-    assert!(!world.cread(0, delivered), "the answer comes late");
-    assert_eq!(world.in_table(), [ready]);
-    world.tick();
-    assert!(world.in_table().is_empty());
-    // The object is as good as before.
-    let id = world.read(0, 0, 1).unwrap();
-    assert_eq!(world.daemon_read().unwrap().0, id);
-    assert!(world.cread(0, id));
-}
-
-#[test]
-fn what_came_after_the_clock_was_read_has_its_time_before_it() {
-    let mut world = opened(2);
-    world.set_timeout(3);
-    let read = world.read(0, 0, 1).unwrap();
-    let fd = fd_of(&world, 1);
-    world.close_fd(fd, false);
-    let open = world.submit(1, Kind::Open).unwrap();
-    let (_, _) = (world.daemon_read().unwrap(), world.daemon_read().unwrap());
-    let fd = fd_of(&world, 1);
-    world.close_fd(fd, false);
-    world.clock_is_behind();
-    world.tick();
-    assert!(!world.has_ready());
-    assert_eq!(world.in_table(), [read, open]);
-}
-
-#[test]
-fn a_reopen_that_is_not_answered_in_time_counts_as_refused() {
-    let mut world = opened(1);
-    world.daemon_dies();
-    let read = world.read(0, 0, 1).unwrap();
-    world.tick();
-    world.run_reopens();
-    let (open, _) = world.daemon_read().unwrap();
-    world.set_timeout(2);
-    while world.ended.get(&open).is_none() {
-        world.tick();
-        world.check();
-    }
-    assert_eq!(world.ended[&read], Outcome::Failed, "it is the older one");
-    assert!(!world.copen(open, true), "the answer comes late");
-    // The next read begins anew.
-    let read = world.read(0, 0, 1).unwrap();
-    world.run_reopens();
-    let (open, _) = world.daemon_read().unwrap();
-    assert!(world.copen(open, true));
-    assert_eq!(world.daemon_read().unwrap().0, read);
-}
-
-#[test]
-fn a_close_that_nobody_reads_in_time_stays_to_be_read() {
-    let mut world = opened(1);
-    let fd = fd_of(&world, 0);
-    let id = world.submit(0, Kind::Close(fd)).unwrap();
-    world.set_timeout(1);
-    for _ in 0..4 {
-        world.tick();
-        world.check();
-    }
-    assert!(world.released.contains(&id));
-    world.drop_object(0);
-    world.check();
-    assert_eq!(world.daemon_read(), Some((id, Kind::Close(fd))));
-    assert!(world.in_table().is_empty());
-}
-
-#[test]
 fn a_dropped_object_takes_its_requests_and_no_others_with_it() {
     let mut world = opened(2);
     let mine = world.read(0, 0, 1).unwrap();
@@ -426,144 +345,4 @@ fn a_dead_cache_takes_nothing() {
     world.daemon_dies();
     world.run_reopens();
     assert!(world.in_table().is_empty());
-}
-
-#[derive(Clone, Debug)]
-enum Op {
-    Open(usize),
-    Read(usize, u64, u64),
-    KillWaiter(usize),
-    DaemonRead,
-    DaemonReadFaults,
-    Copen(usize, bool),
-    Cread(usize, usize),
-    Cfail(usize),
-    CloseFd(usize),
-    DaemonDies,
-    Tick,
-    Timeout(u32),
-    Restore,
-    RunReopens,
-    Close(usize),
-    DropObject(usize),
-    KillCache,
-}
-
-const OBJECTS: usize = 3;
-
-fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let op = prop_oneof![
-        4 => (0..OBJECTS).prop_map(Op::Open),
-        8 => (0..OBJECTS, 0u64..8, 1u64..4).prop_map(|(o, off, len)| Op::Read(o, off, len)),
-        3 => (0usize..20).prop_map(Op::KillWaiter),
-        12 => Just(Op::DaemonRead),
-        1 => Just(Op::DaemonReadFaults),
-        8 => (0usize..20, prop::bool::weighted(0.7)).prop_map(|(n, ok)| Op::Copen(n, ok)),
-        6 => (0..OBJECTS, 0usize..20).prop_map(|(o, n)| Op::Cread(o, n)),
-        2 => (0usize..20).prop_map(Op::Cfail),
-        3 => (0usize..4).prop_map(Op::CloseFd),
-        2 => Just(Op::DaemonDies),
-        4 => Just(Op::Tick),
-        1 => (0u32..4).prop_map(Op::Timeout),
-        2 => Just(Op::Restore),
-        6 => Just(Op::RunReopens),
-        1 => (0..OBJECTS).prop_map(Op::Close),
-        1 => (0..OBJECTS).prop_map(Op::DropObject),
-        1 => prop::bool::weighted(0.1).prop_map(|kill| if kill { Op::KillCache } else { Op::Restore }),
-    ];
-    prop::collection::vec(op, 0..120)
-}
-
-/// Errors are part of the game: what counts is the state of the world after it.
-fn apply(world: &mut World, op: Op) {
-    let pick = |world: &World, n: usize| {
-        let ids = world.in_table();
-        (!ids.is_empty()).then(|| ids[n % ids.len()])
-    };
-    match op {
-        Op::Open(object) => {
-            let _ = world.submit(object, Kind::Open);
-        }
-        Op::Read(object, off, len) => {
-            let _ = world.read(object, off, len);
-        }
-        Op::KillWaiter(n) => {
-            if let Some(id) = pick(world, n) {
-                world.kill_waiter(id);
-            }
-        }
-        Op::DaemonRead => {
-            let _ = world.daemon_read();
-        }
-        Op::DaemonReadFaults => world.daemon_read_faults(),
-        Op::Copen(n, accept) => {
-            if let Some(id) = pick(world, n) {
-                world.copen(id, accept);
-            }
-        }
-        Op::Cread(object, n) => {
-            if let Some(id) = pick(world, n) {
-                world.cread(object, id);
-            }
-        }
-        Op::Cfail(n) => {
-            if let Some(id) = pick(world, n) {
-                world.cfail(id);
-            }
-        }
-        Op::CloseFd(n) => {
-            if let Some(fd) = world.fds.keys().nth(n).copied() {
-                world.close_fd(fd, false);
-            }
-        }
-        Op::DaemonDies => world.daemon_dies(),
-        Op::Tick => world.tick(),
-        Op::Timeout(seconds) => world.set_timeout(seconds),
-        Op::Restore => world.restore(),
-        Op::RunReopens => world.run_reopens(),
-        Op::Close(object) => {
-            // There is one at most: who drops the object sends it.
-            let state = &world.objects[object];
-            if let (Some(fd), false) = (state.fd(), state.has_close()) {
-                let _ = world.submit(object, Kind::Close(fd));
-            }
-        }
-        Op::DropObject(object) => world.drop_object(object),
-        Op::KillCache => world.kill_cache(),
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
-    /// Whatever happened before: once a daemon does its work, every request ends.
-    #[test]
-    fn no_request_is_ever_lost(ops in ops()) {
-        let mut world = World::new(OBJECTS);
-        for op in ops {
-            apply(&mut world, op);
-            world.check();
-        }
-        // The last daemon dies, and a good one takes over; nobody writes `restore`.
-        world.daemon_dies();
-        world.set_timeout(0);
-        for _ in 0..1000 {
-            world.check();
-            world.run_reopens();
-            match world.daemon_read() {
-                Some((id, Kind::Open)) => prop_assert!(world.copen(id, true)),
-                Some((id, Kind::Read { .. })) => {
-                    let mut done = false;
-                    for object in 0..OBJECTS {
-                        done |= world.cread(object, id);
-                    }
-                    prop_assert!(done);
-                }
-                Some((_, Kind::Close(_))) => {}
-                None if world.is_clock_set() => world.tick(),
-                None => break,
-            }
-        }
-        prop_assert_eq!(world.in_table(), Vec::<u32>::new());
-    }
 }

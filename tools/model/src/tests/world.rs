@@ -3,6 +3,7 @@
 //! A small world around the table: readers, objects, a daemon that answers, refuses and dies.
 
 use super::entry::{At, Entry, Kind, Phase, Slots};
+use super::map::Map;
 use super::state::{AfterRefusal, ObjectState, State};
 use super::table::{Closer, Consequence, Refused, Table};
 use super::time::{Expiry, Now, Tick};
@@ -14,57 +15,6 @@ use std::num::NonZeroU32;
 pub(super) enum Outcome {
     Done,
     Failed,
-}
-
-#[derive(Default)]
-pub(super) struct Map {
-    entries: BTreeMap<u32, Entry>,
-    ready: BTreeSet<u32>,
-}
-
-/// A slot of the map that has a request in it.
-pub(super) struct Place<'a> {
-    map: &'a mut Map,
-    id: u32,
-}
-
-impl At for Place<'_> {
-    fn id(&self) -> u32 {
-        self.id
-    }
-    fn entry(&mut self) -> &mut Entry {
-        self.map.entries.get_mut(&self.id).unwrap()
-    }
-    fn set_ready(&mut self) {
-        assert!(self.map.ready.insert(self.id), "marked twice");
-    }
-    fn clear_ready(&mut self) {
-        assert!(self.map.ready.remove(&self.id), "was not marked");
-    }
-}
-
-impl Slots for Map {
-    type At<'a> = Place<'a>;
-
-    fn at(&mut self, id: u32) -> Option<Place<'_>> {
-        self.entries
-            .contains_key(&id)
-            .then_some(Place { map: self, id })
-    }
-    fn at_ready(&mut self, from: u32) -> Option<Place<'_>> {
-        let mut ready = self.ready.range(from..).chain(&self.ready);
-        let id = *ready.next()?;
-        Some(Place { map: self, id })
-    }
-    fn set_ready(&mut self, id: u32) {
-        assert!(self.ready.insert(id), "marked twice");
-    }
-}
-
-impl Map {
-    fn next(&self, from: u32) -> Option<u32> {
-        self.entries.range(from..).next().map(|(id, _)| *id)
-    }
 }
 
 pub(super) struct World {

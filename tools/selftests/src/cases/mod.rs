@@ -4,6 +4,7 @@
 mod bind;
 mod commands;
 mod crash;
+mod cread;
 mod device;
 mod events;
 mod failed_reads;
@@ -64,6 +65,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         open::TESTS,
         refusing::TESTS,
         read::TESTS,
+        cread::TESTS,
         failed_reads::TESTS,
         unopened::TESTS,
         failing::TESTS,
