@@ -14,6 +14,8 @@
 #include <linux/fscache-cache.h>
 #include <linux/netfs.h>
 
+#include "late.c"
+
 struct cfh_cache_ops {
 	struct fscache_cache_ops ops;
 	bool (*begin_operation)(struct netfs_cache_resources *cres,
@@ -61,8 +63,13 @@ int cfh_read(struct netfs_cache_resources *cres, loff_t start,
 	     struct iov_iter *iter, enum netfs_read_from_hole hole,
 	     netfs_io_terminated_t func, void *private)
 {
+	const int late = cfh_end_read_late(hole, &func, &private);
 	const struct cfh_termination done = { .func = func, .private = private };
 
+	if (late) {
+		func(private, late, false);
+		return late;
+	}
 	return cfh_netfs_ops_of(cres)->read(cres, start, iter, hole, &done);
 }
 
