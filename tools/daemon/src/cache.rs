@@ -95,7 +95,7 @@ pub fn open_and_bind(args: &CacheArgs) -> Result<Device> {
 }
 
 /// Nothing is written for the default, so that kernels without the command do.
-fn set_timeout(device: &Device, seconds: u32) -> Result<()> {
+pub fn set_timeout(device: &Device, seconds: u32) -> Result<()> {
     if seconds == 0 {
         return Ok(());
     }

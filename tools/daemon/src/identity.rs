@@ -9,10 +9,14 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
+
+use crate::seldom::{Seldom, TOLD_EVERY};
 
 /// Name of the folder in the cache directory. The kernel's own are `cache` and `graveyard`.
 pub const FOLDER: &str = "identities";
@@ -21,6 +25,8 @@ pub const FOLDER: &str = "identities";
 #[derive(Debug)]
 pub struct Identities {
     folder: PathBuf,
+    turn: Mutex<()>,
+    told: Seldom,
 }
 
 impl Identities {
@@ -32,33 +38,43 @@ impl Identities {
             _ => Err(error),
         });
         made.with_context(|| format!("cannot create {}", folder.display()))?;
-        Ok(Self { folder })
+        Ok(Self {
+            folder,
+            turn: Mutex::default(),
+            told: Seldom::new(TOLD_EVERY),
+        })
     }
 
     /// Compares a blob with what was served under its name before, or keeps what it is if there was
     /// nothing. What is kept is on the disk when this returns.
     ///
-    /// Fails with `ESTALE` if it is another one.
+    /// Fails with `ESTALE` if it is another one, and says so.
     pub fn check(&self, volume: &[u8], cookie: &[u8], identity: &str) -> io::Result<()> {
         let path = self.path(volume, cookie);
-        match fs::read_to_string(&path) {
-            Ok(text) if text.lines().next_back() == Some(identity) => Ok(()),
-            Ok(text) => {
-                tracing::error!(
-                    "{} is another blob now ({identity}) than the one in the cache ({}): refused. Put the \
-                     old one back, or unmount what uses it and run `cachefiles-ondemandd invalidate {}`",
-                    cookie.escape_ascii(),
-                    text.lines().next_back().unwrap_or("unreadable"),
-                    cookie.escape_ascii(),
-                );
-                Err(Errno::STALE.into())
-            }
+        // One at a time: of two that are the first, one has to see the other's.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = match fs::read(&path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let names = format!("{}/{}", volume.escape_ascii(), cookie.escape_ascii());
-                self.keep(&path, &format!("{names}\n{identity}\n"))
+                return self.keep(&path, &format!("{names}\n{identity}\n"));
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        let known = String::from_utf8_lossy(&known);
+        let known = known.lines().next_back().unwrap_or("unreadable");
+        if known == identity {
+            return Ok(());
         }
+        if self.told.first(&path.to_string_lossy(), Instant::now()) {
+            let cookie = cookie.escape_ascii();
+            tracing::error!(
+                "{cookie} is another blob now ({identity}) than the one in the cache ({known}): refused. \
+                 Put that one back, or unmount what uses it and run `cachefiles-ondemandd invalidate \
+                 --dir DIR {cookie}`"
+            );
+        }
+        Err(Errno::STALE.into())
     }
 
     /// Removes the record of a blob; false if there was none.
@@ -71,9 +87,8 @@ impl Identities {
     }
 
     fn keep(&self, path: &Path, text: &str) -> io::Result<()> {
-        // Several threads may open one blob at once, under different names of the new file.
-        let id = rustix::thread::gettid().as_raw_nonzero();
-        let new = path.with_extension(format!("new{id}"));
+        // One that a crash left behind is written over.
+        let new = path.with_extension("new");
         let mut file = File::create(&new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;

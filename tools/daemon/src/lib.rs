@@ -10,6 +10,7 @@ pub mod backend;
 pub mod cache;
 pub mod handoff;
 pub mod identity;
+pub mod invalidate;
 pub mod seldom;
 pub mod serve;
 pub mod stats;

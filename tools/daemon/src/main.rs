@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use cachefiles_daemon::invalidate::{self, InvalidateArgs};
 use cachefiles_daemon::serve::{self, ServeArgs};
 use cachefiles_daemon::stats::Snapshot;
 use cachefiles_daemon::supervise::{self, SuperviseArgs};
@@ -29,6 +30,8 @@ enum Command {
     Serve(ServeArgs),
     /// Hold the device, and keep a `serve` process running
     Supervise(SuperviseArgs),
+    /// Remove what is cached of a blob, so that another one may have its name
+    Invalidate(InvalidateArgs),
     /// Print the counters that a running `serve` or `supervise` keeps in a file
     Stats {
         /// What was given to --stats
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Supervise(args) => supervise::run(args, cli.log_level.to_string()),
+        Command::Invalidate(args) => invalidate::run(args),
         Command::Stats { path } => print_stats(path),
     };
     match result {

@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// How often the refusal of one blob is told.
+pub const TOLD_EVERY: Duration = Duration::from_secs(60);
+
 /// How many things are remembered at most; beyond that, all are forgotten.
 const MOST: usize = 1024;
 

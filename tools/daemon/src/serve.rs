@@ -71,6 +71,8 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     let backend = LocalDir::new(&args.blobs)?;
     let holder = args.fd_from.as_deref().map(connect).transpose()?;
     let Handoff { device, stats } = obtain_device(args, holder.as_ref())?;
+    // Bound by somebody else, it may have another limit or none.
+    cache::set_timeout(&device, args.cache.timeout)?;
     let stats = match (stats, &args.stats) {
         (Some(file), _) => Stats::open(&file)?,
         (None, Some(path)) => Stats::create(&create_stats(path)?)?,

@@ -99,6 +99,7 @@ pub fn run(args: &SuperviseArgs, log_level: String) -> Result<()> {
             device
                 .restore()
                 .context("asking the kernel to repeat unanswered requests (restore)")?;
+            cache::set_timeout(&device, args.cache.timeout)?;
             device
         }
         None => {

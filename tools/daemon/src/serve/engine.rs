@@ -18,11 +18,8 @@ use cachefiles_protocol::{
 use super::retry::{Attempt, RetryQueue, delay};
 use crate::backend::{Backend, Blob};
 use crate::identity::Identities;
-use crate::seldom::Seldom;
+use crate::seldom::{Seldom, TOLD_EVERY};
 use crate::stats::Stats;
-
-/// How often the refusal of one blob is told.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// How long a blob is refused after a READ of it that can never be served, where the kernel has no other
 /// way to be told.
@@ -165,7 +162,7 @@ impl Engine {
             }
             Err(error) => {
                 if self.told.first(&key, Instant::now()) {
-                    tracing::warn!("refusing to open {key}: {}", cause(&error));
+                    tracing::warn!("refusing to open {key}: {error}");
                 }
                 Err(errno_of(&error))
             }
