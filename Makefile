@@ -146,7 +146,7 @@ parity:
 	@scripts/parity
 
 model: setup
-	@cd tools && MODEL_RANDOM=$${MODEL_RANDOM:-1000000} MODEL_EXECUTIONS=$${MODEL_EXECUTIONS:-2000000} cargo test --locked -p cachefiles-engine-model -- --nocapture
+	@cd tools && MODEL_RANDOM=$${MODEL_RANDOM:-1000000} MODEL_EXECUTIONS=$${MODEL_EXECUTIONS:-2000000} cargo test --locked -p cachefiles-host --test interleavings -- --nocapture
 
 model-mutants: setup
 	@scripts/mutants

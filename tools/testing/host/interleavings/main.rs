@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The on-demand engine of the driver under every order of its steps.
+//!
+//! The engine's files and the abstractions under it (`rust/kext`: locked xarray, completion, wait
+//! queue) are those of the module. Under them, in `shims/`, is a kernel of which the test decides
+//! at each step who runs next; around them, here, are objects and a cache with nothing else to
+//! them, and in `tests/` the readers, daemons, workers and killers.
+
+#![cfg(test)]
+// The module's own users of these items are not here.
+#![allow(dead_code)]
+
+mod cache;
+mod io;
+mod object;
+
+#[path = "../../../../fs/cachefiles/command.rs"]
+mod command;
+#[path = "../../../../fs/cachefiles/extent.rs"]
+mod extent;
+#[path = "../../../../fs/cachefiles/glance.rs"]
+mod glance;
+#[path = "../../../../fs/cachefiles/limits.rs"]
+mod limits;
+#[path = "../../../../fs/cachefiles/notify.rs"]
+mod notify;
+
+// The same list as in `fs/cachefiles/ondemand.rs`.
+#[path = "../../../../fs/cachefiles/ondemand"]
+mod ondemand {
+    mod anon_fd;
+    mod answer;
+    mod clock;
+    mod deliver;
+    mod engine;
+    mod entry;
+    mod message;
+    mod reopen;
+    mod request;
+    mod state;
+    mod table;
+    mod time;
+
+    pub(crate) use engine::Engine;
+    pub(crate) use state::{ObjectState, State};
+
+    /// What the checks look at: the table, and the state of an object.
+    impl Engine {
+        pub(crate) fn ids_in_table(&self) -> Vec<u32> {
+            let mut guard = self.table.lock();
+            let (mut slots, _) = guard.slots();
+            let mut ids = Vec::new();
+            let mut from = 0;
+            while let Some(id) = slots.at_or_behind(from).map(|at| at.id()) {
+                ids.push(id);
+                from = id + 1;
+            }
+            ids
+        }
+
+        pub(crate) fn state_of(&self, object: &crate::object::Object) -> State {
+            self.with(object, |_, _, state| state.state()).unwrap()
+        }
+    }
+}
+
+mod tests;
+
+/// The module that there is none of.
+static THIS_MODULE: kernel::ThisModule = kernel::ThisModule::new();

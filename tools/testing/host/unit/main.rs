@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The driver's kernel-free files, compiled for the host so that they can be tested there.
+//!
+//! Nothing is copied: these are the very files that go into the module.
+
+// The module's own users of these items are not here.
+#![allow(dead_code)]
+
+#[path = "../../../../fs/cachefiles"]
+mod driver {
+    mod command;
+    mod extent;
+    mod glance;
+    mod key;
+    mod layout;
+    mod limits;
+    mod ondemand {
+        mod entry;
+        mod message;
+        mod state;
+        mod table;
+        mod time;
+
+        #[cfg(test)]
+        #[path = "../../../tools/testing/host/unit/map.rs"]
+        mod map;
+        #[cfg(test)]
+        #[path = "../../../tools/testing/host/unit/message.rs"]
+        mod message_tests;
+        #[cfg(test)]
+        #[path = "../../../tools/testing/host/unit/sequences.rs"]
+        mod sequence_tests;
+        #[cfg(test)]
+        #[path = "../../../tools/testing/host/unit/table.rs"]
+        mod table_tests;
+        #[cfg(test)]
+        #[path = "../../../tools/testing/host/unit/timeout.rs"]
+        mod timeout_tests;
+        #[cfg(test)]
+        #[path = "../../../tools/testing/host/unit/world.rs"]
+        mod world;
+    }
+
+    #[cfg(test)]
+    #[path = "../../tools/testing/host/unit/command.rs"]
+    mod command_tests;
+    #[cfg(test)]
+    #[path = "../../tools/testing/host/unit/extent.rs"]
+    mod extent_tests;
+    #[cfg(test)]
+    #[path = "../../tools/testing/host/unit/glance.rs"]
+    mod glance_tests;
+    #[cfg(test)]
+    #[path = "../../tools/testing/host/unit/key.rs"]
+    mod key_tests;
+    #[cfg(test)]
+    #[path = "../../tools/testing/host/unit/layout.rs"]
+    mod layout_tests;
+    #[cfg(test)]
+    #[path = "../../tools/testing/host/unit/limits.rs"]
+    mod limits_tests;
+}
