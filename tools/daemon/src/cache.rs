@@ -7,6 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 use cachefiles_protocol::{DEVICE_PATH, Device, Errno, Limit};
 use clap::Args;
 
+use crate::doctor;
+
 /// What makes up a cache.
 #[derive(Debug, Clone, Args)]
 pub struct CacheArgs {
@@ -91,6 +93,7 @@ pub fn open_and_bind(args: &CacheArgs) -> Result<Device> {
         anyhow::Error::from(errno).context(format!("cannot bind the cache to {}: {way_out}", dir.display()))
     })?;
     tracing::info!("cache bound to {}, tag {}", dir.display(), args.tag);
+    doctor::warn_without_erofs();
     Ok(device)
 }
 

@@ -8,6 +8,7 @@
 
 pub mod backend;
 pub mod cache;
+pub mod doctor;
 pub mod handoff;
 pub mod identity;
 pub mod invalidate;

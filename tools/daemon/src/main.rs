@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use cachefiles_daemon::doctor::{self, DoctorArgs};
 use cachefiles_daemon::invalidate::{self, InvalidateArgs};
 use cachefiles_daemon::serve::{self, ServeArgs};
 use cachefiles_daemon::stats::Snapshot;
@@ -32,6 +33,8 @@ enum Command {
     Supervise(SuperviseArgs),
     /// Remove what is cached of a blob, so that another one may have its name
     Invalidate(InvalidateArgs),
+    /// Look whether all is there that on-demand mounts need, and say how to get what is missing
+    Doctor(DoctorArgs),
     /// Print the counters that a running `serve` or `supervise` keeps in a file
     Stats {
         /// What was given to --stats
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Supervise(args) => supervise::run(args, cli.log_level.to_string()),
         Command::Invalidate(args) => invalidate::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Stats { path } => print_stats(path),
     };
     match result {

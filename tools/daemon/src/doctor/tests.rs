@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Machines made of a few files.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const RELEASE: &str = "6.12.118+deb13-amd64";
+const STOCK: &str = "kernel/fs/netfs/netfs.ko.xz:\nkernel/fs/cachefiles/cachefiles.ko.xz: kernel/fs/netfs/netfs.ko.xz\n\
+                     kernel/fs/erofs/erofs.ko.xz: kernel/lib/lz4/lz4_decompress.ko.xz\n";
+const WITH_OURS: &str = "kernel/fs/netfs/netfs.ko.xz:\nupdates/dkms/cachefiles.ko.xz: kernel/fs/netfs/netfs.ko.xz\n\
+                         updates/dkms/erofs.ko.xz: kernel/fs/netfs/netfs.ko.xz kernel/lib/lz4/lz4_decompress.ko.xz\n";
+
+struct World {
+    root: TempDir,
+    parameters: Option<&'static str>,
+}
+
+impl World {
+    fn new(files: &[(&str, &str)], parameters: Option<&'static str>) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        Self { root, parameters }
+    }
+
+    fn of(&self, what: &str, release: &str) -> Verdict {
+        let parameters = |name: &str| {
+            assert_eq!(name, "cachefiles");
+            self.parameters.map(str::to_owned)
+        };
+        let machine = Machine {
+            root: self.root.path(),
+            release: release.to_owned(),
+            parameters: &parameters,
+        };
+        let mut findings = machine.look().into_iter();
+        findings
+            .find(|finding| finding.what == what)
+            .unwrap()
+            .verdict
+    }
+
+    fn line(&self, what: &str) -> String {
+        let verdict = self.of(what, RELEASE);
+        Finding { what: "x", verdict }.to_string()
+    }
+}
+
+const DEP: &str = "lib/modules/6.12.118+deb13-amd64/modules.dep";
+const BUILTIN: &str = "lib/modules/6.12.118+deb13-amd64/modules.builtin";
+const EROFS: &str = "EROFS with its on-demand mode";
+
+#[test]
+fn a_stock_kernel_lacks_both_modes() {
+    let world = World::new(
+        &[
+            (DEP, STOCK),
+            ("sys/module/cachefiles/parameters/debug", "0"),
+            ("proc/kallsyms", "0 t cachefiles_daemon_open [cachefiles]\n"),
+            ("dev/cachefiles", ""),
+        ],
+        None,
+    );
+    assert_eq!(world.line("cachefiles"), "ok       x: runs; the C module");
+    assert!(
+        world
+            .line("its on-demand mode")
+            .starts_with("MISSING  x: the C module that runs")
+    );
+    assert!(world.line(EROFS).contains("erofs-ondemand-dkms"));
+    assert_eq!(world.line("/dev/cachefiles"), "ok       x: is there");
+}
+
+#[test]
+fn what_modprobe_would_take_is_told_before_it_runs() {
+    let ours = World::new(
+        &[(DEP, WITH_OURS)],
+        Some("debug:CacheFiles debugging mask (uint)\nreopen_tries:How often (uint)\n"),
+    );
+    assert_eq!(
+        ours.line("cachefiles"),
+        "ok       x: not loaded; updates/dkms/cachefiles.ko.xz, in Rust, with failover"
+    );
+    assert_eq!(ours.line("its on-demand mode"), "ok       x: is part of it");
+    assert_eq!(
+        ours.line(EROFS),
+        "ok       x: not loaded; updates/dkms/erofs.ko.xz"
+    );
+    assert!(ours.line("/dev/cachefiles").contains("modprobe cachefiles"));
+    let c = World::new(
+        &[(DEP, STOCK)],
+        Some("debug:CacheFiles debugging mask (uint)\n"),
+    );
+    assert!(c.line("cachefiles").ends_with("the C module"));
+    assert!(c.line("its on-demand mode").starts_with("unknown"));
+}
+
+#[test]
+fn symbols_tell_the_modes_of_what_runs() {
+    let symbols =
+        "0 t cachefiles_ondemand_daemon_read [cachefiles]\n0 t erofs_fscache_register_fs [erofs]\n";
+    let world = World::new(
+        &[
+            (DEP, STOCK),
+            ("sys/module/cachefiles/parameters/debug", "0"),
+            ("sys/module/erofs/x", ""),
+            ("proc/kallsyms", symbols),
+        ],
+        None,
+    );
+    assert!(
+        world
+            .line("its on-demand mode")
+            .starts_with("ok       x: of the C module")
+    );
+    // A module that runs counts, not the one that would be loaded next.
+    assert_eq!(world.line(EROFS), "ok       x: runs");
+    fs::write(
+        world.root.path().join("proc/kallsyms"),
+        "0 t other_erofs_fscache_\n",
+    )
+    .unwrap();
+    assert!(world.line(EROFS).starts_with("MISSING"));
+}
+
+#[test]
+fn nothing_is_said_that_is_not_known() {
+    let dep = "kernel/fs/erofs/erofs.ko:\nkernel/fs/erofs/erofs.kov:\nkernel/fs/cachefiles/cachefiles.ko:\n";
+    let world = World::new(&[(DEP, dep), (BUILTIN, "kernel/fs/netfs/netfs.ko\n")], None);
+    assert!(world.line(EROFS).starts_with("unknown"));
+    assert!(world.line("cachefiles").ends_with("by whom cannot be told"));
+    assert!(world.line("its on-demand mode").starts_with("unknown"));
+}
+
+#[test]
+fn an_empty_machine_lacks_everything() {
+    let world = World::new(&[], None);
+    for what in ["cachefiles", "its on-demand mode", "/dev/cachefiles", EROFS] {
+        assert!(world.line(what).starts_with("MISSING"), "{what}");
+    }
+    assert!(matches!(world.of("kernel", "6.12.1"), Verdict::Good(_)));
+    assert!(matches!(world.of("kernel", "6.1.0"), Verdict::Missing(..)));
+}
+
+#[test]
+fn a_directory_is_tried_out() {
+    let root = tempfile::tempdir().unwrap();
+    let absent = dir::look(&root.path().join("absent"));
+    assert!(matches!(absent, Verdict::Missing(..)));
+    // Where the tests' own directory cannot hold a cache either, that is told.
+    assert!(!matches!(dir::look(root.path()), Verdict::Unknown(_)));
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    // procfs makes no files.
+    assert!(!matches!(
+        dir::look(Path::new("/proc/self")),
+        Verdict::Good(_)
+    ));
+}
