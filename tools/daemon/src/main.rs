@@ -73,3 +73,29 @@ fn print_stats(path: &Path) -> Result<()> {
     println!("{}", Snapshot::read(&file)?);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// What `--help` tells and the manual page does not would be found by nobody who reads that.
+    #[test]
+    fn the_manual_page_has_every_command_and_option() {
+        let page = include_str!("../cachefiles-ondemandd.8.rst");
+        let words: Vec<&str> = page
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+            .collect();
+        let cli = Cli::command();
+        let mut names: Vec<String> = Vec::new();
+        for command in std::iter::once(&cli).chain(cli.get_subcommands()) {
+            names.push(command.get_name().to_owned());
+            let options = command.get_arguments().filter_map(|arg| arg.get_long());
+            names.extend(options.map(|long| format!("--{long}")));
+        }
+        for name in names {
+            assert!(words.contains(&name.as_str()), "{name} is not in the page");
+        }
+    }
+}
