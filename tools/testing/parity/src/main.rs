@@ -35,7 +35,14 @@ enum Role {
         /// All time limits are multiplied by this, for slow machines.
         #[arg(long, value_name = "N", default_value_t = 1)]
         patience: u32,
-        /// Run only the probes whose name contains one of these.
+        /// Run only the probes whose name contains one of these, or whose section is called like
+        /// it.
+        filter: Vec<String>,
+    },
+    /// Say which probes these words choose, as `record` would. Fails, with all names, where a word
+    /// chooses none.
+    Probes {
+        /// Parts of names, or sections.
         filter: Vec<String>,
     },
     /// Compare two records: print the table, and fail on a difference that nothing explains.
@@ -90,12 +97,7 @@ fn main() -> Result<ExitCode> {
                 even_crashes: false,
                 patience,
             };
-            let chosen: Vec<_> = probes::all()
-                .filter(|probe| {
-                    filter.is_empty() || filter.iter().any(|part| probe.name.contains(part))
-                })
-                .collect();
-            probe::run_all(&settings, &chosen, &mut std::io::stdout())?;
+            probe::run_all(&settings, &probes::chosen(&filter)?, &mut std::io::stdout())?;
         }
         Role::Compare {
             c,
@@ -112,6 +114,18 @@ fn main() -> Result<ExitCode> {
                     .with_context(|| format!("writing {}", path.display()))?;
             }
             return Ok(ExitCode::from(u8::from(!report.is_good())));
+        }
+        Role::Probes { filter } => {
+            let chosen = match probes::chosen(&filter) {
+                Ok(chosen) => chosen,
+                Err(error) => {
+                    eprintln!("{error}");
+                    return Ok(ExitCode::FAILURE);
+                }
+            };
+            for probe in chosen {
+                println!("{}", probe.name);
+            }
         }
         Role::Document => print!("{}", document::table(&intended::Intended::known()?)),
         Role::Child { probe, settings } => {
