@@ -35,6 +35,10 @@ enum Role {
         /// All time limits are multiplied by this, for slow machines.
         #[arg(long, value_name = "N", default_value_t = 1)]
         patience: u32,
+        /// Run only the probes of network file systems, for which neither EROFS nor the module needs
+        /// an on-demand mode, nor injection of errors.
+        #[arg(long)]
+        original: bool,
         /// Run only the probes whose name contains one of these, or whose section is called like
         /// it.
         filter: Vec<String>,
@@ -84,6 +88,7 @@ fn main() -> Result<ExitCode> {
             module_path,
             cache_dev,
             patience,
+            original,
             filter,
         } => {
             let settings = Settings {
@@ -97,7 +102,9 @@ fn main() -> Result<ExitCode> {
                 even_crashes: false,
                 patience,
             };
-            probe::run_all(&settings, &probes::chosen(&filter)?, &mut std::io::stdout())?;
+            let mut chosen = probes::chosen(&filter)?;
+            chosen.retain(|probe| !original || probes::is_original(probe));
+            probe::run_all(&settings, &chosen, &mut std::io::stdout())?;
         }
         Role::Compare {
             c,

@@ -89,6 +89,15 @@ fn names() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Tells whether a probe is about caches of network file systems alone, and needs no injection of
+/// errors.
+pub fn is_original(probe: &Probe) -> bool {
+    [netfs::PROBES, netfs_changes::PROBES, netfs_space::PROBES]
+        .into_iter()
+        .flatten()
+        .any(|known| known.name == probe.name && known.name != netfs_space::INJECTING)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

@@ -26,6 +26,9 @@ pub const PROBES: &[Probe] = &[
     probe!("netfs", errors_of_the_disk),
 ];
 
+/// The one of them that injects errors.
+pub const INJECTING: &str = "errors_of_the_disk";
+
 fn state(device: &Device) -> Result<String> {
     let mut buffer = [0; 256];
     let length = rustix::io::read(device, &mut buffer)?;

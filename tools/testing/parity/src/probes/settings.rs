@@ -181,7 +181,16 @@ fn security_context(ctx: &Context, rows: &mut Rows) -> Result<()> {
     rows.row("EINVAL.empty", "EINVAL", on_fresh_devices(ctx, &empty)?)?;
     let device = device_with(ctx, &["dir /cache"])?;
     let context = "secctx system_u:system_r:cachefiles_kernel_t:s0";
-    // A kernel without an LSM has no opinion on contexts.
+    // Only an LSM that labels processes has an opinion on contexts.
+    let own = std::fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
+    if !own.is_empty() {
+        let label = own.trim_end_matches(['\0', '\n']);
+        rows.as_c("with-an-LSM.unknown", command(&device, context))?;
+        let known = format!("secctx {label}");
+        rows.row("with-an-LSM.known", "ok", command(&device, &known))?;
+        rows.row("with-an-LSM.twice", "EINVAL", command(&device, &known))?;
+        return rows.as_c("with-an-LSM.bind", command(&device, "bind ondemand"));
+    }
     rows.row("without-an-LSM", "EOPNOTSUPP", command(&device, context))?;
     rows.row(
         "refused-is-not-given",
