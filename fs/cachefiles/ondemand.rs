@@ -8,7 +8,7 @@
 //! of the fd (`Engine::fd_closed`) puts them back, and `reopen` asks the next daemon to open the
 //! object again.
 //!
-//! - `state`, `entry`, `table`, `time`, `message`: the decisions and the format, without any kernel;
+//! - `state`, `entry`, `table`, `opening`, `time`, `message`: the decisions and the format, without any kernel;
 //! - `request`: a request and its slots in the xarray; `engine`: the table with its lock, waiting;
 //! - `deliver`: the daemon's read; `answer`: `copen`, `cread`, `cfail`, `restore`;
 //! - `anon_fd`: the fd of an object; `reopen`: opening objects again; `clock`: what time brings.
@@ -20,6 +20,7 @@ mod deliver;
 mod engine;
 mod entry;
 mod message;
+mod opening;
 mod reopen;
 mod request;
 mod state;

@@ -4,9 +4,10 @@
 
 use super::engine::Engine;
 use super::entry::Kind;
+use super::opening::Closer;
 use super::request::RequestGuard;
 use super::state::{AfterRefusal, ObjectState, State};
-use super::table::{Closer, Table};
+use super::table::Table;
 use crate::command::MAX_ERRNO;
 use crate::object::Object;
 use cachefiles_trace as trace;

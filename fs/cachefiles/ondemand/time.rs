@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What time brings to requests: the second part of the table's decisions.
+//! What time brings to requests: the third part of the table's decisions.
 //!
 //! Free of kernel calls, as `table.rs`: it is told what time it is.
 

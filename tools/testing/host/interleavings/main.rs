@@ -36,6 +36,7 @@ mod ondemand {
     mod engine;
     mod entry;
     mod message;
+    mod opening;
     mod reopen;
     mod request;
     mod state;

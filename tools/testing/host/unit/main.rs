@@ -18,6 +18,7 @@ mod driver {
     mod ondemand {
         mod entry;
         mod message;
+        mod opening;
         mod state;
         mod table;
         mod time;

@@ -5,7 +5,8 @@
 use super::entry::{At, Entry, Kind, Phase, Slots};
 use super::map::Map;
 use super::state::{AfterRefusal, ObjectState, State};
-use super::table::{Closer, Consequence, Refused, Table};
+use super::opening::Closer;
+use super::table::{Consequence, Refused, Table};
 use super::time::{Expiry, Now, Tick};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
