@@ -27,6 +27,9 @@ mod state;
 mod table;
 mod time;
 
+/// Requests that are looked at for each time that the lock of the table is taken, where all have to be.
+const BATCH: usize = 64;
+
 pub(crate) use anon_fd::{ObjectFd, SLAB as OBJECT_FDS};
 pub(crate) use engine::Engine;
 pub(crate) use state::ObjectState;

@@ -8,6 +8,7 @@ use super::opening::Closer;
 use super::request::RequestGuard;
 use super::state::{AfterRefusal, ObjectState, State};
 use super::table::Table;
+use super::BATCH;
 use crate::command::MAX_ERRNO;
 use crate::object::Object;
 use cachefiles_trace as trace;
@@ -20,9 +21,6 @@ use kext::params::reopen_tries;
 
 /// The largest errno that is for programs: those behind it mean something to the kernel alone.
 const MAX_USER_ERRNO: i32 = 511;
-
-/// Requests that `restore` looks at before it lets others have the lock.
-const RESTORE_BATCH: usize = 64;
 
 impl Engine {
     /// `copen ID,SIZE`: the daemon accepts an object, or refuses with a negative errno for a size.
@@ -137,7 +135,7 @@ impl Engine {
                 // A read that comes now begins a reopen of its own, which the others then await.
                 self.fail_requests(object, EIO, |slots, state| {
                     (state.state() == State::Close)
-                        .then(|| Table::next_parked(slots, state))
+                        .then(|| Table::next_read(slots, state))
                         .flatten()
                 });
             }
@@ -200,7 +198,7 @@ impl Engine {
     pub(crate) fn restore(&self) {
         let mut from = Some(0);
         while let Some(id) = from {
-            from = self.table.lock().for_each(id, RESTORE_BATCH, |at, states| {
+            from = self.table.lock().for_each(id, BATCH, |at, states| {
                 if let Some(state) = at.shared().state(states) {
                     Table::restore(at, state);
                 }

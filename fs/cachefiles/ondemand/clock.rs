@@ -9,22 +9,20 @@ use super::engine::Engine;
 use super::request::RequestNode;
 use super::table::Table;
 use super::time::{Expiry, Now, Tick};
+use super::BATCH;
 use crate::object::Object;
 use kernel::sync::Arc;
 use kext::delayed_work::Delayed;
 use kext::errno::ETIMEDOUT;
 use kext::task;
 
-/// Requests that are looked at before others get the lock.
-const BATCH: usize = 64;
-
 /// Seconds from one look to the next.
 const PERIOD: u32 = 1;
 
 /// The time in seconds, as requests note it.
-pub(super) fn second() -> u16 {
+pub(super) fn second() -> u32 {
     // Wraps around, and is only ever compared with what was noted seconds ago.
-    (task::jiffies() / task::ticks(1).max(1)) as u16
+    (task::jiffies() / task::ticks(1).max(1)) as u32
 }
 
 fn now() -> Now {

@@ -32,6 +32,8 @@ enum Delivery {
         off: u64,
         len: u64,
     },
+    /// A READ that turned out to be for later.
+    Parked,
 }
 
 impl Engine {
@@ -57,6 +59,10 @@ impl Engine {
                     let len = write_message(id, object_id, payload, &mut out);
                     Some(len.inspect_err(|_| self.put_back(id))?)
                 }
+                Delivery::Parked => {
+                    kext::task::cond_resched();
+                    None
+                }
             };
             if let Some(len) = delivered {
                 return Ok(len);
@@ -75,6 +81,12 @@ impl Engine {
             return Ok(None);
         };
         let (id, kind, request) = (at.id(), at.locked().kind, at.shared());
+        let Some(state) = request.state(&mut states) else {
+            return Ok(None);
+        };
+        if Table::park(&mut at, state) {
+            return Ok(Some(Delivery::Parked));
+        }
         let payload = match kind {
             Kind::Open => open_payload(&request.object, 0),
             Kind::Close(_) => Payload::Close,
@@ -85,16 +97,13 @@ impl Engine {
             table.pass_over(id);
             return Err(EMSGSIZE);
         }
-        table.deliver(&mut at);
+        table.deliver(&mut at, state);
         Ok(Some(match kind {
             Kind::Open => Delivery::Open(id, request.object.clone()),
             Kind::Close(fd) => Delivery::Close(id, fd, request.object.clone()),
             Kind::Read { off, len } => Delivery::Read {
                 id,
-                object_id: request
-                    .state(&mut states)
-                    .and_then(|state| state.fd())
-                    .map_or(0, |fd| fd.get()),
+                object_id: state.fd().map_or(0, |fd| fd.get()),
                 off,
                 len,
             },

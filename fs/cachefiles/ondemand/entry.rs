@@ -38,26 +38,27 @@ pub(crate) enum Phase {
 pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// Tasks that wait for the answer.
-    pub(super) waiters: u32,
-    pub(super) prev: Link,
-    pub(super) next: Link,
+    pub(super) waiters: u16,
     pub(super) phase: Phase,
     /// The daemon has seen it at least once.
     pub(super) seen: bool,
-    /// Of a delivered OPEN whose fd was closed: when that was, in seconds, modulo 2^16.
-    pub(super) left_at: u16,
+    pub(super) prev: Link,
+    pub(super) next: Link,
+    /// Of a delivered READ: the number of the anonymous fd that it went out with. Of a delivered
+    /// OPEN whose fd was closed: when that was, in seconds.
+    pub(super) note: u32,
 }
 
 impl Entry {
-    pub(crate) fn new(kind: Kind, waiters: u32) -> Self {
+    pub(crate) fn new(kind: Kind, waiters: u16) -> Self {
         Self {
             kind,
             waiters,
-            prev: Link::NONE,
-            next: Link::NONE,
             phase: Phase::New,
             seen: false,
-            left_at: 0,
+            prev: Link::NONE,
+            next: Link::NONE,
+            note: 0,
         }
     }
 
@@ -65,6 +66,25 @@ impl Entry {
     #[cfg(test)]
     pub(crate) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self.kind, Kind::Read { .. })
+    }
+
+    /// Joins its object's chain: a READ at its end, an OPEN or a CLOSE in front of all READs. The
+    /// neighbour is for the caller to tell.
+    pub(super) fn link(&mut self, object: &mut ObjectState, id: u32) -> Link {
+        let (near_end, far_end, beside) = if self.is_read() {
+            (&mut object.last, &mut object.first, &mut self.prev)
+        } else {
+            (&mut object.first, &mut object.last, &mut self.next)
+        };
+        *beside = core::mem::replace(near_end, Link::to(id));
+        if *beside == Link::NONE {
+            *far_end = Link::to(id);
+        }
+        *beside
     }
 
     /// Leaves its object's chain. `None` if it was in none. What its neighbours have to know, and
@@ -149,32 +169,30 @@ pub(super) fn unlink<S: Slots>(slots: &mut S, object: &mut ObjectState, id: u32)
     }
 }
 
-/// Calls `f` for every request of the object, oldest first. `f` may change phases, not the chain.
-pub(super) fn for_each<S: Slots>(
-    slots: &mut S,
-    object: &ObjectState,
-    mut f: impl FnMut(&mut S::At<'_>),
-) {
-    let mut link = object.first;
-    while let Some(mut at) = link.id().and_then(|id| slots.at(id)) {
-        link = at.entry().next;
-        f(&mut at);
-    }
-}
-
+/// The first of the object's requests that is wanted, of those that are found at once: its OPEN, its
+/// CLOSE, and the oldest of its READs.
 pub(super) fn find<S: Slots>(
     slots: &mut S,
     object: &ObjectState,
     wanted: impl Fn(&Entry) -> bool,
 ) -> Option<u32> {
     let mut link = object.first;
-    while let Some(id) = link.id() {
+    loop {
+        let id = link.id()?;
         let mut at = slots.at(id)?;
         let entry = at.entry();
         if wanted(entry) {
             return Some(id);
         }
+        if entry.is_read() {
+            return None;
+        }
         link = entry.next;
     }
-    None
+}
+
+/// Whether a READ of the object is in the table.
+pub(super) fn has_reads<S: Slots>(slots: &mut S, object: &ObjectState) -> bool {
+    let last = object.last.id().and_then(|id| slots.at(id));
+    last.is_some_and(|mut at| at.entry().is_read())
 }

@@ -6,7 +6,7 @@
 //! Free of kernel calls, as `table.rs`.
 
 use super::entry::{self, At, Entry, Kind, Phase, Slots};
-use super::state::{AfterRefusal, Link, ObjectState};
+use super::state::{AfterRefusal, Link, ObjectState, State};
 use super::table::{Consequence, Table};
 use core::num::NonZeroU32;
 
@@ -15,8 +15,17 @@ use core::num::NonZeroU32;
 pub(crate) enum Closer {
     /// A process that ends, or the kernel for it: it will answer nothing.
     Dies,
-    /// A process that goes on, at this second modulo 2^16.
-    Lives(u16),
+    /// A process that goes on, at this second.
+    Lives(u32),
+}
+
+/// What became of some of an object's READs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// So many became ready: wake the daemon.
+    pub(crate) ready: u32,
+    /// The one to go on with.
+    pub(crate) next: Option<u32>,
 }
 
 impl Table {
@@ -44,7 +53,7 @@ impl Table {
         entry.kind == Kind::Open && entry.seen
     }
 
-    /// The daemon accepted the OPEN `id`: it leaves the chain, and parked reads become ready.
+    /// The daemon accepted the OPEN `id`: it leaves the chain, and parked reads are to be swept.
     ///
     /// `None` where the anonymous fd is already closed: the OPEN is to be refused instead.
     pub(crate) fn accept_open<S: Slots>(
@@ -57,24 +66,54 @@ impl Table {
             return None;
         }
         entry::unlink(slots, object, id);
-        let mut ready = 0;
-        entry::for_each(slots, object, |at| {
-            let entry = at.entry();
-            if entry.phase == Phase::Parked && matches!(entry.kind, Kind::Read { .. }) {
-                entry::set_phase(at, Phase::Ready);
-                ready += 1;
-            }
-        });
         Some(Consequence {
-            ready,
+            sweep: entry::has_reads(slots, object),
             ..Consequence::default()
         })
+    }
+
+    /// Tells READs of the object that it is open, or that it is not, after either has begun:
+    /// `limit` of them, from the READ `from` on, or else from the oldest.
+    ///
+    /// Where it is open, what is parked, or was delivered with another fd, becomes ready; else all of
+    /// them are parked. Those to whom nothing is new stay as they are, so that it does no harm when the
+    /// object has changed once more, and others began from the oldest again: all come to the same.
+    pub(crate) fn sweep<S: Slots>(
+        slots: &mut S,
+        object: &ObjectState,
+        from: Option<u32>,
+        limit: usize,
+    ) -> Swept {
+        let mut swept = Swept {
+            ready: 0,
+            next: from.or_else(|| entry::find(slots, object, Entry::is_read)),
+        };
+        let fd = object.fd().filter(|_| object.state() == State::Open);
+        for _ in 0..limit {
+            let Some(mut at) = swept.next.and_then(|id| slots.at(id)) else {
+                swept.next = None;
+                break;
+            };
+            let entry = at.entry();
+            swept.next = entry.next.id();
+            let is_with =
+                |fd: NonZeroU32| entry.phase == Phase::Delivered && entry.note == fd.get();
+            match fd {
+                Some(fd) if entry.phase == Phase::Ready || is_with(fd) => {}
+                Some(_) => {
+                    entry::set_phase(&mut at, Phase::Ready);
+                    swept.ready += 1;
+                }
+                None => entry::set_phase(&mut at, Phase::Parked),
+            }
+        }
+        swept
     }
 
     /// The OPEN `id` failed (or could not be made: `None`); it leaves the chain. `tries` are as for
     /// [`ObjectState::refuse`].
     ///
-    /// `FailReads` leaves the reads for the caller to take out, see [`Table::next_parked`].
+    /// `FailReads` leaves the reads for the caller to take out, see [`Table::next_read`].
     pub(crate) fn refuse_open<S: Slots>(
         &mut self,
         slots: &mut S,
@@ -119,10 +158,10 @@ impl Table {
 
     /// An anonymous fd is closed for good.
     ///
-    /// Who was served through it can't be any more: reads that the daemon has go back to being
-    /// parked and the object is opened again. An unanswered OPEN is handed out again: at once if
-    /// its daemon dies, else after a while, if there is no answer until then. A CLOSE is answered
-    /// by this; it stays for the caller to take out, see [`Table::next_stale_close`].
+    /// Who was served through it can't be any more: reads are to be swept, and the object is opened
+    /// again. An unanswered OPEN is handed out again: at once if its daemon dies, else after a while,
+    /// if there is no answer until then. A CLOSE is answered by this; it stays for the caller to take
+    /// out, see [`Table::next_stale_close`].
     pub(crate) fn close_fd<S: Slots>(
         &mut self,
         slots: &mut S,
@@ -130,44 +169,36 @@ impl Table {
         fd: NonZeroU32,
         closer: Closer,
     ) -> Consequence {
+        let mut consequence = Consequence::default();
         if !object.detach_fd(fd) || self.dead || object.is_leaving() {
-            return Consequence::default();
+            return consequence;
         }
-        let (mut ready, mut clock) = (0, false);
-        let mut reads = false;
-        entry::for_each(slots, object, |at| {
-            let entry = at.entry();
-            match entry.kind {
-                Kind::Read { .. } => {
-                    reads = true;
-                    entry::set_phase(at, Phase::Parked);
+        let is_delivered =
+            |entry: &Entry| entry.kind == Kind::Open && entry.phase == Phase::Delivered;
+        let open = entry::find(slots, object, is_delivered);
+        if let Some(mut at) = open.and_then(|id| slots.at(id)) {
+            match closer {
+                Closer::Dies => {
+                    entry::set_phase(&mut at, Phase::Ready);
+                    consequence.ready = 1;
                 }
-                Kind::Open if entry.phase == Phase::Delivered => match closer {
-                    Closer::Dies => {
-                        entry::set_phase(at, Phase::Ready);
-                        ready += 1;
-                    }
-                    Closer::Lives(now) => {
-                        entry.left_at = now;
-                        clock = true;
-                    }
-                },
-                Kind::Open | Kind::Close(_) => {}
+                Closer::Lives(now) => {
+                    at.entry().note = now;
+                    consequence.clock = true;
+                }
             }
-        });
-        Consequence {
-            ready,
-            reopen: reads && object.begin_reopen(),
-            clock,
         }
+        consequence.sweep = entry::has_reads(slots, object);
+        consequence.reopen = consequence.sweep && object.begin_reopen();
+        consequence
     }
 
-    /// First read of the object that waits for a reopen.
-    pub(crate) fn next_parked<S: Slots>(slots: &mut S, object: &ObjectState) -> Option<u32> {
-        entry::find(slots, object, |entry| entry.phase == Phase::Parked)
+    /// Oldest read of the object.
+    pub(crate) fn next_read<S: Slots>(slots: &mut S, object: &ObjectState) -> Option<u32> {
+        entry::find(slots, object, Entry::is_read)
     }
 
-    /// First CLOSE of the object that is for an fd which no longer counts: it is answered.
+    /// The CLOSE of the object, if it is for an fd which no longer counts: it is answered.
     pub(crate) fn next_stale_close<S: Slots>(slots: &mut S, object: &ObjectState) -> Option<u32> {
         if !object.has_close() {
             return None;

@@ -6,7 +6,8 @@
 //! *delivered* (the daemon has it, unanswered); answered ones have left the table. Being ready is
 //! a mark on the slot, so that the next request is one marked search from a moving cursor, and
 //! nothing ever looks at a request that cannot be handed out. The requests of one object are
-//! chained by their ids, so that what happens to an object touches its own requests only.
+//! chained by their ids, OPEN and CLOSE first, so that what happens to an object touches its own
+//! requests only; and of its READs, which may be many, a few each time that the lock is taken.
 //!
 //! Free of kernel calls, as `state.rs` and `entry.rs`.
 
@@ -31,6 +32,8 @@ pub(crate) struct Consequence {
     pub(crate) ready: u32,
     /// Queue the object's reopen work.
     pub(crate) reopen: bool,
+    /// Tell the object's READs: see [`Table::sweep`].
+    pub(crate) sweep: bool,
     /// Start the clock: see `time.rs`.
     pub(crate) clock: bool,
 }
@@ -102,14 +105,10 @@ impl Table {
             Kind::Close(_) => return Err(Refused::NotOpen),
         };
         entry.phase = phase;
-        // To the end of the object's chain.
-        entry.prev = core::mem::replace(&mut object.last, Link::to(id));
-        if entry.prev == Link::NONE {
-            object.first = Link::to(id);
-        }
         Ok(Admitted {
             id,
-            prev: entry.prev,
+            is_read: entry.is_read(),
+            beside: entry.link(object, id),
             is_ready: phase == Phase::Ready,
             reopen,
         })
@@ -130,8 +129,10 @@ impl Table {
             let mut at = slots.at(id)?;
             let entry = at.entry();
             if let Kind::Read { off: o, len: l } = entry.kind {
-                if o <= off && o.checked_add(l).is_some_and(|e| end <= e) {
-                    entry.waiters = entry.waiters.saturating_add(1);
+                let covers = o <= off && o.checked_add(l).is_some_and(|e| end <= e);
+                let waiters = entry.waiters.checked_add(1);
+                if let (true, Some(waiters)) = (covers, waiters) {
+                    entry.waiters = waiters;
                     drop(at);
                     return slots.at(id);
                 }
@@ -160,14 +161,29 @@ impl Table {
         self.cursor = id.wrapping_add(1);
     }
 
-    /// The daemon takes the request. For an OPEN [`Table::attach_fd`] follows.
-    pub(crate) fn deliver(&mut self, at: &mut impl At) {
+    /// Parks a READ that was picked before it was told that its object is not open any more. False
+    /// where it is none.
+    pub(crate) fn park(at: &mut impl At, object: &ObjectState) -> bool {
+        let parks = at.entry().is_read() && object.state() != State::Open;
+        if parks {
+            entry::set_phase(at, Phase::Parked);
+        }
+        parks
+    }
+
+    /// The daemon takes the request, which [`Table::park`] did not park. For an OPEN
+    /// [`Table::attach_fd`] follows.
+    pub(crate) fn deliver(&mut self, at: &mut impl At, object: &ObjectState) {
         self.cursor = at.id().wrapping_add(1);
         let entry = at.entry();
         entry.seen = true;
         let phase = match entry.kind {
             Kind::Open => Phase::Taken,
-            Kind::Read { .. } | Kind::Close(_) => Phase::Delivered,
+            Kind::Read { .. } => {
+                entry.note = object.fd().map_or(0, |fd| fd.get());
+                Phase::Delivered
+            }
+            Kind::Close(_) => Phase::Delivered,
         };
         entry::set_phase(at, phase);
     }
@@ -238,16 +254,23 @@ impl Table {
 #[must_use = "the chain is broken until `enter` is called"]
 pub(crate) struct Admitted {
     id: u32,
-    prev: Link,
+    is_read: bool,
+    beside: Link,
     is_ready: bool,
     reopen: bool,
 }
 
 impl Admitted {
-    /// Links it to the one before it, and marks it if it can be handed out.
+    /// Tells the one beside it in the chain, and marks it if it can be handed out.
     pub(crate) fn enter<S: Slots>(self, slots: &mut S) -> Consequence {
-        if let Some(mut prev) = self.prev.id().and_then(|id| slots.at(id)) {
-            prev.entry().next = Link::to(self.id);
+        if let Some(mut beside) = self.beside.id().and_then(|id| slots.at(id)) {
+            let entry = beside.entry();
+            let link = if self.is_read {
+                &mut entry.next
+            } else {
+                &mut entry.prev
+            };
+            *link = Link::to(self.id);
         }
         if self.is_ready {
             slots.set_ready(self.id);
@@ -255,7 +278,7 @@ impl Admitted {
         Consequence {
             ready: self.is_ready.into(),
             reopen: self.reopen,
-            clock: false,
+            ..Consequence::default()
         }
     }
 }

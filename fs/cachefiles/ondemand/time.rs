@@ -36,8 +36,8 @@ pub(crate) enum Expiry {
 pub(crate) struct Now {
     /// In ticks of the kernel's clock, modulo 2^32.
     pub(crate) ticks: u32,
-    /// In seconds, modulo 2^16.
-    pub(crate) second: u16,
+    /// In seconds, modulo 2^32.
+    pub(crate) second: u32,
     /// Ticks from one look to the next at what waits for more than its timeout.
     pub(crate) period: u32,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Now {
 ///
 /// A daemon that refuses may close the fd first, and says so then: until it does, the OPEN must
 /// not reach another of its threads.
-const GRACE: i16 = 2;
+const GRACE: i32 = 2;
 
 impl Table {
     /// The clock is to ring in so many ticks. True if it is to be set to that: it was not set, or to
@@ -101,14 +101,14 @@ impl Table {
         match (entry.kind, entry.phase) {
             (Kind::Open, Phase::Delivered) if object.fd().is_none() && !object.is_leaving() => {
                 // It may have been closed since the clock was read.
-                if now.second.wrapping_sub(entry.left_at) as i16 <= GRACE {
+                if now.second.wrapping_sub(entry.note) as i32 <= GRACE {
                     let again = left.map_or(now.period, |left| left.min(now.period));
                     return (Tick::Nothing, Some(again));
                 }
                 entry::set_phase(at, Phase::Ready);
                 (Tick::Ready, left)
             }
-            (Kind::Read { .. }, Phase::Parked) if object.wants_reopen() => (Tick::Reopen, left),
+            (Kind::Read { .. }, _) if object.wants_reopen() => (Tick::Reopen, left),
             _ => (Tick::Nothing, left),
         }
     }

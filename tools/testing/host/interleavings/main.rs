@@ -43,6 +43,9 @@ mod ondemand {
     mod table;
     mod time;
 
+    /// Less than in the module: so that what may happen between two batches happens to few requests.
+    const BATCH: usize = 1;
+
     pub(crate) use engine::Engine;
     pub(crate) use state::{ObjectState, State};
 
@@ -58,6 +61,17 @@ mod ondemand {
                 from = id + 1;
             }
             ids
+        }
+
+        /// Puts a READ into the table for which nobody waits.
+        pub(crate) fn send_read(
+            &self,
+            object: &kernel::sync::Arc<crate::object::Object>,
+            off: u64,
+            len: u64,
+        ) {
+            let object = object.as_arc_borrow();
+            drop(self.submit(object, entry::Kind::Read { off, len }).unwrap());
         }
 
         pub(crate) fn state_of(&self, object: &crate::object::Object) -> State {

@@ -33,6 +33,9 @@ mod driver {
         #[path = "../../../tools/testing/host/unit/sequences.rs"]
         mod sequence_tests;
         #[cfg(test)]
+        #[path = "../../../tools/testing/host/unit/sweep.rs"]
+        mod sweep_tests;
+        #[cfg(test)]
         #[path = "../../../tools/testing/host/unit/table.rs"]
         mod table_tests;
         #[cfg(test)]

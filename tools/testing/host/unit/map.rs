@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Map {
     pub(super) entries: BTreeMap<u32, Entry>,
     pub(super) ready: BTreeSet<u32>,
+    /// How often a slot was looked for.
+    pub(super) looks: usize,
 }
 
 /// A slot of the map that has a request in it.
@@ -36,11 +38,13 @@ impl Slots for Map {
     type At<'a> = Place<'a>;
 
     fn at(&mut self, id: u32) -> Option<Place<'_>> {
+        self.looks += 1;
         self.entries
             .contains_key(&id)
             .then_some(Place { map: self, id })
     }
     fn at_ready(&mut self, from: u32) -> Option<Place<'_>> {
+        self.looks += 1;
         let mut ready = self.ready.range(from..).chain(&self.ready);
         let id = *ready.next()?;
         Some(Place { map: self, id })

@@ -20,6 +20,7 @@ enum Op {
     Timeout(u32),
     Restore,
     RunReopens,
+    Sweep(usize),
     Close(usize),
     DropObject(usize),
     KillCache,
@@ -43,6 +44,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0u32..4).prop_map(Op::Timeout),
         2 => Just(Op::Restore),
         6 => Just(Op::RunReopens),
+        6 => (0usize..4).prop_map(Op::Sweep),
         1 => (0..OBJECTS).prop_map(Op::Close),
         1 => (0..OBJECTS).prop_map(Op::DropObject),
         1 => prop::bool::weighted(0.1).prop_map(|kill| if kill { Op::KillCache } else { Op::Restore }),
@@ -97,6 +99,9 @@ fn apply(world: &mut World, op: Op) {
         Op::Timeout(seconds) => world.set_timeout(seconds),
         Op::Restore => world.restore(),
         Op::RunReopens => world.run_reopens(),
+        Op::Sweep(n) => {
+            world.sweep(n);
+        }
         Op::Close(object) => {
             // There is one at most: who drops the object sends it.
             let state = &world.objects[object];
@@ -116,6 +121,7 @@ proptest! {
     #[test]
     fn no_request_is_ever_lost(ops in ops()) {
         let mut world = World::new(OBJECTS);
+        world.sweeps_wait = true;
         for op in ops {
             apply(&mut world, op);
             world.check();
@@ -126,6 +132,7 @@ proptest! {
         for _ in 0..1000 {
             world.check();
             world.run_reopens();
+            while world.sweep(0) {}
             match world.daemon_read() {
                 Some((id, Kind::Open)) => prop_assert!(world.copen(id, true)),
                 Some((id, Kind::Read { .. })) => {

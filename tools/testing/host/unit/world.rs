@@ -4,8 +4,8 @@
 
 use super::entry::{At, Entry, Kind, Phase, Slots};
 use super::map::Map;
-use super::state::{AfterRefusal, ObjectState, State};
 use super::opening::Closer;
+use super::state::{AfterRefusal, ObjectState, State};
 use super::table::{Consequence, Refused, Table};
 use super::time::{Expiry, Now, Tick};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,12 +29,18 @@ pub(super) struct World {
     next_fd: u32,
     /// Reopens that the worker has not run yet, by object.
     reopens: BTreeSet<usize>,
+    /// Those who tell the READs of an object what became of it: which, and where they go on.
+    sweeps: Vec<(usize, Option<u32>)>,
+    /// They only go on by [`World::sweep`].
+    pub(super) sweeps_wait: bool,
+    /// So many READs they look at with the table locked once.
+    pub(super) batch: usize,
     /// Fds that the daemon holds: id and object.
     pub(super) fds: BTreeMap<NonZeroU32, usize>,
     /// How often a reopening may be refused in a row.
     pub(super) tries: u32,
     /// Seconds.
-    now: u16,
+    now: u32,
     /// Of which there are 100 in a second.
     ticks: u32,
     /// The clock is to ring.
@@ -57,10 +63,13 @@ impl World {
             next_id: 0,
             next_fd: 1,
             reopens: BTreeSet::new(),
+            sweeps: Vec::new(),
+            sweeps_wait: false,
+            batch: 1,
             fds: BTreeMap::new(),
             tries: 3,
             // Soon to wrap around.
-            now: u16::MAX - 1,
+            now: u32::MAX - 1,
             ticks: u32::MAX - 150,
             clock: false,
             since: BTreeMap::new(),
@@ -74,6 +83,27 @@ impl World {
             self.reopens.insert(object);
         }
         self.clock |= consequence.clock;
+        if consequence.sweep {
+            self.sweeps.push((object, None));
+        }
+        while !self.sweeps_wait && self.sweep(0) {}
+    }
+
+    /// One of those who tell READs goes on for a batch. False where there is none.
+    pub(super) fn sweep(&mut self, number: usize) -> bool {
+        if self.sweeps.is_empty() {
+            return false;
+        }
+        let number = number % self.sweeps.len();
+        let (object, from) = self.sweeps.remove(number);
+        let is_there = |id: &u32| self.slots.entries.contains_key(id) && self.owner[id] == object;
+        let from = from.filter(is_there);
+        let swept = Table::sweep(&mut self.slots, &self.objects[object], from, self.batch);
+        assert!(swept.ready as usize <= self.batch);
+        if swept.next.is_some() {
+            self.sweeps.insert(number, (object, swept.next));
+        }
+        true
     }
 
     fn end(&mut self, id: u32, outcome: Outcome) {
@@ -140,11 +170,20 @@ impl World {
         }
     }
 
+    fn pick(&mut self) -> Option<(u32, Kind)> {
+        loop {
+            let mut at = self.table.pick(&mut self.slots)?;
+            let state = &self.objects[self.owner[&at.id()]];
+            if !Table::park(&mut at, state) {
+                self.table.deliver(&mut at, state);
+                return Some((at.id(), at.entry().kind));
+            }
+        }
+    }
+
     /// The daemon reads a message. An OPEN comes with a new fd.
     pub(super) fn daemon_read(&mut self) -> Option<(u32, Kind)> {
-        let mut at = self.table.pick(&mut self.slots)?;
-        let (id, kind) = (at.id(), at.entry().kind);
-        self.table.deliver(&mut at);
+        let (id, kind) = self.pick()?;
         let object = self.owner[&id];
         match kind {
             Kind::Open => {
@@ -160,10 +199,8 @@ impl World {
             }
             Kind::Close(_) => self.take_out(id, Outcome::Done),
             Kind::Read { .. } => {
-                assert!(
-                    self.objects[object].fd().is_some(),
-                    "a READ was handed out without an fd"
-                );
+                let state = &self.objects[object];
+                assert!(state.state() == State::Open && state.fd().is_some());
             }
         }
         Some((id, kind))
@@ -171,13 +208,12 @@ impl World {
 
     /// The message could not be copied.
     pub(super) fn daemon_read_faults(&mut self) {
-        let Some(mut at) = self.table.pick(&mut self.slots) else {
+        let Some((id, kind)) = self.pick() else {
             return;
         };
-        self.table.deliver(&mut at);
-        let (id, kind) = (at.id(), at.entry().kind);
         let object = self.owner[&id];
         if kind != Kind::Open {
+            let mut at = self.slots.at(id).unwrap();
             Table::undeliver(&mut at, &self.objects[object]);
             return;
         }
@@ -275,7 +311,7 @@ impl World {
                 self.reopens.insert(object);
             }
             AfterRefusal::FailReads => {
-                while let Some(id) = Table::next_parked(&mut self.slots, &self.objects[object]) {
+                while let Some(id) = Table::next_read(&mut self.slots, &self.objects[object]) {
                     self.take_out(id, Outcome::Failed);
                 }
             }
@@ -392,14 +428,21 @@ impl World {
                 "mark of {id}"
             );
             assert_ne!(entry.phase(), Phase::New, "{id} was never admitted");
-            let state = &self.objects[self.owner[id]];
+            let object = self.owner[id];
+            let state = &self.objects[object];
+            let is_told = self.sweeps.iter().all(|(other, _)| *other != object);
             match (entry.kind, entry.phase()) {
+                // It is yet to learn what became of its object.
+                (Kind::Read { .. }, _) if !is_told => {}
                 (Kind::Read { .. }, Phase::Ready | Phase::Delivered) => {
                     assert_eq!(
                         state.state(),
                         State::Open,
                         "{id} is out, and its object not open"
                     );
+                    let fd = state.fd().map(NonZeroU32::get);
+                    let is_lost = entry.phase() == Phase::Delivered && fd != Some(entry.note);
+                    assert!(!is_lost, "{id} went out with another fd");
                 }
                 (Kind::Read { .. }, _) => {
                     assert_eq!(
@@ -451,7 +494,13 @@ impl World {
             .collect();
         let mut found = Vec::new();
         let state = &self.objects[object];
-        super::entry::for_each(&mut self.slots, state, |at| found.push(at.id()));
+        let mut link = state.first;
+        while let Some(id) = link.id() {
+            found.push(id);
+            link = self.slots.entries[&id].next;
+        }
+        let is_read = |id: &u32| self.slots.entries[id].is_read();
+        assert!(found.is_sorted_by_key(is_read), "a READ is in front");
         assert_eq!(
             found.last().copied(),
             state.last.id(),

@@ -3,4 +3,4 @@
 # file: fs/cachefiles/ondemand/opening.rs
 # test: a_daemon_that_dies_of_any_message
 # hostile: found
-s/Closer::Dies => \{\n                        entry::set_phase\(at, Phase::Ready\);\n                        ready \+= 1;\n                    \}/Closer::Dies => {}/
+s/Closer::Dies => \{\n                    entry::set_phase\(&mut at, Phase::Ready\);\n                    consequence\.ready = 1;\n                \}/Closer::Dies => {}/

@@ -2,4 +2,4 @@
 # what: an OPEN whose fd was closed without an answer is never handed out again
 # file: fs/cachefiles/ondemand/opening.rs
 # test: an_open_whose_fd_is_closed_without_an_answer
-s/                        clock = true;\n//
+s/                    consequence\.clock = true;\n//

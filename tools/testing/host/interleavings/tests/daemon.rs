@@ -35,6 +35,8 @@ pub(super) struct Manner {
     pub(super) leaves: bool,
     /// Takes so many READs and does nothing about them.
     pub(super) ignores: u32,
+    /// Closes the fd of so many READs, and does nothing else about them.
+    pub(super) closes: u32,
     /// Fails so many READs.
     pub(super) fails: u32,
     /// Completes so many READs without data.
@@ -259,9 +261,16 @@ impl Thread<'_> {
                 }
             }
             WireMessage::Read(read) => {
+                assert_ne!(read.object_id, 0, "a READ of a closed object");
                 let fds = self.process.fds.lock().unwrap();
                 let fd = fds.get(&read.object_id).map(|(fd, _)| *fd);
                 drop(fds);
+                if let (1.., Some(fd)) = (self.manner.closes, fd) {
+                    self.manner.closes -= 1;
+                    self.process.fds.lock().unwrap().remove(&read.object_id);
+                    self.world.giving_back(|| anon_file::close(fd));
+                    return;
+                }
                 if self.manner.forgets > 0 {
                     self.manner.gone = true;
                     return self.world.restore();
@@ -289,6 +298,10 @@ impl Thread<'_> {
                     // EINVAL: it was killed, or answered through another message of the same id.
                     Ok(_) => {}
                     Err(error) => assert_eq!(error, EINVAL),
+                }
+                if Arc::strong_count(&file) == 1 {
+                    // Closed by another thread meanwhile: it goes with us.
+                    self.world.giving_back(|| drop(file));
                 }
             }
         }

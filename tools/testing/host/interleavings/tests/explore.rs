@@ -42,6 +42,11 @@ fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 
     })
 }
 
+/// One order, in which nobody is interrupted but by chance.
+pub(super) fn once(scenario: impl Fn() + Send + Sync + 'static) {
+    run(RandomScheduler::new_from_seed(1, 1), scenario);
+}
+
 /// Every order with at most `preemptions` preemptions, or `MODEL_PREEMPTIONS` where that is more;
 /// at most `MODEL_EXECUTIONS` of them (30,000).
 pub(super) fn all_orders(

@@ -23,6 +23,7 @@ fn any_manner() -> Manner {
         lies: choose(2) as u32,
         fails: choose(2) as u32,
         drops: choose(2) as u32,
+        closes: choose(2) as u32,
         ..Manner::default()
     }
 }

@@ -5,7 +5,7 @@
 use crate::sched;
 use crate::{gfp_t, EBUSY, ENOMEM, GFP_ATOMIC, GFP_KERNEL, GFP_KERNEL_ACCOUNT, GFP_NOWAIT};
 use core::ffi::{c_char, c_int, c_void, CStr};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::task::Waker;
 
@@ -76,10 +76,23 @@ impl Array {
 
 std::thread_local! {
     static ARRAYS: RefCell<Vec<Array>> = RefCell::default();
+    /// What was done to arrays since one was locked, and the most of it so far.
+    static STEPS: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
 pub(crate) fn reset() {
     ARRAYS.with_borrow_mut(Vec::clear);
+    forget_steps();
+}
+
+/// The most that was done to an array (look-ups, steps of a walk, changes) for one time that it was locked.
+pub fn most_steps() -> usize {
+    STEPS.get().1
+}
+
+/// Counts anew.
+pub fn forget_steps() {
+    STEPS.set((0, 0));
 }
 
 /// # Safety
@@ -101,6 +114,8 @@ pub(crate) unsafe fn assert_locked(xa: *const xarray) {
     // SAFETY: The caller's promise.
     let owner = unsafe { with(xa, |array| array.owner) };
     assert_eq!(owner, Some(sched::current()), "the xarray is not locked");
+    let (steps, most) = STEPS.get();
+    STEPS.set((steps + 1, most.max(steps + 1)));
 }
 
 pub unsafe fn cfh_xa_init_alloc(xa: *mut xarray, name: *const c_char, _key: *mut c_void) {
@@ -158,6 +173,7 @@ unsafe fn lock(xa: *mut xarray) {
         }
     });
     sched::enter_atomic();
+    STEPS.set((0, most_steps()));
 }
 
 pub unsafe fn cfh_xa_unlock(xa: *mut xarray) {
