@@ -68,6 +68,25 @@ pub fn look_for_extents(fd: impl AsFd) -> Result<(), Errno> {
     answer(i64::from(result)).map(drop)
 }
 
+/// Lets nobody write to the file system that a file lies on (`FIFREEZE`): who does sleeps until
+/// [`thaw`].
+pub fn freeze(fd: impl AsFd) -> Result<(), Errno> {
+    freeze_or_thaw(fd, 119)
+}
+
+/// The end of [`freeze`] (`FITHAW`).
+pub fn thaw(fd: impl AsFd) -> Result<(), Errno> {
+    freeze_or_thaw(fd, 120)
+}
+
+fn freeze_or_thaw(fd: impl AsFd, number: u32) -> Result<(), Errno> {
+    let operation = libc::_IOWR::<libc::c_int>(u32::from(b'X'), number);
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: neither operation looks at its argument.
+    let result = unsafe { libc::ioctl(fd, operation, 0) };
+    answer(i64::from(result)).map(drop)
+}
+
 /// `mmap` of a page of a file, unmapped again at once if it succeeds.
 pub fn map(fd: impl AsFd) -> Result<usize, Errno> {
     let (length, protection) = (4096, libc::PROT_READ | libc::PROT_WRITE);

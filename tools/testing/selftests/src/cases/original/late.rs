@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! I/O on the cache's disk that ends after it was begun: in an error, or slowly.
 
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,7 +14,8 @@ use super::world::{BLOCK, Client, Counts, Server, State, bind, drop_caches, open
 use crate::bad_disk::{BadDisk, Speed};
 use crate::context::{Context, expect_errno};
 use crate::image::pattern;
-use crate::registry::{Test, test};
+use crate::raw;
+use crate::registry::{Skip, Test, test};
 use crate::sys;
 use crate::task::{Task, soon};
 
@@ -26,6 +30,11 @@ pub const TESTS: &[Test] = &[
         "what did not reach the disk is not undone by what was there before"
     )
     .c_fails("the cache goes on with the old data"),
+    test!(
+        write_to_a_replaced_file_that_fails_late_spares_the_new_one,
+        "D8: an error of the file that was does not cost the one in its place"
+    )
+    .limit(120),
     test!(
         writes_in_flight_count_as_space_that_is_taken_until_they_end,
         "what is on its way to the disk is not given away a second time, nor for ever"
@@ -109,6 +118,63 @@ fn write_that_fails_late_is_not_read_from_the_cache(ctx: &Context) -> Result<()>
     );
     disk.mend(&path, bad)?;
     check(&server, ctx, client, file, &expected)
+}
+
+fn write_to_a_replaced_file_that_fails_late_spares_the_new_one(ctx: &Context) -> Result<()> {
+    if sys::has_lockdep() {
+        // See `mapped_writes_reach_the_server_and_the_cache`.
+        return Err(Skip("9p's writing back of mappings ends lockdep".into()).into());
+    }
+    let disk = BadDisk::new(32, Speed::Slow(Duration::from_millis(250)))?;
+    disk.mount_as_cache()?;
+    let server = Server::new(ctx)?;
+    let mut data = pattern(94, 128 * BLOCK);
+    server.put("file", &data)?;
+    let _device = bind(ctx, &[])?;
+    let client = Client::mount(ctx)?;
+    client.check("file", &data)?;
+    client.unmount()?;
+
+    let client = Client::mount(ctx)?;
+    let file = client.open("file")?;
+    client.check_warm("file", &data)?;
+    let path = client.cache_file("file")?;
+    // What is written is in other pages than what is written past them, also where pages are large.
+    let (written, direct) = (BLOCK, 100 * BLOCK);
+    let bad = 2 * BLOCK as u64..4 * BLOCK as u64;
+    disk.spoil(&path, bad.clone())?;
+    let old = File::open(&path)?;
+    // netfs waits for all pages where a file is read or written past them for the first time.
+    let past = open_direct(&client.path("file"))?;
+    let mut buffer = AlignedBuffer::new(BLOCK);
+    rustix::io::pread(&past, &mut *buffer, direct as u64)?;
+
+    let counts = Counts::now()?;
+    let fresh = pattern(95, 4 * BLOCK);
+    raw::copy_to_mapping(&file, written, &fresh)?;
+    data[written..written + fresh.len()].copy_from_slice(&fresh);
+    buffer.copy_from_slice(&pattern(96, BLOCK));
+    rustix::io::pwrite(&past, &buffer, direct as u64)?;
+    data[direct..direct + BLOCK].copy_from_slice(&buffer);
+    sys::wait_for("the old file to go", soon(), || !path.exists())?;
+    let (begun, failed) = (counts.moved("CaWrOps.WR")?, counts.moved("CaWrOps.wf")?);
+    ensure!(begun > 0, "nothing was written to the old file");
+    if failed > 0 {
+        return Err(Skip("the write ended before the file was replaced".into()).into());
+    }
+    file.sync_all()?;
+    ensure!(counts.moved("CaWrOps.wf")? > 0, "the write did not fail");
+    disk.mend(
+        &PathBuf::from(format!("/proc/self/fd/{}", old.as_raw_fd())),
+        bad,
+    )?;
+    drop((file, past, old));
+    server.check("file", &data)?;
+    client.unmount()?;
+    ensure!(path.exists(), "the new file was not kept");
+    let client = Client::mount(ctx)?;
+    client.check("file", &data)?;
+    client.unmount()
 }
 
 /// The percentage of the cache's blocks that is available.
