@@ -119,8 +119,8 @@ impl<P: Deref> Backing<P> {
         core::mem::replace(&mut self.file, file)
     }
 
-    /// Forgets what is known if the file, at address `file`, has fewer blocks than `glance` shows:
-    /// somebody took data out of it past us.
+    /// Forgets what is known if the file, at address `file`, has fewer blocks than `glance` shows,
+    /// or if a read found its end too early: somebody took data out of it past us.
     ///
     /// To be called before each look and each change, so that what is asked, or written, belongs to
     /// a number of blocks from before that. A loss that leaves the file with as many is not seen: the
@@ -128,14 +128,18 @@ impl<P: Deref> Backing<P> {
     /// before the next look.
     #[inline]
     pub(crate) fn see(&mut self, glance: &Glance, file: usize, blocks: u32) {
-        if blocks == glance.blocks() {
+        let is_doubted = glance.is_doubted();
+        if blocks == glance.blocks() && !is_doubted {
             return;
         }
-        if blocks < glance.blocks() {
+        if blocks < glance.blocks() || is_doubted {
             self.known.forget();
         }
         let (start, end) = self.known.data();
         glance.show(file, blocks, start, end);
+        if is_doubted {
+            glance.settle();
+        }
     }
 
     /// What is known of `file`; `None` if that is not, or no longer, the file: what is in it is

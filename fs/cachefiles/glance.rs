@@ -46,7 +46,7 @@
 //!
 //! Free of kernel calls: compiled into the module and into the host-side tests.
 
-use core::sync::atomic::{self, AtomicI64, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{self, AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 /// The stretch. What is read while `version` is odd, or changed in between, does not count.
 pub(crate) struct Glance {
@@ -58,6 +58,9 @@ pub(crate) struct Glance {
     file: AtomicUsize,
     start: AtomicI64,
     end: AtomicI64,
+    /// The file turned out to have less than is shown. Set by whoever sees that, without the lock,
+    /// and of no order with the rest; taken back with the lock, when nothing is shown any more.
+    doubted: AtomicBool,
 }
 
 impl Glance {
@@ -69,6 +72,7 @@ impl Glance {
             file: AtomicUsize::new(0),
             start: AtomicI64::new(0),
             end: AtomicI64::new(0),
+            doubted: AtomicBool::new(false),
         }
     }
 
@@ -94,6 +98,28 @@ impl Glance {
         self.file.load(Ordering::Relaxed) == file
     }
 
+    /// Notes that this file has less than what is known of it, so that no look counts until that is
+    /// forgotten ([`Backing::see`](super::extent::Backing::see)). Any context.
+    #[inline]
+    pub(crate) fn doubt(&self, file: usize) {
+        if self.is_of(file) {
+            self.doubted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether what is shown is not to be relied on. With the lock held, as what comes next is to
+    /// forget it.
+    #[inline]
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed)
+    }
+
+    /// The end of [`Glance::doubt`], once nothing is shown. With the lock held.
+    #[inline]
+    pub(crate) fn settle(&self) {
+        self.doubted.store(false, Ordering::Relaxed);
+    }
+
     /// How many blocks the file was shown with. With the lock held.
     #[inline]
     pub(crate) fn blocks(&self) -> u32 {
@@ -106,7 +132,8 @@ impl Glance {
         let version = self.version.load(Ordering::Acquire);
         let is_there = self.file.load(Ordering::Relaxed) == file
             && self.start.load(Ordering::Relaxed) <= pos
-            && self.blocks.load(Ordering::Relaxed) <= blocks;
+            && self.blocks.load(Ordering::Relaxed) <= blocks
+            && !self.doubted.load(Ordering::Relaxed);
         let end = self.end.load(Ordering::Relaxed);
         // What was read above belongs to the version, if that is still the same below.
         atomic::fence(Ordering::Acquire);

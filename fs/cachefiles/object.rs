@@ -218,6 +218,12 @@ impl Object {
         self.glance.data_end(address(file), blocks(file), pos)
     }
 
+    /// Has what is remembered of `file` forgotten before it is looked at again, as a read ended
+    /// before that did. Any context.
+    pub(crate) fn doubt(&self, file: &File) {
+        self.glance.doubt(address(file));
+    }
+
     /// What the daemon has of it. Error: EINVAL in a cache without on-demand mode.
     pub(crate) fn ondemand(&self) -> Result<&Guarded<ObjectState>> {
         self.ondemand.as_ref().ok_or(EINVAL)

@@ -69,6 +69,10 @@ impl IoCompletion for ReadDone {
             inval_counter,
             failure,
         } = self;
+        if result >= 0 && result.unsigned_abs() < len {
+            // Somebody has cut the file off, and not even its number of blocks has told.
+            object.doubt(file);
+        }
         if result < 0 {
             failure.outcome(note_error(&object, file, result))
         } else if failure == Failure::Whole && result.unsigned_abs() < len {

@@ -170,6 +170,31 @@ fn what_is_known_stays_as_long_as_blocks_are_added() {
 }
 
 #[test]
+fn what_is_known_is_forgotten_after_a_read_that_ends_too_early() {
+    let (file, mut backing, glance) = with_8_blocks();
+    let known = backing.known(&file).unwrap();
+    known.learn_data(known.age(), 0, 4096);
+    glance.show(1, 8, 0, 4096);
+    let question = backing.known(&file).unwrap().question();
+    glance.doubt(2);
+    assert_eq!(glance.data_end(1, 8, 0), Some(4096), "of another file");
+    glance.doubt(1);
+    assert_eq!(glance.data_end(1, 8, 0), None);
+    // The file has as many blocks as before.
+    backing.see(&glance, 1, 8);
+    assert_eq!(glance.data_end(1, 8, 0), None);
+    let known = backing.known(&file).unwrap();
+    assert_eq!(known.data_end(0), None);
+    known.answer_data(question, 0, 4096);
+    assert_eq!(known.data_end(0), None, "asked before");
+    // What is learnt from then on counts.
+    known.learn_data(known.age(), 0, 4096);
+    glance.show(1, 8, 0, 4096);
+    backing.see(&glance, 1, 8);
+    assert_eq!(glance.data_end(1, 8, 0), Some(4096));
+}
+
+#[test]
 fn where_blocks_tell_nothing_no_data_is_remembered() {
     let mut known = Known::nothing(false);
     known.learn_data(known.age(), 0, 4096);

@@ -2,4 +2,4 @@
 # what: data that root took out of a file in use is taken to be there
 # file: fs/cachefiles/extent.rs
 # model: extent
-s/if blocks < glance\.blocks\(\)/if false \&\& blocks < glance.blocks()/
+s/if blocks < glance\.blocks\(\) \|\| is_doubted/if is_doubted/

@@ -30,6 +30,10 @@ pub const TESTS: &[Test] = &[
         "FAULTS 11: what lay behind a file's new end is not taken for data"
     ),
     test!(
+        file_cut_off_without_its_blocks_telling_is_fetched_again,
+        "what a read that ends too early refutes is forgotten, and not an error for ever"
+    ),
+    test!(
         allocated_blocks_that_somebody_reads_before_they_are_written_are_fetched,
         "D5: a backup that reads a cache file makes no data of what was never written"
     )
@@ -146,4 +150,28 @@ fn file_in_use_that_is_cut_off_is_fetched_again(ctx: &Context) -> Result<()> {
     let (session, mount, file) = complete(ctx)?;
     file.set_len(3 * BLOCK as u64)?;
     finish(session, mount, 3 * BLOCK)
+}
+
+fn file_cut_off_without_its_blocks_telling_is_fetched_again(ctx: &Context) -> Result<()> {
+    let (mut session, mount, file) = complete(ctx)?;
+    let kept = 3 * BLOCK as u64;
+    file.set_len(kept)?;
+    // More than it lost, as some go to the file system's own map of it.
+    let more = 2 * (BLOCKS * BLOCK) as u64;
+    fallocate(&file, FallocateFlags::KEEP_SIZE, kept, more).context("giving it blocks")?;
+    drop_caches()?;
+    session.log = Default::default();
+    // Who finds out may fail, and may have asked again by itself.
+    if let Err(error) = session.check_files(&mount, &image()) {
+        println!("{error:#}");
+        drop_caches()?;
+        session.check_files(&mount, &image())?;
+    }
+    let reads = &session.log.reads;
+    ensure!(
+        reads.iter().any(|read| read.off >= kept),
+        "READs: {reads:?}"
+    );
+    session.unmount(mount)?;
+    session.settle()
 }
