@@ -178,7 +178,8 @@ fn distance(from: i64, to: i64) -> usize {
 /// Why an on-demand read fails: the error, and what the trace says of it.
 type Failure = (Error, IoSource, PrepRead);
 
-/// Fills every hole of the range, one request for each.
+/// Fills every hole of the range, one request for each: for whole pages, as the daemon may write
+/// nothing else. On file systems with smaller blocks a hole may be less.
 #[inline(never)]
 fn fill(
     object: ArcBorrow<'_, Object>,
@@ -193,28 +194,32 @@ fn fill(
             let (source, why) = seek_failed(&object, file, error);
             (error, source, why)
         })?;
+        let page = PAGE_SIZE as i64;
         let (hole_end, why) = match extent {
             Extent::Data(data_end) => {
                 pos = data_end;
                 continue;
             }
-            Extent::Hole(hole_end) if hole_end < end => (hole_end, PrepRead::FoundPart),
+            Extent::Hole(data) if data < end => (
+                round_up(data, page).map_or(end, |hole_end| hole_end.min(end)),
+                PrepRead::FoundPart,
+            ),
             Extent::Hole(_) => (end, PrepRead::FoundHole),
             Extent::LastHole => (end, PrepRead::SeekNxio),
         };
         flags.set_copy_to_cache();
         let fetched = match object.cache().ondemand() {
-            Some(engine) => engine.fetch(object, file, pos, hole_end),
+            Some(engine) => engine.fetch(object, file, round_down(pos, page), hole_end),
             // EROFS on a cache that is bound without a daemon to ask.
             None => Ok(None),
         };
         match fetched {
-            Ok(Some(data_end)) => {
+            Ok(Some(data_end)) if data_end > pos => {
                 flags.clear_ondemand();
                 pos = data_end;
             }
             // The daemon said that it is done, and the data is not there.
-            Ok(None) => return Err((EIO, IoSource::DownloadFromServer, why)),
+            Ok(_) => return Err((EIO, IoSource::DownloadFromServer, why)),
             Err(error) => return Err((error, IoSource::InvalidRead, why)),
         }
     }

@@ -81,11 +81,16 @@ impl BadDisk {
     /// Makes an ext4 on it, of blocks of 4 KiB, and mounts it over the cache disk: from there on it is
     /// where caches are made.
     pub fn mount_as_cache(&self) -> Result<()> {
+        self.mount_as_cache_of(4096)
+    }
+
+    /// The same with blocks of so many bytes.
+    pub fn mount_as_cache_of(&self, block: u32) -> Result<()> {
         // Into a file first: a slow disk would take each of its many small writes by itself.
         let image = Path::new("/tmp").join("bad-disk.img");
         let size = File::open(&self.device)?.seek(SeekFrom::End(0))?;
         File::create(&image)?.set_len(size)?;
-        let made = make_ext4(&image).and_then(|()| self.copy_from(&image));
+        let made = make_ext4(&image, block).and_then(|()| self.copy_from(&image));
         fs::remove_file(&image)?;
         made?;
         mount(&self.device, sys::CACHE, c"ext4", MountFlags::empty(), None)
@@ -173,7 +178,7 @@ fn prepare() -> Result<()> {
     Ok(())
 }
 
-fn make_ext4(image: &Path) -> Result<()> {
+fn make_ext4(image: &Path, block: u32) -> Result<()> {
     // By its path: busybox has a program of that name, too.
     let program = ["/usr/sbin/mke2fs", "/sbin/mke2fs"]
         .into_iter()
@@ -182,7 +187,8 @@ fn make_ext4(image: &Path) -> Result<()> {
         return Err(Skip("there is no mke2fs".into()).into());
     };
     let output = Command::new(program)
-        .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0"])
+        .args(["-q", "-F", "-t", "ext4", "-m", "0", "-b"])
+        .arg(block.to_string())
         .arg(image)
         .output()
         .context("calling mke2fs")?;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::key_path;
 use rustix::fs::{FallocateFlags, fallocate};
 
+use crate::bad_disk::{BadDisk, Speed};
 use crate::context::Context;
 use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::registry::{Test, test};
@@ -33,6 +34,11 @@ pub const TESTS: &[Test] = &[
         file_cut_off_without_its_blocks_telling_is_fetched_again,
         "what a read that ends too early refutes is forgotten, and not an error for ever"
     ),
+    test!(
+        block_of_a_page_that_is_lost_is_fetched_with_its_page,
+        "D20: a daemon is asked for what it can write, whole pages, also where blocks are smaller"
+    )
+    .c_fails("it asks for the block, which the daemon may not write"),
     test!(
         allocated_blocks_that_somebody_reads_before_they_are_written_are_fetched,
         "D5: a backup that reads a cache file makes no data of what was never written"
@@ -172,6 +178,34 @@ fn file_cut_off_without_its_blocks_telling_is_fetched_again(ctx: &Context) -> Re
         reads.iter().any(|read| read.off >= kept),
         "READs: {reads:?}"
     );
+    session.unmount(mount)?;
+    session.settle()
+}
+
+fn block_of_a_page_that_is_lost_is_fetched_with_its_page(ctx: &Context) -> Result<()> {
+    let disk = BadDisk::new(64, Speed::Fast)?;
+    disk.mount_as_cache_of(1024)?;
+    let (mut session, mount, file) = complete(ctx)?;
+    let id = session.object_of(b"blob")?.0;
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let page = 5 * BLOCK as u64;
+    // From the page's start, in the middle, and up to its end.
+    for (from, len) in [(0, 1024), (1024, 2048), (3072, 1024)] {
+        fallocate(&file, flags, page + from, len).context("punching a hole")?;
+        drop_caches()?;
+        session.log = Default::default();
+        session
+            .check_files(&mount, &image())
+            .with_context(|| format!("without {len} bytes from {from} on"))?;
+        let reads: Vec<_> = session
+            .log
+            .reads
+            .iter()
+            .filter(|read| read.object_id == id)
+            .map(|read| (read.off, read.len))
+            .collect();
+        ensure!(reads == [(page, BLOCK as u64)], "READs: {reads:?}");
+    }
     session.unmount(mount)?;
     session.settle()
 }

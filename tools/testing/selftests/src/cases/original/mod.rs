@@ -3,6 +3,7 @@
 
 mod attribute;
 mod bind;
+mod blocks;
 mod coherency;
 mod cull;
 mod dirty;
@@ -36,6 +37,7 @@ pub const ALL: &[&[Test]] = &[
     errors::TESTS,
     stale::TESTS,
     late::TESTS,
+    blocks::TESTS,
     idle::TESTS,
     offline::TESTS,
     races::TESTS,
