@@ -53,6 +53,11 @@ pub const TESTS: &[Test] = &[
     )
     .c_skips("there is no kept cache"),
     test!(
+        images_go_to_the_kept_cache_and_not_to_another,
+        "of two caches only one has images, so that no two are kept"
+    )
+    .c_skips("there is no kept cache"),
+    test!(
         device_is_closed_while_an_fd_is_open,
         "what the last daemon left open ends first"
     )
@@ -241,6 +246,35 @@ fn kept_cache_is_no_other_daemons(ctx: &Context) -> Result<()> {
     is_readable(&mount, &image, "a")?;
     // What was refused is not the worse for it.
     let mut session = Session::new(ctx.bound_device()?, blobs_of(FSID, &image));
+    session.check_files(&mount, &image)?;
+    session.unmount(mount)?;
+    session.settle()
+}
+
+fn images_go_to_the_kept_cache_and_not_to_another(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let mount = kept(ctx, &image)?;
+    let elsewhere = Path::new(sys::CACHE).join("elsewhere");
+    std::fs::create_dir_all(&elsewhere)?;
+    for round in 0..2 {
+        let device = ctx.device()?;
+        device
+            .bind_ondemand(&elsewhere, Some("another"))
+            .with_context(|| format!("binding another cache, round {round}"))?;
+        let mut session = Session::new(Arc::new(device), blobs_of("other", &image));
+        // fscache gives the volume to the cache that is the oldest, and that has no daemon.
+        let other = session.try_mount(&ctx.mount_point("other"), b"fsid=other")?;
+        ensure!(other.is_err(), "the image is in the new cache");
+        ensure!(session.log.opens.is_empty(), "the new daemon was asked");
+        is_readable(&mount, &image, "a")?;
+        fails_at_once(&mount, "b")?;
+        drop(session);
+        drop_caches()?;
+        is_readable(&mount, &image, "a")?;
+    }
+    // The other one was not kept: its directory is free for whatever comes.
+    bind_device(&ctx.device()?, &elsewhere, "third").context("binding the other directory")?;
+    let mut session = ctx.session(FSID, &image)?;
     session.check_files(&mount, &image)?;
     session.unmount(mount)?;
     session.settle()
