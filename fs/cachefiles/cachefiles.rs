@@ -30,6 +30,7 @@ mod dir;
 mod extent;
 mod glance;
 mod grave;
+mod in_use;
 mod io;
 mod kept;
 mod key;

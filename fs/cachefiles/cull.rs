@@ -5,11 +5,12 @@
 
 use crate::cache::Cache;
 use crate::grave;
+use crate::in_use::InUse;
 use cachefiles_trace::Killed;
 use kernel::prelude::*;
 use kernel::types::ARef;
 use kext::errno::ESTALE;
-use kext::fs::{Dentry, Inode, LockedDir, Path};
+use kext::fs::{Dentry, LockedDir, Path};
 
 /// Removes the file `name`, or moves the directory of that name to the graveyard.
 ///
@@ -23,14 +24,9 @@ pub(crate) fn cull(cache: &Cache, name: &[u8]) -> Result {
 fn cull_from(cache: &Cache, path: &Path, name: &[u8]) -> Result {
     let dir = path.dentry().lock_as_parent()?;
     let victim = look_up_unused(cache, &dir, name)?;
-    let inode = victim.inode().ok_or(ENOENT)?;
-    // From here on the cache can't pick it up again.
-    if !mark_in_use_quietly(inode) {
-        return Err(EBUSY);
-    }
-    grave::bury(cache, None, dir, &victim, Killed::Culled).map_err(|error| {
-        // It is still there, and may be used or culled another time.
-        inode.lock().clear_kernel_file();
+    // From here on the cache can't pick it up again, unless it is still there in the end.
+    let marked = InUse::mark_for_removal(victim).ok_or(EBUSY)?;
+    grave::bury(cache, None, dir, &marked, Killed::Culled).map_err(|error| {
         if error == ENOENT {
             return ESTALE;
         }
@@ -40,6 +36,7 @@ fn cull_from(cache: &Cache, path: &Path, name: &[u8]) -> Result {
         kext::log::error!("Culling failed: error {}", error.to_errno());
         EIO
     })?;
+    marked.removed();
     fscache::stats::count_culled();
     Ok(())
 }
@@ -90,9 +87,4 @@ fn look_up_unused(cache: &Cache, dir: &LockedDir<'_>, name: &[u8]) -> Result<ARe
         Some(inode) if inode.is_kernel_file() => Err(EBUSY),
         Some(_) => Ok(victim),
     }
-}
-
-/// Marks without a trace event: nobody comes into use.
-fn mark_in_use_quietly(inode: &Inode) -> bool {
-    inode.lock().mark_kernel_file()
 }

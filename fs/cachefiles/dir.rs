@@ -1,39 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Directories of the cache, and the mark that keeps others off what we use.
-//!
-//! An inode in use bears `S_KERNEL_FILE`: it can't be removed by `rmdir`, and neither `cull` nor a
-//! second cache takes it.
+//! Directories of the cache.
 
 use crate::cache::Backing;
+use crate::in_use::InUse;
 use crate::space::Purpose;
 use cachefiles_trace::{self as trace, ErrorSite};
 use kernel::prelude::*;
 use kernel::types::ARef;
-use kext::fs::{Dentry, Inode, InodeGuard, LockedDir};
+use kext::fs::{Dentry, Inode, LockedDir};
 use kext::params::{injected_read_error, injected_write_error};
 
-/// Marks a locked inode as in use. False where it already is. `object` is for the trace.
-pub(crate) fn mark_in_use(object: Option<u32>, inode: &mut InodeGuard<'_>) -> bool {
-    let marked = inode.mark_kernel_file();
-    if marked {
-        trace::mark_active(object, inode.inode());
-    } else {
-        trace::mark_failed(object, inode.inode());
-    }
-    marked
-}
-
-/// Takes the mark away again.
-pub(crate) fn clear_in_use(object: Option<u32>, inode: &Inode) {
-    inode.lock().clear_kernel_file();
-    trace::mark_inactive(object, inode);
-}
-
 /// A directory of the cache, marked as in use for as long as this lives.
-pub(crate) struct CacheDir {
-    dentry: ARef<Dentry>,
-}
+pub(crate) struct CacheDir(InUse<Dentry>);
 
 impl CacheDir {
     /// Opens the directory `name` in `parent`, and makes it if it's missing; true if it was made.
@@ -53,17 +32,17 @@ impl CacheDir {
                     );
                 }
             })?;
-        let inode = dentry.inode().ok_or(EIO)?;
-        if !mark_in_use(None, &mut inode.lock()) {
+        let ino = dentry.inode().ok_or(EIO)?.ino();
+        let Some(dir) = InUse::mark(None, dentry) else {
             kext::log::notice!(
                 "Directory {} (inode {}) is in use already",
                 name.escape_ascii(),
-                inode.ino()
+                ino
             );
             return Err(EBUSY);
-        }
+        };
         drop(locked);
-        let dir = Self { dentry };
+        let dir = Self(dir);
         if !dir.can_lookup() {
             kext::log::error!("{} is not a directory", name.escape_ascii());
             return Err(EIO);
@@ -76,7 +55,7 @@ impl CacheDir {
 
     /// Another reference to the directory, which does not keep the mark.
     pub(crate) fn dentry(&self) -> ARef<Dentry> {
-        self.dentry.clone()
+        self.0.held()
     }
 
     fn look_up_or_make(
@@ -118,14 +97,6 @@ impl core::ops::Deref for CacheDir {
     type Target = Dentry;
 
     fn deref(&self) -> &Dentry {
-        &self.dentry
-    }
-}
-
-impl Drop for CacheDir {
-    fn drop(&mut self) {
-        if let Some(inode) = self.dentry.inode() {
-            clear_in_use(None, inode);
-        }
+        &self.0
     }
 }

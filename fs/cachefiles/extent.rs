@@ -105,11 +105,8 @@ impl<P: Deref> Backing<P> {
 
     /// The file to be written to, and how old it is.
     #[inline]
-    pub(crate) fn to_write(&self) -> Option<(P, Age)>
-    where
-        P: Clone,
-    {
-        self.file.clone().map(|file| (file, self.known.age()))
+    pub(crate) fn to_write(&self) -> Option<(&P, Age)> {
+        self.file.as_ref().map(|file| (file, self.known.age()))
     }
 
     /// Puts another file in place, or none, and returns the one that was. Nothing is known of the

@@ -5,8 +5,8 @@
 //! All of it runs with the cache's credentials.
 
 use crate::coherency;
-use crate::dir::{clear_in_use, mark_in_use};
 use crate::grave;
+use crate::in_use::InUse;
 use crate::object::Object;
 use crate::resize::round_to_dio;
 use crate::space::Purpose;
@@ -14,7 +14,7 @@ use cachefiles_trace::{self as trace, ErrorSite, Killed, Trunc};
 use fscache::{CookieFlag, Invalidation, Lookup};
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kernel::types::{ARef, ScopeGuard};
+use kernel::types::ARef;
 use kext::errno::ESTALE;
 use kext::fs::{Dentry, File, LockedDir, Path};
 use kext::params::{injected_read_error, injected_write_error};
@@ -57,30 +57,31 @@ pub(crate) fn look_up(object: &Arc<Object>, lookup: &Lookup<'_>) -> Result<Found
             grave::bury(object.cache(), Some(object), locked, &dentry, Killed::Weird)?;
             return create(object, lookup, &fan);
         }
-        if take(object, &name, &fan, &dentry)? {
-            return open(object, lookup, &fan, &dentry);
+        if let Some(marked) = take(object, &name, &fan, dentry)? {
+            return open(object, lookup, &fan, marked);
         }
         kext::task::cond_resched();
     }
 }
 
-/// Marks the file of that name as in use. False if it lost the name before it was ours.
+/// Marks the file of that name as in use. None if it lost the name before it was ours.
 ///
 /// Errors: EBUSY it is in use; ENOENT.
-fn take(object: &Object, name: &[u8], fan: &Dentry, dentry: &Dentry) -> Result<bool> {
-    let id = Some(object.debug_id());
+fn take(
+    object: &Object,
+    name: &[u8],
+    fan: &Dentry,
+    dentry: ARef<Dentry>,
+) -> Result<Option<InUse<Dentry>>> {
     let inode = dentry.inode().ok_or(ENOENT)?;
-    if mark_in_use(id, &mut inode.lock()) {
-        if dentry.is_child_of(fan) && !dentry.is_unhashed() {
-            return Ok(true);
-        }
-        clear_in_use(id, inode);
-        return Ok(false);
+    if let Some(marked) = InUse::mark(Some(object.debug_id()), dentry.clone()) {
+        let is_there = marked.is_child_of(fan) && !marked.is_unhashed();
+        return Ok(is_there.then_some(marked));
     }
     // Who culls it has the directory locked until it is gone.
     let locked = fan.lock_as_parent()?;
     if !dentry.is_child_of(locked.dentry()) || dentry.is_unhashed() {
-        return Ok(false);
+        return Ok(None);
     }
     kext::log::notice!(
         "File {} (inode {}) is in use already",
@@ -117,12 +118,12 @@ fn create_file(object: &Arc<Object>, fan: &Dentry) -> Result<Found> {
 /// committed.
 ///
 /// Errors: what the daemon or the file system says.
-pub(crate) fn create_tmpfile(object: &Arc<Object>) -> Result<ARef<File>> {
+pub(crate) fn create_tmpfile(object: &Arc<Object>) -> Result<InUse<File>> {
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
     create_tmpfile_in(object, &fan)
 }
 
-fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<ARef<File>> {
+fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<InUse<File>> {
     let id = Some(object.debug_id());
     let backing = &object.cache().backing;
     let dir = Path::new(&backing.mount, fan)?;
@@ -137,11 +138,8 @@ fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<ARef<File>> {
             }
         })?;
     trace::tmpfile(object.debug_id(), file.inode());
-    if !mark_in_use(id, &mut file.inode().lock()) {
-        // Nobody else can know of a new file.
-        return Err(EBUSY);
-    }
-    let file = in_use(object, file);
+    // Nobody else can know of a new file.
+    let file = InUse::mark(id, file).ok_or(EBUSY)?;
 
     offer_to_daemon(object)?;
 
@@ -161,22 +159,26 @@ fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<ARef<File>> {
             })?;
     }
     check_operations(&file)?;
-    Ok(file.dismiss())
+    Ok(file)
 }
 
 /// Opens a file that is marked as in use, or puts a new one in its place if it is of another state.
-fn open(object: &Arc<Object>, lookup: &Lookup<'_>, fan: &Dentry, dentry: &Dentry) -> Result<Found> {
+fn open(
+    object: &Arc<Object>,
+    lookup: &Lookup<'_>,
+    fan: &Dentry,
+    marked: InUse<Dentry>,
+) -> Result<Found> {
     let cookie = object.cookie();
-    let id = Some(object.debug_id());
-    let inode = dentry.inode().ok_or(ENOENT)?;
     let backing = &object.cache().backing;
-    let file = Path::new(&backing.mount, dentry)
+    let file = Path::new(&backing.mount, &marked)
         .and_then(|path| File::open_cache_file(&path, &backing.cred))
         .inspect_err(|&error| {
-            trace::vfs_error(id, inode, error, ErrorSite::Open);
-            clear_in_use(id, inode);
+            if let Some(inode) = marked.inode() {
+                trace::vfs_error(Some(object.debug_id()), inode, error, ErrorSite::Open);
+            }
         })?;
-    let file = in_use(object, file);
+    let file = marked.opened(file);
     check_operations(&file)?;
 
     offer_to_daemon(object)?;
@@ -187,7 +189,7 @@ fn open(object: &Arc<Object>, lookup: &Lookup<'_>, fan: &Dentry, dentry: &Dentry
             object.debug_id()
         );
         lookup.negative();
-        backing.space.released(inode);
+        backing.space.released(file.inode());
         drop(file);
         return if error == ESTALE {
             create_file(object, fan)
@@ -196,8 +198,7 @@ fn open(object: &Arc<Object>, lookup: &Lookup<'_>, fan: &Dentry, dentry: &Dentry
         };
     }
     cookie.clear_flag(CookieFlag::NoDataToRead);
-    kext::log::debug!("OBJ{:x}: inode {}", object.debug_id(), inode.ino());
-    let file = file.dismiss();
+    kext::log::debug!("OBJ{:x}: inode {}", object.debug_id(), file.inode().ino());
     // Culling goes by atime, which look-up and open leave alone.
     file.touch_atime();
     object.replace_file(Some(file));
@@ -219,15 +220,6 @@ fn check_operations(file: &File) -> Result {
     }
     Ok(())
 }
-
-/// A file marked as in use; the mark goes with this, unless the file is handed on by `dismiss`.
-fn in_use<'a>(object: &'a Object, file: ARef<File>) -> InUse<impl FnOnce(ARef<File>) + 'a> {
-    ScopeGuard::new_with_data(file, move |file: ARef<File>| {
-        clear_in_use(Some(object.debug_id()), file.inode());
-    })
-}
-
-type InUse<F> = ScopeGuard<ARef<File>, F>;
 
 /// Lets go of the object's file: commits it, or removes it if netfs retired the object, or it is of no use.
 pub(crate) fn put_away(object: &Object) {
@@ -256,12 +248,11 @@ pub(crate) fn put_away(object: &Object) {
             commit(object, &file);
         }
     }
-    clear_in_use(Some(object.debug_id()), file.inode());
+    let last = object.replace_file(None);
+    drop(last);
     if !object.is_tmpfile() {
         object.cache().backing.space.released(file.inode());
     }
-    let last = object.replace_file(None);
-    drop((last, file));
 }
 
 /// Removes the name of the object's file, if it still is the name of that file.
@@ -378,8 +369,6 @@ fn replace_with_empty(
         // If that fails it is replaced when the new file gets its name; until then it may be
         // culled.
         let _ = delete(object, &old, Killed::Invalidated);
-        clear_in_use(Some(object.debug_id()), old.inode());
-        drop(old);
     }
     true
 }

@@ -5,6 +5,7 @@
 use crate::cache::Cache;
 use crate::extent::{Age, Backing, Known};
 use crate::glance::Glance;
+use crate::in_use::InUse;
 use crate::key::{self, Encoding};
 use crate::ondemand::{Engine, ObjectState};
 use crate::volume::Volume;
@@ -71,7 +72,7 @@ pub(crate) struct Object {
     cookie: CookieRef,
     /// From look-up to withdrawal. What is taken out is dropped after the lock.
     #[pin]
-    file: SpinLock<Backing<ARef<File>>>,
+    file: SpinLock<Backing<InUse<File>>>,
     /// Of what is known of the file, the data. Changed with the lock held.
     glance: Glance,
     /// The file has no name yet.
@@ -158,18 +159,20 @@ impl Object {
 
     /// The file, if there is one at the moment: for who lets go of it.
     pub(crate) fn held_file(&self) -> Option<ARef<File>> {
-        self.file.lock().file().cloned()
+        self.file.lock().file().map(InUse::held)
     }
 
     /// The same, to be written to, with its [`Age`].
     pub(crate) fn file_to_write(&self) -> Option<(ARef<File>, Age)> {
         let mut backing = self.file.lock();
         self.see_blocks(&mut backing);
-        backing.to_write()
+        let (file, age) = backing.to_write()?;
+        Some((file.held(), age))
     }
 
-    /// Puts another file in place, or none, and returns the one that was.
-    pub(crate) fn replace_file(&self, file: Option<ARef<File>>) -> Option<ARef<File>> {
+    /// Puts another file in place, or none, and returns the one that was, which is marked as in use
+    /// until that is dropped.
+    pub(crate) fn replace_file(&self, file: Option<InUse<File>>) -> Option<InUse<File>> {
         let mut backing = self.file.lock();
         match &file {
             Some(file) => self.glance.show(address(file), blocks(file), 0, 0),
@@ -204,7 +207,7 @@ impl Object {
     }
 
     #[inline]
-    fn see_blocks(&self, backing: &mut Backing<ARef<File>>) {
+    fn see_blocks(&self, backing: &mut Backing<InUse<File>>) {
         if let Some(file) = backing.file() {
             let (address, blocks) = (address(file), blocks(file));
             backing.see(&self.glance, address, blocks);
