@@ -9,15 +9,18 @@
  * is nobody else to tell the versions apart by than the header.
  */
 
+#include <linux/completion.h>
 #include <linux/netfs.h>
 #include <linux/preempt.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 
+#ifndef CFH_NETFS_TAKES_INTERRUPTS /* -D is for tests */
 #if __has_include(<linux/rolling_buffer.h>)
 #define CFH_NETFS_TAKES_INTERRUPTS true
 #else
 #define CFH_NETFS_TAKES_INTERRUPTS false
+#endif
 #endif
 
 /* Whom to tell, and what. */
@@ -51,26 +54,40 @@ static void cfh_end_late(void *private, ssize_t result, bool was_async)
 	kfree(end);
 }
 
-/*
- * Puts cfh_end_late in between. netfs is known by the hole that it asks for:
- * others are told at once. Process context; may sleep.
- *
- * Returns -ENOMEM if there is no memory. Then nothing has changed.
- */
-static int cfh_end_read_late(enum netfs_read_from_hole hole,
-			     netfs_io_terminated_t *func, void **private)
-{
-	struct cfh_late_end *end;
+/* A read that its caller waits for. */
+struct cfh_awaited_end {
+	struct completion ended;
+	ssize_t result;
+};
 
-	if (CFH_NETFS_TAKES_INTERRUPTS || !*func ||
-	    hole != NETFS_READ_HOLE_IGNORE)
-		return 0;
-	end = kmalloc(sizeof(*end), GFP_NOFS);
-	if (!end)
-		return -ENOMEM;
-	end->func = *func;
-	end->private = *private;
-	*func = cfh_end_late;
-	*private = end;
-	return 0;
+static void cfh_end_awaited(void *private, ssize_t result, bool was_async)
+{
+	struct cfh_awaited_end *end = private;
+
+	end->result = result;
+	complete(&end->ended);
+}
+
+/*
+ * Whether the end of a read has to be told late. netfs is known by the hole that
+ * it asks for: others are told at once.
+ */
+static bool cfh_ends_late(enum netfs_read_from_hole hole,
+			  netfs_io_terminated_t func)
+{
+	return !CFH_NETFS_TAKES_INTERRUPTS && func &&
+	       hole == NETFS_READ_HOLE_IGNORE;
+}
+
+/* NULL if there is no memory. Process context; may sleep. */
+static struct cfh_late_end *cfh_new_late_end(netfs_io_terminated_t func,
+					     void *private)
+{
+	struct cfh_late_end *end = kmalloc(sizeof(*end), GFP_NOFS);
+
+	if (end) {
+		end->func = func;
+		end->private = private;
+	}
+	return end;
 }

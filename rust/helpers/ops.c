@@ -63,14 +63,28 @@ int cfh_read(struct netfs_cache_resources *cres, loff_t start,
 	     struct iov_iter *iter, enum netfs_read_from_hole hole,
 	     netfs_io_terminated_t func, void *private)
 {
-	const int late = cfh_end_read_late(hole, &func, &private);
-	const struct cfh_termination done = { .func = func, .private = private };
+	struct cfh_termination done = { .func = func, .private = private };
+	struct cfh_awaited_end awaited;
+	struct cfh_late_end *late;
 
+	if (!cfh_ends_late(hole, func))
+		return cfh_netfs_ops_of(cres)->read(cres, start, iter, hole, &done);
+
+	late = cfh_new_late_end(func, private);
 	if (late) {
-		func(private, late, false);
-		return late;
+		done.func = cfh_end_late;
+		done.private = late;
+		return cfh_netfs_ops_of(cres)->read(cres, start, iter, hole, &done);
 	}
-	return cfh_netfs_ops_of(cres)->read(cres, start, iter, hole, &done);
+
+	/* It can be waited for without memory, and told from here. */
+	init_completion(&awaited.ended);
+	done.func = cfh_end_awaited;
+	done.private = &awaited;
+	cfh_netfs_ops_of(cres)->read(cres, start, iter, hole, &done);
+	wait_for_completion(&awaited.ended);
+	func(private, awaited.result, false);
+	return min_t(ssize_t, awaited.result, 0);
 }
 
 int cfh_write(struct netfs_cache_resources *cres, loff_t start,
