@@ -192,6 +192,31 @@ impl Engine {
         Ok(())
     }
 
+    /// Tells the object's READs that it is open now, or is not any more.
+    ///
+    /// The lock is let go of after every batch, however many READs there are.
+    #[cold]
+    pub(super) fn sweep(&self, object: &Object) {
+        let mut from = None;
+        loop {
+            let swept = self.with(object, |slots, _, state| {
+                // Where it has gone meanwhile, all are told once more.
+                let from = from.filter(|&id| {
+                    let at = slots.at(id);
+                    at.is_some_and(|at| core::ptr::eq(&*at.shared().object, object))
+                });
+                Table::sweep(slots, state, from, BATCH)
+            });
+            let Ok(swept) = swept else { return };
+            self.notifier.requests_ready(swept.ready);
+            if swept.next.is_none() {
+                return;
+            }
+            from = swept.next;
+            kext::task::cond_resched();
+        }
+    }
+
     /// `restore`: what was handed out and not answered is handed out again.
     ///
     /// The lock is let go of after every batch: `restore` must not stop the world.

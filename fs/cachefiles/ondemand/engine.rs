@@ -9,7 +9,6 @@ use super::entry::{Entry, Kind};
 use super::request::{Request, RequestGuard, RequestNode, RequestSlots, RequestTable};
 use super::state::{ObjectState, State};
 use super::table::{Consequence, Refused, Table};
-use super::BATCH;
 use crate::extent::Extent;
 use crate::io::next_extent;
 use crate::notify::Notifier;
@@ -95,31 +94,6 @@ impl Engine {
         }
         if consequence.sweep {
             self.sweep(&object);
-        }
-    }
-
-    /// Tells the object's READs that it is open now, or is not any more.
-    ///
-    /// The lock is let go of after every batch, however many READs there are.
-    #[cold]
-    fn sweep(&self, object: &Object) {
-        let mut from = None;
-        loop {
-            let swept = self.with(object, |slots, _, state| {
-                // Where it has gone meanwhile, all are told once more.
-                let from = from.filter(|&id| {
-                    let at = slots.at(id);
-                    at.is_some_and(|at| core::ptr::eq(&*at.shared().object, object))
-                });
-                Table::sweep(slots, state, from, BATCH)
-            });
-            let Ok(swept) = swept else { return };
-            self.notifier.requests_ready(swept.ready);
-            if swept.next.is_none() {
-                return;
-            }
-            from = swept.next;
-            kext::task::cond_resched();
         }
     }
 
@@ -217,8 +191,7 @@ impl Engine {
         self.dead.load(Ordering::Acquire)
     }
 
-    /// Another daemon has come: requests are taken again. Those of before are all gone, and nobody holds
-    /// an anonymous fd.
+    /// Another daemon has come: requests are taken again. Those of before are gone, as are the fds.
     pub(crate) fn revive(&self) {
         self.fail_all();
         let mut guard = self.table.lock();
