@@ -57,6 +57,14 @@ pub fn has_sanitizer() -> Result<bool> {
     Ok(signs.iter().any(|sign| symbols.contains(sign)))
 }
 
+/// Whether the kernel or one of its modules has a function or variable of this name.
+pub fn has_symbol(name: &str) -> Result<bool> {
+    let symbols = fs::read_to_string("/proc/kallsyms").context("reading the kernel's symbols")?;
+    Ok(symbols
+        .lines()
+        .any(|line| line.split_whitespace().nth(2) == Some(name)))
+}
+
 /// Whether the kernel checks the order in which locks are taken.
 pub fn has_lockdep() -> bool {
     Path::new("/proc/lockdep").exists()

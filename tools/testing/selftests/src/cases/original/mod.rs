@@ -13,6 +13,7 @@ mod idle;
 mod late;
 mod layout;
 mod offline;
+mod old_netfs;
 mod races;
 mod reading;
 mod room;
