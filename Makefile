@@ -12,7 +12,7 @@ export KDIR KERNEL_SRC STOCK SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE 
 # Given only on the command line or in the environment: an empty one counts as not given.
 $(foreach v,KDIR KERNEL_SRC STOCK SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST,$(if $($v),,$(eval unexport $v)))
 
-.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs test-stock test-stock-all stock deb faultwalk clients parity model model-mutants hostile-mutants mutants fuzz miri bench bench-publish docs shell lint install clean distclean
+.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs test-stock test-stock-all test-packages stock deb faultwalk clients parity model model-mutants hostile-mutants mutants fuzz miri bench bench-publish docs shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
@@ -47,8 +47,9 @@ help:
 	@echo '  test-debug       run the tests with KASAN, lockdep, kmemleak and fault injection; over an hour'
 	@echo '  test-kcsan       run the selftests and a storm with the detector of data races'
 	@echo '  test-configs     run the on-demand selftests with preempt=full, on btrfs, and with CFI'
-	@echo '  test-stock       run selftests, a storm and the hostile daemon on a kernel of Debian as it is; STOCK'
+	@echo '  test-stock       run selftests, clients, parity, storm, hostile on a kernel of Debian as it is; STOCK'
 	@echo '  test-stock-all   build for every 6.12 kernel that Debian has, and run a storm on each'
+	@echo '  test-packages    install the packages in a machine with Debian 13, and use and remove them; as root'
 	@echo '  faultwalk        let every allocation of the module fail once'
 	@echo '  storms           kill the daemon 1,000 times under 64 readers, in four ways'
 	@echo '  mutants          break the driver on purpose in many ways: the tests have to find each'
@@ -110,6 +111,9 @@ test-stock:
 
 test-stock-all:
 	@scripts/stock-all
+
+test-packages: setup
+	@scripts/packages
 
 deb: setup
 	@scripts/deb
