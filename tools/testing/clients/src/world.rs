@@ -134,10 +134,7 @@ impl World {
         if self.daemon.is_some() {
             self.take_daemon()?.stop()?;
         }
-        sys::wait_for("the module to be unused", PATIENCE, || {
-            sys::module_references().is_ok_and(|count| count == 0)
-        })?;
-        sys::remove_module().context("removing the module")
+        sys::remove_unused_module(PATIENCE)
     }
 
     /// Counts what `work` causes, copying to the cache included.
@@ -202,7 +199,8 @@ impl World {
     }
 }
 
-/// Waits until netfs has nothing under way: what was read is copied to the cache later, by writeback.
+/// Waits until netfs has nothing under way: what was read is copied to the cache later, by
+/// writeback.
 fn settle() -> Result<()> {
     rustix::fs::sync();
     sys::wait_for("netfs to have no request", PATIENCE, || {

@@ -2,8 +2,9 @@
 //! A disk in memory that can have bad sectors, and that can be slow: for what fails, or ends, only
 //! after it was begun.
 //!
-//! It is the kernel's `null_blk`, set up through configfs. A request that touches a bad sector fails in
-//! its completion, which comes from a timer's interrupt and never from within the call that began it.
+//! It is the kernel's `null_blk`, set up through configfs. A request that touches a bad sector
+//! fails in its completion, which comes from a timer's interrupt and never from within the call
+//! that began it.
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -78,8 +79,8 @@ impl BadDisk {
         &self.device
     }
 
-    /// Makes an ext4 on it, of blocks of 4 KiB, and mounts it over the cache disk: from there on it is
-    /// where caches are made.
+    /// Makes an ext4 on it, of blocks of 4 KiB, and mounts it over the cache disk: from there on it
+    /// is where caches are made.
     pub fn mount_as_cache(&self) -> Result<()> {
         self.mount_as_cache_of(4096)
     }

@@ -106,10 +106,7 @@ impl Context {
 
 fn replace_module(path: &Path) -> Result<()> {
     if sys::module_loaded() {
-        sys::wait_for("the module to be unused", crate::task::soon(), || {
-            sys::module_references().is_ok_and(|count| count == 0)
-        })?;
-        sys::remove_module().context("removing the module")?;
+        sys::remove_unused_module(crate::task::soon())?;
     }
     sys::load_module(path)
 }

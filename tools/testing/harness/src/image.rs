@@ -282,7 +282,8 @@ impl Builder {
     }
 }
 
-/// Where the blocks of a device lie for who does not name it, as a compressed file: all devices in a row.
+/// Where the blocks of a device lie for who does not name it, as a compressed file: all devices in
+/// a row.
 fn mapped_at(device: usize) -> u32 {
     u32_of(device) << 20
 }

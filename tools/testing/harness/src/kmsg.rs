@@ -5,41 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 
-/// What the kernel prints when it found itself broken. Any of it fails a test.
-const SPLATS: &[&str] = &[
-    "WARNING:",
-    "BUG:",
-    "Oops",
-    "KASAN",
-    "UBSAN",
-    "KCSAN",
-    "Call Trace",
-    "blocked for more than",
-    "refcount_t",
-    "general protection",
-    "kernel NULL pointer",
-    "possible circular locking",
-    "possible recursive locking",
-    "inconsistent lock state",
-    "suspicious RCU usage",
-    "list_add corruption",
-    "list_del corruption",
-    "ODEBUG",
-    "kmemleak",
-    "soft lockup",
-    "rust_kernel: panicked",
-    "kernel BUG at",
-    "stack-protector",
-    "Kernel panic",
-    "Busy inodes after unmount",
-    "Slab cache still has objects",
-    "EXT4-fs error",
-    "Shutting down filesystem",
-    "BTRFS error",
-    "BTRFS critical",
-    "CFI failure",
-    "Assertion failed",
-];
+use cachefiles_results::complaints;
 
 /// A reader of the kernel log that starts at its present end.
 pub struct KernelLog {
@@ -79,36 +45,13 @@ impl KernelLog {
     }
 }
 
-/// Those of `lines` that tell of a broken kernel. Data races between others than the module are theirs: the
-/// kernel has many.
+/// Returns those of `lines` that tell of a broken kernel, as `scripts/splats` finds them in a
+/// console log.
 pub fn splats(lines: &[String]) -> Vec<&String> {
-    reports(lines)
-        .filter(|report| !is_foreign_race(report))
-        .flatten()
-        .filter(|line| SPLATS.iter().any(|splat| line.contains(splat)))
+    complaints::find(lines)
+        .into_iter()
+        .filter_map(|place| lines.get(place))
         .collect()
-}
-
-/// The parts of the log between lines of equals signs, which stand around each report of KASAN and KCSAN.
-fn reports(lines: &[String]) -> impl Iterator<Item = &[String]> {
-    lines.split(|line| line.contains("===================="))
-}
-
-/// As `scripts/splats` has it: the module takes part in an access if it is on its stack and no function of the
-/// file system of the cache disk lies between, which has races of its own.
-fn is_foreign_race(report: &[String]) -> bool {
-    if !report.iter().any(|line| line.contains("BUG: KCSAN")) {
-        return false;
-    }
-    let is_head = |line: &String| line.contains(" by task") || line.contains(" by interrupt");
-    let is_module = |line: &&String| line.contains("[cachefiles");
-    let is_disk = |line: &&String| [" ext4_", " jbd2_"].iter().any(|name| line.contains(name));
-    !report.split(is_head).skip(1).any(|stack| {
-        stack
-            .iter()
-            .find(|line| is_module(line) || is_disk(line))
-            .is_some_and(|line| is_module(&line))
-    })
 }
 
 /// A record is `prefix;text` followed by lines of a machine-readable dictionary.
@@ -136,76 +79,5 @@ mod tests {
             "INFO: task cat:12 blocked for more than 60 seconds.".to_owned(),
         ];
         assert_eq!(splats(&lines), [&lines[1]]);
-    }
-
-    /// A report of a data race as KCSAN prints it: the frames of its two accesses, innermost first.
-    fn race(first: &[&str], second: &[&str]) -> Vec<String> {
-        let bar = "=".repeat(66);
-        let mut lines = vec![
-            bar.clone(),
-            "BUG: KCSAN: data-race in a / b".into(),
-            String::new(),
-        ];
-        for (kind, frames) in [("write", first), ("read", second)] {
-            lines.push(format!(
-                "{kind} to 0xffff888100000000 of 8 bytes by task 1 on cpu 0:"
-            ));
-            lines.extend(frames.iter().map(|frame| {
-                let (name, module) = frame.split_once(' ').unwrap_or((frame, ""));
-                format!(" {name}+0x1/0x2 {module}")
-            }));
-        }
-        lines.push(bar);
-        lines
-    }
-
-    /// Whether a log counts as one of a broken kernel: for a test, and for a whole machine.
-    fn is_bad(lines: &[String]) -> (bool, bool) {
-        let console: Vec<String> = lines
-            .iter()
-            .map(|line| format!("[    1.234567] {line}\r\n"))
-            .collect();
-        let log = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&log, console.concat()).unwrap();
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../scripts/splats");
-        let run = std::process::Command::new(script)
-            .arg(log.path())
-            .output()
-            .unwrap();
-        (!splats(lines).is_empty(), !run.status.success())
-    }
-
-    #[test]
-    fn data_races_count_where_the_module_takes_part() {
-        let poll = "poll [cachefiles]";
-        for (first, second, counts) in [
-            (&["xas_find", "sys_read"][..], &["xas_load"][..], false),
-            (&["xas_find", "sys_read"], &["xas_load", poll], true),
-            (&[poll, "sys_poll"], &["xas_load"], true),
-            // ext4's own, whoever called it.
-            (
-                &["ext4_inode_csum", "mark_inode_dirty"],
-                &["ext4_xattr_set_entry", "vfs_setxattr", poll],
-                false,
-            ),
-            (
-                &["crc32c", "ext4_inode_csum", poll],
-                &["jbd2_x", poll],
-                false,
-            ),
-            // What ext4 calls back is not ext4's.
-            (&["xas_find", poll, "ext4_end_io"], &["xas_load"], true),
-        ] {
-            let lines = race(first, second);
-            assert_eq!(is_bad(&lines), (counts, counts), "{lines:#?}");
-        }
-    }
-
-    #[test]
-    fn what_follows_the_report_of_a_foreign_race_counts() {
-        let mut lines = race(&["xas_find"], &["xas_load"]);
-        assert_eq!(is_bad(&lines), (false, false));
-        lines.push("WARNING: CPU: 0 at x".into());
-        assert_eq!(is_bad(&lines), (true, true));
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What the programs share that try the module inside a test machine: images, a daemon that is led step
-//! by step, the module and its mounts, the kernel's log, TAP.
+//! What the programs share that try the module inside a test machine: images, a daemon that is led
+//! step by step, the module and its mounts, the kernel's log, TAP.
 
 pub mod actor;
 pub mod bad_disk;

@@ -41,7 +41,8 @@ pub fn any_ioctl(fd: impl AsFd, operation: u32, argument: u16) -> Result<usize, 
     answer(i64::from(result))
 }
 
-/// Has the file system look up where all of a file lies (`FS_IOC_FIEMAP`), and does not ask for the answer.
+/// Has the file system look up where all of a file lies (`FS_IOC_FIEMAP`), and does not ask for the
+/// answer.
 pub fn look_for_extents(fd: impl AsFd) -> Result<(), Errno> {
     #[repr(C)]
     struct Map {
@@ -62,8 +63,8 @@ pub fn look_for_extents(fd: impl AsFd) -> Result<(), Errno> {
     };
     let operation = libc::_IOWR::<Map>(u32::from(b'f'), 11);
     let fd = fd.as_fd().as_raw_fd();
-    // SAFETY: this is the structure that the operation takes; there is no room for extents behind it,
-    // so the kernel only counts them.
+    // SAFETY: this is the structure that the operation takes; there is no room for extents behind
+    // it, so the kernel only counts them.
     let result = unsafe { libc::ioctl(fd, operation, &raw mut map) };
     answer(i64::from(result)).map(drop)
 }
@@ -190,8 +191,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: it is this mapping, and nothing refers to it any more. An error would mean that it
-        // does not exist, which harms nobody.
+        // SAFETY: it is this mapping, and nothing refers to it any more. An error would mean that
+        // it does not exist, which harms nobody.
         let _ = unsafe { munmap(self.address, self.length) };
     }
 }
@@ -249,8 +250,9 @@ pub fn places(fd: impl AsFd) -> Result<Vec<Place>, Errno> {
     const MOST: usize = 64;
     const HEADER: usize = 4;
     const ENTRY: usize = 7;
-    // `struct fiemap`: start, length, flags and the count of what was found, the count of what there is
-    // room for. FIEMAP_FLAG_SYNC is 1. Then entries of seven words: offset, place, length, ...
+    // `struct fiemap`: start, length, flags and the count of what was found, the count of what
+    // there is room for. FIEMAP_FLAG_SYNC is 1. Then entries of seven words: offset, place, length,
+    // ...
     let mut words = [0u64; HEADER + MOST * ENTRY];
     words[1] = u64::MAX;
     words[2] = 1;

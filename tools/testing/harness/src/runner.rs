@@ -22,8 +22,8 @@ use crate::tap::{Outcome, Report};
 /// How long what was left behind may take to go away by itself.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Runs `tests` in order, all of them or up to the first failure. Returns whether every one ended as it
-/// should or as was expected.
+/// Runs `tests` in order, all of them or up to the first failure. Returns whether every one ended
+/// as it should or as was expected.
 pub fn run_all(settings: &Settings, tests: &[&Test], first_failure: bool) -> Result<bool> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("becoming the parent of orphans")?;
@@ -221,10 +221,7 @@ pub fn clean_up(tidy: bool, faults: &mut Vec<String>) -> Result<()> {
         faults.push("the module is no longer loaded".into());
         return Ok(());
     }
-    let unused = sys::wait_for("no references", PATIENCE, || {
-        sys::module_references().is_ok_and(|count| count == 0)
-    });
-    if unused.is_err() {
+    if sys::wait_until_unused(PATIENCE).is_err() {
         bail!(
             "the module still has {} references",
             sys::module_references()?

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The original mode's surroundings: a directory of the host mounted by 9p, a cache bound without an
-//! argument, and the counters that tell the server's data from the cache's.
+//! The original mode's surroundings: a directory of the host mounted by 9p, a cache bound without
+//! an argument, and the counters that tell the server's data from the cache's.
 //!
-//! The machine has to be started with `scripts/vm --share` or `--share-scratch`. The kernel loads 9p by
-//! itself at the mount.
+//! The machine has to be started with `scripts/vm --share` or `--share-scratch`. The kernel loads
+//! 9p by itself at the mount.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -20,8 +20,8 @@ use crate::sys;
 /// The tag to mount with caching.
 pub const SHARE: &str = "share";
 
-/// A second device for the same directory: the server's side, to look at it and to change it behind the
-/// client's back. A device can be mounted once at a time, so this needs a tag of its own.
+/// A second device for the same directory: the server's side, to look at it and to change it behind
+/// the client's back. A device can be mounted once at a time, so this needs a tag of its own.
 pub const SERVER: &str = "server";
 
 /// Mount options of a client that keeps what it read in the cache.
@@ -33,8 +33,8 @@ pub const UNCACHED: &str = "cache=none";
 /// How long users on their way out may hold a mount.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A mounted network file system. Dropping it takes it out of the tree; a test that wants to know that
-/// it really went away calls [`NetMount::unmount`].
+/// A mounted network file system. Dropping it takes it out of the tree; a test that wants to know
+/// that it really went away calls [`NetMount::unmount`].
 #[derive(Debug)]
 pub struct NetMount {
     target: PathBuf,
@@ -58,8 +58,8 @@ impl NetMount {
         })
     }
 
-    /// Mounts the shared directory by 9p; `options` are [`CACHED`] or [`UNCACHED`] and whatever else
-    /// (`msize=`, `cachetag=`).
+    /// Mounts the shared directory by 9p; `options` are [`CACHED`] or [`UNCACHED`] and whatever
+    /// else (`msize=`, `cachetag=`).
     pub fn share(tag: &str, target: &Path, options: &str) -> Result<Self> {
         let options = format!("trans=virtio,version=9p2000.L,{options}");
         Self::new("9p", tag, target, &options)
@@ -91,8 +91,8 @@ impl Drop for NetMount {
     }
 }
 
-/// The counters of netfs and fscache at one moment. Names are those of `/proc/fs/netfs/stats`, such as
-/// `DownOps.DL`.
+/// The counters of netfs and fscache at one moment. Names are those of `/proc/fs/netfs/stats`, such
+/// as `DownOps.DL`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters(BTreeMap<String, i64>);
 
@@ -181,14 +181,15 @@ pub fn bind_device(device: &Device, dir: &Path, tag: &str) -> Result<(), Errno> 
     device.command("bind")
 }
 
-/// Lets go of all clean pages and unused inodes: what is read next comes from the cache or the server.
+/// Lets go of all clean pages and unused inodes: what is read next comes from the cache or the
+/// server.
 pub fn drop_caches() -> Result<()> {
     rustix::fs::sync();
     fs::write("/proc/sys/vm/drop_caches", "3").context("dropping caches")
 }
 
-/// Waits until fscache knows no cookie and no volume: after the last unmount it lets go of them in its
-/// own time.
+/// Waits until fscache knows no cookie and no volume: after the last unmount it lets go of them in
+/// its own time.
 pub fn wait_for_no_cookies() -> Result<()> {
     for name in ["cookies", "volumes"] {
         sys::wait_for(name, PATIENCE, || {

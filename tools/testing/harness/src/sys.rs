@@ -49,8 +49,8 @@ pub fn module_loaded() -> bool {
     Path::new("/sys/module").join(MODULE).exists()
 }
 
-/// Whether the kernel is one with KASAN or KCSAN: all takes long there, and figures of memory say little, as the
-/// former keeps what is freed for a while.
+/// Whether the kernel is one with KASAN or KCSAN: all takes long there, and figures of memory say
+/// little, as the former keeps what is freed for a while.
 pub fn has_sanitizer() -> Result<bool> {
     let symbols = fs::read_to_string("/proc/kallsyms").context("reading the kernel's symbols")?;
     let signs = [" kasan_quarantine_put", " kcsan_atomic_next"];
@@ -76,6 +76,19 @@ pub fn module_references() -> Result<i64> {
     text.trim().parse().context("refcnt is not a number")
 }
 
+/// Waits until nothing uses the module.
+pub fn wait_until_unused(limit: Duration) -> Result<()> {
+    wait_for("the module to be unused", limit, || {
+        module_references().is_ok_and(|count| count == 0)
+    })
+}
+
+/// Removes the module as soon as nothing uses it.
+pub fn remove_unused_module(limit: Duration) -> Result<()> {
+    wait_until_unused(limit)?;
+    remove_module().context("removing the module")
+}
+
 /// Removes the module, without waiting: an error if anything still uses it.
 pub fn remove_module() -> Result<(), Errno> {
     let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
@@ -89,8 +102,8 @@ pub fn mount_cache(device: &Path, fs: CacheFs) -> Result<()> {
         .with_context(|| format!("mounting {} as {}", device.display(), fs.name()))
 }
 
-/// Empties the cache disk. `lost+found` belongs to the filesystem. Waits for a cache that is just being given up,
-/// whose directories can't be removed.
+/// Empties the cache disk. `lost+found` belongs to the filesystem. Waits for a cache that is just
+/// being given up, whose directories can't be removed.
 pub fn empty_cache() -> Result<()> {
     let mut result = Ok(());
     let emptied = wait_for("the cache's directories", crate::task::soon(), || {

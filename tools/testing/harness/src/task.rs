@@ -60,8 +60,8 @@ impl<T: Send + 'static> Task<T> {
         thread != 0 && !self.is_done() && sleeps(Path::new("/proc/self/task"), thread)
     }
 
-    /// Whether the thread sleeps in a kernel function of which `is` says so: what it called is
-    /// the scheduler's or a lock's. The line is `name+0x12/0x34`, for a module with its name behind.
+    /// Whether the thread sleeps in a kernel function of which `is` says so: what it called is the
+    /// scheduler's or a lock's. The line is `name+0x12/0x34`, for a module with its name behind.
     pub fn sleeps_in(&self, is: impl Fn(&str) -> bool) -> bool {
         let thread = self.thread.load(Ordering::Relaxed);
         thread != 0

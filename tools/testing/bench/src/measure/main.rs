@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What cachefiles.ko costs: loads each module in turn, on each store, and measures the rows of the table.
-//! Runs in a test machine of one processor that counts instructions; writes a line of JSON per figure.
+//! What cachefiles.ko costs: loads each module in turn, on each store, and measures the rows of the
+//! table. Runs in a test machine of one processor that counts instructions; writes a line of JSON
+//! per figure.
 
 mod concurrent;
 mod crew;
@@ -174,7 +175,7 @@ impl Run {
                         store.name()
                     );
                 }
-                remove_module()?;
+                sys::remove_unused_module(task::soon())?;
             }
         }
         Ok(())
@@ -209,15 +210,8 @@ impl Run {
                 );
             }
         }
-        remove_module()
+        sys::remove_unused_module(task::soon())
     }
-}
-
-fn remove_module() -> Result<()> {
-    sys::wait_for("the module to be unused", task::soon(), || {
-        sys::module_references().is_ok_and(|n| n == 0)
-    })?;
-    sys::remove_module().context("removing the module")
 }
 
 /// Makes this boot unlike others: memory and the timer tick lie elsewhere.

@@ -197,9 +197,7 @@ fn module_goes_when_the_mounts_of_a_dead_cache_are_gone(ctx: &Context) -> Result
     daemon.kill()?;
     if ctx.module() == Module::C {
         // There it goes under the mount.
-        sys::wait_for("no references", crate::task::soon(), || {
-            sys::module_references().is_ok_and(|count| count == 0)
-        })?;
+        sys::wait_until_unused(crate::task::soon())?;
     } else {
         expect_errno(
             sys::remove_module(),
@@ -212,10 +210,7 @@ fn module_goes_when_the_mounts_of_a_dead_cache_are_gone(ctx: &Context) -> Result
         "a read without a daemon"
     );
     mount.unmount().finish()??;
-    sys::wait_for("no references", crate::task::soon(), || {
-        sys::module_references().is_ok_and(|count| count == 0)
-    })?;
-    sys::remove_module().context("removing the module")?;
+    sys::remove_unused_module(crate::task::soon())?;
     ctx.load_own_module()
 }
 
