@@ -58,27 +58,49 @@ pub(crate) fn parse(written: &[u8]) -> Result<Command<'_>, NotACommand> {
     let name = line.get(..name_end).unwrap_or(line);
     let args = skip_spaces(line.get(name_end..).unwrap_or(&[]));
 
-    Ok(match name {
-        b"bind" => Command::Bind(args),
-        b"brun" => Command::Limit(Limit::BlocksRun, args),
-        b"bcull" => Command::Limit(Limit::BlocksCull, args),
-        b"bstop" => Command::Limit(Limit::BlocksStop, args),
-        b"frun" => Command::Limit(Limit::FilesRun, args),
-        b"fcull" => Command::Limit(Limit::FilesCull, args),
-        b"fstop" => Command::Limit(Limit::FilesStop, args),
-        b"cull" => Command::Cull(args),
-        b"inuse" => Command::InUse(args),
-        b"debug" => Command::Debug(args),
-        b"dir" => Command::Dir(args),
-        b"tag" => Command::Tag(args),
-        b"secctx" => Command::SecCtx(args),
-        b"copen" => Command::Copen(args),
-        b"cfail" => Command::Cfail(args),
-        b"timeout" => Command::Timeout(args),
-        b"restore" => Command::Restore,
-        _ => return Err(NotACommand::Unknown),
-    })
+    command(name, args).ok_or(NotACommand::Unknown)
 }
+
+/// Defines the names of all commands, and the function that knows a command by its name, by one
+/// table.
+macro_rules! commands {
+    ($args:ident: $($name:literal => $command:expr,)*) => {
+        /// The names, from which the fuzzer, the hostile daemon and the test of the documentation
+        /// take theirs.
+        pub(crate) const NAMES: &[&[u8]] = &[$($name),*];
+
+        fn command<'a>(name: &[u8], $args: &'a [u8]) -> Option<Command<'a>> {
+            Some(match name {
+                $($name => $command,)*
+                _ => return None,
+            })
+        }
+    };
+}
+
+commands! {
+    args:
+    b"bind" => Command::Bind(args),
+    b"brun" => Command::Limit(Limit::BlocksRun, args),
+    b"bcull" => Command::Limit(Limit::BlocksCull, args),
+    b"bstop" => Command::Limit(Limit::BlocksStop, args),
+    b"frun" => Command::Limit(Limit::FilesRun, args),
+    b"fcull" => Command::Limit(Limit::FilesCull, args),
+    b"fstop" => Command::Limit(Limit::FilesStop, args),
+    b"cull" => Command::Cull(args),
+    b"inuse" => Command::InUse(args),
+    b"debug" => Command::Debug(args),
+    b"dir" => Command::Dir(args),
+    b"tag" => Command::Tag(args),
+    b"secctx" => Command::SecCtx(args),
+    b"copen" => Command::Copen(args),
+    b"cfail" => Command::Cfail(args),
+    b"timeout" => Command::Timeout(args),
+    b"restore" => Command::Restore,
+}
+
+// The module itself has no other use for the list.
+const _: &[&[u8]] = NAMES;
 
 /// What the argument of `copen` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

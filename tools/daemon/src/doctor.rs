@@ -63,7 +63,8 @@ pub struct Machine<'a> {
     pub root: &'a Path,
     /// The kernel's release.
     pub release: String,
-    /// The names of the parameters of a module that is installed, one a line; none if it cannot be told.
+    /// The names of the parameters of a module that is installed, one a line; none if it cannot be
+    /// told.
     pub parameters: &'a dyn Fn(&str) -> Option<String>,
 }
 
@@ -91,8 +92,8 @@ pub fn run(args: &DoctorArgs) -> Result<()> {
     }
 }
 
-/// Logs it if no image can be mounted on demand, for EROFS has no such mode. Says nothing where that is
-/// not certain.
+/// Logs it if no image can be mounted on demand, for EROFS has no such mode. Says nothing where
+/// that is not certain.
 pub fn warn_without_erofs() {
     let machine = Machine::this();
     if machine.modules().depends_on_netfs("erofs") == Some(false) {

@@ -46,8 +46,8 @@ impl<'a> Modules<'a> {
         }
     }
 
-    /// Whether the module that modprobe would take uses netfs; `None` if there is no such module, or netfs
-    /// is a part of the kernel, which no module is said to depend on.
+    /// Whether the module that modprobe would take uses netfs; `None` if there is no such module,
+    /// or netfs is a part of the kernel, which no module is said to depend on.
     pub fn depends_on_netfs(&self, name: &str) -> Option<bool> {
         if self.is_built_in("netfs") {
             return None;
@@ -76,8 +76,8 @@ impl<'a> Modules<'a> {
             .any(|path| is_module(path, name))
     }
 
-    /// The file of a module, and what it depends on, as depmod wrote them: of several files with one
-    /// name, the one that modprobe takes.
+    /// The file of a module, and what it depends on, as depmod wrote them: of several files with
+    /// one name, the one that modprobe takes.
     fn dependencies(&self, name: &str) -> Option<(String, String)> {
         text(&self.folder.join("modules.dep"))
             .lines()

@@ -3,7 +3,7 @@
 //! The commands of the device.
 
 use crate::driver::command::{
-    BadNumber, Command, NotACommand, parse, parse_cfail, parse_copen, parse_debug_mask,
+    BadNumber, Command, NAMES, NotACommand, parse, parse_cfail, parse_copen, parse_debug_mask,
     parse_timeout,
 };
 use crate::driver::limits::{BadLimit, Limits};
@@ -65,11 +65,6 @@ fn shape(parsed: &Result<Command<'_>, NotACommand>) -> Shape {
     Ok((name.into_bytes(), args.to_vec()))
 }
 
-const NAMES: [&str; 17] = [
-    "bind", "brun", "bcull", "bstop", "frun", "fcull", "fstop", "cull", "inuse", "debug", "dir",
-    "tag", "secctx", "copen", "cfail", "timeout", "restore",
-];
-
 fn expected_shape(data: &[u8]) -> Shape {
     if data.contains(&0) || data.first() == Some(&b'\n') {
         return Err(None);
@@ -82,7 +77,7 @@ fn expected_shape(data: &[u8]) -> Shape {
     while args.first().is_some_and(is_space) {
         args = &args[1..];
     }
-    if !NAMES.iter().any(|known| known.as_bytes() == name) {
+    if !NAMES.contains(&name) {
         return Err(Some(()));
     }
     if name == b"restore" {

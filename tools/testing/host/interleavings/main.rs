@@ -43,7 +43,8 @@ mod ondemand {
     mod table;
     mod time;
 
-    /// Less than in the module: so that what may happen between two batches happens to few requests.
+    /// Less than in the module: so that what may happen between two batches happens to few
+    /// requests.
     const BATCH: usize = 1;
 
     pub(crate) use engine::Engine;

@@ -2,7 +2,7 @@
 
 use super::command::{
     parse, parse_cfail, parse_copen, parse_debug_mask, parse_timeout, BadNumber, Cfail, Command,
-    NotACommand,
+    NotACommand, NAMES,
 };
 use super::limits::Limit;
 use proptest::prelude::*;
@@ -32,6 +32,28 @@ fn every_command_is_known_by_its_name() {
         (b"restore whatever", Command::Restore),
     ] {
         assert_eq!(parse(text), Ok(command));
+    }
+}
+
+/// The table in the documentation has a row for each command, and for nothing else.
+#[test]
+fn the_documentation_has_every_command() {
+    let page = include_str!("../../../../Documentation/uapi.rst");
+    let (_, table) = page.split_once("\nThe commands\n").unwrap();
+    let (table, _) = table.split_once("\n\nCommands of our own\n").unwrap();
+    let documented: Vec<&[u8]> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("   * - ``"))
+        .filter_map(|row| row.split([' ', '`']).next())
+        .map(str::as_bytes)
+        .collect();
+    assert_eq!(documented, NAMES);
+}
+
+#[test]
+fn every_name_in_the_table_is_a_command() {
+    for name in NAMES {
+        assert!(parse(name).is_ok(), "{}", name.escape_ascii());
     }
 }
 

@@ -35,8 +35,8 @@ enum Role {
         /// All time limits are multiplied by this, for slow machines.
         #[arg(long, value_name = "N", default_value_t = 1)]
         patience: u32,
-        /// Run only the probes of network file systems, for which neither EROFS nor the module needs
-        /// an on-demand mode, nor injection of errors.
+        /// Run only the probes of network file systems, for which neither EROFS nor the module
+        /// needs an on-demand mode, nor injection of errors.
         #[arg(long)]
         original: bool,
         /// Run only the probes whose name contains one of these, or whose section is called like

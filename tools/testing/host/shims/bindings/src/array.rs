@@ -85,7 +85,8 @@ pub(crate) fn reset() {
     forget_steps();
 }
 
-/// The most that was done to an array (look-ups, steps of a walk, changes) for one time that it was locked.
+/// The most that was done to an array (look-ups, steps of a walk, changes) for one time that it was
+/// locked.
 pub fn most_steps() -> usize {
     STEPS.get().1
 }
