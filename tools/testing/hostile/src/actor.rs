@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A hostile process: threads that do one deed after the other until they are killed.
+//! A hostile process: threads that do one operation after the other until they are killed.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -9,16 +9,16 @@ use anyhow::{Context as _, Result};
 use cachefiles_protocol::{Device, Errno};
 use rustix::process::{Pid, Signal, set_parent_process_death_signal};
 
-use crate::deeds::{self, ring::Kept};
 use crate::dice::Dice;
-use crate::hoard::Hoard;
+use crate::fd_exchange::FdExchange;
+use crate::handles::Handles;
 use crate::images::Images;
 use crate::memory::Memory;
-use crate::post::Post;
+use crate::operations::{self, ring::Kept};
 use crate::raw;
-use crate::trail::{THREADS, Trail};
+use crate::step_log::{StepLog, THREADS};
 
-/// What a hostile process is started with. Standard input and output are the post.
+/// What a hostile process is started with. Standard input and output are the exchange.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Part {
     /// Seed of the round.
@@ -30,9 +30,9 @@ pub struct Part {
     /// How many threads.
     #[arg(long)]
     pub threads: usize,
-    /// Where to leave the trail.
+    /// Where to leave the step log.
     #[arg(long)]
-    pub trail: PathBuf,
+    pub step_log: PathBuf,
     /// The number of the device's fd, where it comes along.
     #[arg(long)]
     pub device: Option<i32>,
@@ -47,18 +47,18 @@ pub struct Part {
     pub careless: bool,
 }
 
-/// One thread, and what it has to do its deeds with.
+/// One thread, and what it has to do its operations with.
 pub struct Actor<'a> {
     /// Its choices.
     pub dice: Dice,
     /// Whether it only does what a daemon may do.
     pub honest: bool,
     /// What it leaves behind.
-    pub trail: Trail,
+    pub step_log: StepLog,
     /// What the process has.
-    pub hoard: &'a Hoard,
+    pub handles: &'a Handles,
     /// How it meets the others.
-    pub post: &'a Post,
+    pub exchange: &'a FdExchange,
     /// What it is expected to serve.
     pub images: &'a Images,
     /// Memory of its own.
@@ -84,25 +84,25 @@ impl Part {
         if self.careless {
             return crate::careless::play(&self);
         }
-        let trails = Trail::lay(&self.trail)?;
-        let post = Post::from_ends(
+        let step_logs = StepLog::create(&self.step_log)?;
+        let exchange = FdExchange::from_ends(
             rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?,
             rustix::io::fcntl_dupfd_cloexec(std::io::stdout(), 3)?,
         );
-        let (hoard, images) = (Hoard::default(), Images::make());
+        let (handles, images) = (Handles::default(), Images::make());
         if let Some(number) = self.device {
             let device = Device::from(raw::adopt(number));
-            hoard.add_device(&mut Dice::new(self.seed, 0), device);
+            handles.add_device(&mut Dice::new(self.seed, 0), device);
         }
         std::thread::scope(|scope| -> Result<()> {
-            for (thread, trail) in trails.into_iter().enumerate().take(self.threads) {
+            for (thread, step_log) in step_logs.into_iter().enumerate().take(self.threads) {
                 let number = self.number * THREADS as u64 + thread as u64;
                 let mut actor = Actor {
                     dice: Dice::new(self.seed, number),
                     honest: self.honest,
-                    trail,
-                    hoard: &hoard,
-                    post: &post,
+                    step_log,
+                    handles: &handles,
+                    exchange: &exchange,
                     images: &images,
                     memory: Memory::map()?,
                     epolls: Vec::new(),
@@ -112,7 +112,7 @@ impl Part {
                 };
                 scope.spawn(move || {
                     loop {
-                        deeds::one(&mut actor);
+                        operations::one(&mut actor);
                     }
                 });
             }
@@ -127,18 +127,18 @@ pub fn die_with_the_director() -> Result<()> {
 }
 
 impl Actor<'_> {
-    /// Does something, and leaves a trail of it.
+    /// Does something, and leaves a step log of it.
     pub fn step<T: std::fmt::Debug>(
         &mut self,
         what: impl AsRef<str>,
         call: impl FnOnce(&mut Self) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        self.trail.begin(what.as_ref());
+        self.step_log.begin(what.as_ref());
         let result = call(self);
         match &result {
-            Ok(value) => self.trail.end(&format!("{value:?}"), true),
+            Ok(value) => self.step_log.end(&format!("{value:?}"), true),
             Err(errno) => self
-                .trail
+                .step_log
                 .end(&format!("error {}", errno.raw_os_error()), false),
         }
         result

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Failures of memory allocation and of copying from and to user space, where the kernel can have them made:
-//! `failslab`, `fail_page_alloc` and `fail_usercopy` of a debug kernel.
+//! Failures of memory allocation and of copying from and to user space, where the kernel can have
+//! them made: `failslab`, `fail_page_alloc` and `fail_usercopy` of a debug kernel.
 
 use std::fmt;
 use std::fs;
@@ -82,7 +82,8 @@ impl Injection {
             Whom::Module => text_of(|_, module| module == "[cachefiles]")?,
             Whom::Hostiles => (0, u64::MAX),
         };
-        // What ext4 has to do it does, or says that its disk is damaged: with that the module has nothing to do.
+        // What ext4 has to do it does, or says that its disk is damaged: with that the module has
+        // nothing to do.
         let spared =
             text_of(|name, module| matches!(module, "" | "[ext4]") && name.starts_with("ext4_"))?;
         for (name, every) in self.kinds() {
@@ -164,7 +165,8 @@ impl fmt::Display for Injection {
     }
 }
 
-/// Where the code lies that has these names: of functions, and of their module in brackets if they have one.
+/// Where the code lies that has these names: of functions, and of their module in brackets if they
+/// have one.
 fn text_of(is_part: impl Fn(&str, &str) -> bool) -> Result<(u64, u64)> {
     let symbols = fs::read_to_string("/proc/kallsyms").context("reading the kernel's symbols")?;
     let symbols = symbols.lines().filter_map(|line| {

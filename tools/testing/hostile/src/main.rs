@@ -1,28 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The hostile daemon, run as root inside a test machine: processes that do everything with the device and its
-//! fds that a daemon must not do, while others mount and read. Afterwards a good daemon has to find everything
-//! in working order, and nothing may be left. The report is TAP on standard output, a result for each round.
+//! The hostile daemon, run as root inside a test machine: processes that do everything with the
+//! device and its fds that a daemon must not do, while others mount and read. Afterwards a good
+//! daemon has to find everything in working order, and nothing may be left. The report is TAP on
+//! standard output, a result for each round.
 
 mod actor;
 mod careless;
-mod cast;
-mod deeds;
 mod dice;
-mod hoard;
+mod fd_exchange;
+mod handles;
 mod images;
 mod injection;
 mod memory;
 mod mounter;
+mod operations;
 mod plan;
-mod post;
+mod processes;
 mod raw;
 mod reader;
 mod round;
 mod run;
 mod settings;
 mod sleepers;
+mod step_log;
 mod successor;
-mod trail;
+
+/// The driver's own table of commands.
+#[allow(dead_code, reason = "the parser is for the driver")]
+#[path = "../../../../fs/cachefiles"]
+mod driver {
+    pub(crate) mod command;
+    mod limits;
+}
 
 use std::process::ExitCode;
 
@@ -89,7 +98,7 @@ fn main() -> Result<ExitCode> {
             milliseconds,
             msg_id,
         }) => {
-            deeds::hold(milliseconds, msg_id);
+            operations::hold(milliseconds, msg_id);
             Ok(ExitCode::SUCCESS)
         }
         None => {

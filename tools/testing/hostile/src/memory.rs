@@ -9,8 +9,8 @@ const PAGE: usize = 4096;
 /// Bytes that can be used.
 pub const ROOM: usize = 64 * PAGE;
 
-/// Room, a page that cannot be touched, and one that can only be read. Never unmapped: the kernel may
-/// still work on it when its owner has lost interest.
+/// Room, a page that cannot be touched, and one that can only be read. Never unmapped: the kernel
+/// may still work on it when its owner has lost interest.
 pub struct Memory {
     base: *mut u8,
 }
@@ -90,8 +90,8 @@ impl Memory {
         let mut bytes = vec![0; length];
         if length > 0 {
             let from = self.address(spot) as *const u8;
-            // SAFETY: the range lies in the part of the mapping that can be read, and not in `bytes`.
-            // The kernel may be writing to it: bytes are bytes, whichever they are.
+            // SAFETY: the range lies in the part of the mapping that can be read, and not in
+            // `bytes`. The kernel may be writing to it: bytes are bytes, whichever they are.
             unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), length) };
         }
         bytes
@@ -102,7 +102,8 @@ impl Memory {
         let length = bytes.len().min(self.room(spot));
         if length > 0 {
             let to = self.address(spot) as *mut u8;
-            // SAFETY: the range lies in the part of the mapping that can be written to, and `bytes` do not.
+            // SAFETY: the range lies in the part of the mapping that can be written to, and `bytes`
+            // do not.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, length) };
         }
     }

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::dice::Dice;
 use crate::images::{DOMAINS, IMAGES, NAMES, fsid, own_names};
-use crate::trail::{THREADS, Trail};
+use crate::step_log::{StepLog, THREADS};
 
 /// Exit status of a process that saw an error where there is to be none.
 pub const CAUSELESS: i32 = 5;
@@ -29,9 +29,9 @@ pub struct Part {
     /// This process's number in the round.
     #[arg(long)]
     pub number: u64,
-    /// Where to leave the trail.
+    /// Where to leave the step log.
     #[arg(long)]
-    pub trail: PathBuf,
+    pub step_log: PathBuf,
     /// Where things are mounted.
     #[arg(long)]
     pub mounts: PathBuf,
@@ -50,13 +50,13 @@ pub enum Strict {
 }
 
 impl Part {
-    /// Choices and trail of this process's only thread.
-    pub fn prepare(&self) -> Result<(Dice, Trail)> {
+    /// Choices and step log of this process's only thread.
+    pub fn prepare(&self) -> Result<(Dice, StepLog)> {
         crate::actor::die_with_the_director()?;
-        let trail = Trail::lay(&self.trail)?.into_iter().next();
+        let step_log = StepLog::create(&self.step_log)?.into_iter().next();
         Ok((
             Dice::new(self.seed, self.number * THREADS as u64),
-            trail.context("no trail")?,
+            step_log.context("no step log")?,
         ))
     }
 }
@@ -70,7 +70,8 @@ pub fn is_over(wait: Duration) -> bool {
     !matches!(poll(&mut fds, time.as_ref()), Ok(0) | Err(Errno::INTR))
 }
 
-/// Where image `image` is mounted by the mounter of this number: readers learn from the name what to expect.
+/// Where image `image` is mounted by the mounter of this number: readers learn from the name what
+/// to expect.
 pub fn mount_point(mounts: &Path, number: u64, image: usize) -> PathBuf {
     mounts.join(format!("{number}-{image}"))
 }
@@ -128,7 +129,7 @@ impl Choice {
 
 /// Mounts and unmounts until the end. The exit status.
 pub fn play(part: &Part) -> Result<i32> {
-    let (mut dice, mut trail) = part.prepare()?;
+    let (mut dice, mut step_log) = part.prepare()?;
     let mut choice = Choice::new(part);
     for image in 0..IMAGES {
         std::fs::create_dir_all(mount_point(&part.mounts, part.number, image))?;
@@ -140,9 +141,9 @@ pub fn play(part: &Part) -> Result<i32> {
         let point = mount_point(&part.mounts, part.number, image);
         let domain = DOMAINS[dice.below(DOMAINS.len())];
         let options = options(image, name, domain);
-        trail.begin(&format!("mount {options}"));
+        step_log.begin(&format!("mount {options}"));
         let mounted = sys::mount_erofs(&point, options.as_bytes());
-        trail.end(&format!("{mounted:?}"), mounted.is_ok());
+        step_log.end(&format!("{mounted:?}"), mounted.is_ok());
         if let Err(errno) = mounted {
             if part.strict.is_some() {
                 eprintln!("mount {options}: {errno}");
@@ -161,9 +162,9 @@ pub fn play(part: &Part) -> Result<i32> {
             let _ = std::fs::write("/proc/sys/vm/drop_caches", dice.pick(&["1", "3"]));
         }
         let lazily = dice.chance(30);
-        trail.begin(&format!("unmount, lazily {lazily}"));
+        step_log.begin(&format!("unmount, lazily {lazily}"));
         let unmounted = unmount(&point, lazily);
-        trail.end(&format!("{unmounted:?}"), unmounted.is_ok());
+        step_log.end(&format!("{unmounted:?}"), unmounted.is_ok());
         if !unmounted? {
             choice.is_spent((image, name));
         }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::dice::Dice;
 use crate::injection::Injection;
-use crate::trail::THREADS;
+use crate::step_log::THREADS;
 
 /// The parts of a round.
 #[derive(Debug, Clone)]
@@ -18,11 +18,12 @@ pub struct Plan {
     pub mounters: usize,
     /// Processes that read.
     pub readers: usize,
-    /// The director binds the cache and keeps the device, so that a good daemon can take over in the end.
-    /// Otherwise the device is the hostile processes' own: they bind it, and it is closed with the last of them.
+    /// The director binds the cache and keeps the device, so that a good daemon can take over in
+    /// the end. Otherwise the device is the hostile processes' own: they bind it, and it is closed
+    /// with the last of them.
     pub held: bool,
-    /// The good daemon writes `restore` before it begins. Without, what the dead left unanswered comes back all the
-    /// same, as their fds are closed.
+    /// The good daemon writes `restore` before it begins. Without, what the dead left unanswered
+    /// comes back all the same, as their fds are closed.
     pub restored: bool,
     /// Percentage of events at which a hostile process is killed, and of those at which all are.
     pub kills: (u32, u32),

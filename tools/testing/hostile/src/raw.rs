@@ -10,8 +10,8 @@ use crate::memory::{Memory, Spot};
 /// `read` to a spot that need not be there.
 pub fn read(fd: impl AsFd, memory: &Memory, spot: Spot, length: usize) -> Result<usize, Errno> {
     let address = std::ptr::with_exposed_provenance_mut(memory.address(spot));
-    // SAFETY: behind the spot lies room that is `memory`'s own, up to memory that cannot be written to,
-    // where the kernel stops. Nothing refers to that room.
+    // SAFETY: behind the spot lies room that is `memory`'s own, up to memory that cannot be written
+    // to, where the kernel stops. Nothing refers to that room.
     answer(unsafe { libc::read(fd.as_fd().as_raw_fd(), address, length) } as i64)
 }
 
@@ -60,13 +60,13 @@ fn vectors(memory: &Memory, parts: &[(Spot, usize)]) -> Vec<libc::iovec> {
     parts.iter().map(part).collect()
 }
 
-/// A system call on an fd whose further arguments are numbers; what the kernel takes for an address lies in
-/// the zero page.
+/// A system call on an fd whose further arguments are numbers; what the kernel takes for an address
+/// lies in the zero page.
 pub fn call(number: Call, fd: impl AsFd, arguments: [i64; 3]) -> Result<usize, Errno> {
     let fd = fd.as_fd().as_raw_fd();
     let [a, b, c] = arguments;
-    // SAFETY: none of these calls takes an address, but `fcntl` and `ioctl` as their last argument, which
-    // is bounded to where no memory lies.
+    // SAFETY: none of these calls takes an address, but `fcntl` and `ioctl` as their last argument,
+    // which is bounded to where no memory lies.
     answer(unsafe {
         match number {
             Call::Truncate => libc::syscall(libc::SYS_ftruncate, fd, a),
@@ -108,8 +108,8 @@ pub enum Call {
     Ioctl,
 }
 
-/// Makes the number of an open fd stand for another file, which closes what it stood for, whoever uses it at
-/// the moment. The number stays in use.
+/// Makes the number of an open fd stand for another file, which closes what it stood for, whoever
+/// uses it at the moment. The number stays in use.
 pub fn replace(fd: impl AsFd, by: impl AsFd) -> Result<(), Errno> {
     let (fd, by) = (fd.as_fd().as_raw_fd(), by.as_fd().as_raw_fd());
     // SAFETY: no memory depends on what an fd stands for.
@@ -122,16 +122,16 @@ pub fn adopt(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Forks. The child keeps all fds for a while, then takes a message if it has a device to take it from,
-/// and dies. Returns its process id.
+/// Forks. The child keeps all fds for a while, then takes a message if it has a device to take it
+/// from, and dies. Returns its process id.
 pub fn fork_holder(device: RawFd, milliseconds: u16) -> Result<i32, Errno> {
     let time = libc::timespec {
         tv_sec: 0,
         tv_nsec: i64::from(milliseconds % 1000) * 1_000_000,
     };
     let mut buffer = [0u8; 1024];
-    // SAFETY: the child calls nothing but system calls, on memory that was its own before: as a signal
-    // handler may. So it does not matter what other threads were in the middle of.
+    // SAFETY: the child calls nothing but system calls, on memory that was its own before: as a
+    // signal handler may. So it does not matter what other threads were in the middle of.
     unsafe {
         match libc::fork() {
             0 => {

@@ -18,11 +18,12 @@ use crate::dice::Dice;
 use crate::images::{Images, is_packed, is_sure};
 use crate::mounter::{CAUSELESS, Part, Strict, image_at, is_over};
 
-/// There where the kernel checks the order of its locks. With images on demand it complains of page faults that
-/// fail, with either module: EROFS reads with the `invalidate_lock` of a mapping held, for which the inode of a
-/// cache file is locked; ext4 pins a daemon's memory with such an inode locked, under `mmap_lock`; and a page
-/// that could not be read is looked at again with `mmap_lock` held, under `invalidate_lock`. Nobody ever takes
-/// that of EROFS for writing, so nobody can wait there: but after its first complaint lockdep is off.
+/// There where the kernel checks the order of its locks. With images on demand it complains of page
+/// faults that fail, with either module: EROFS reads with the `invalidate_lock` of a mapping held,
+/// for which the inode of a cache file is locked; ext4 pins a daemon's memory with such an inode
+/// locked, under `mmap_lock`; and a page that could not be read is looked at again with `mmap_lock`
+/// held, under `invalidate_lock`. Nobody ever takes that of EROFS for writing, so nobody can wait
+/// there: but after its first complaint lockdep is off.
 const LOCKDEP: &str = "/proc/lockdep";
 
 /// Exit status of a reader that was given a wrong byte.
@@ -30,7 +31,7 @@ pub const WRONG: i32 = 3;
 
 /// Reads until the end, or a wrong byte.
 pub fn play(part: &Part) -> Result<i32> {
-    let (mut dice, mut trail) = part.prepare()?;
+    let (mut dice, mut step_log) = part.prepare()?;
     let images = Images::make();
     let lockdep = Path::new(LOCKDEP).exists();
     while !is_over(Duration::ZERO) {
@@ -53,19 +54,19 @@ pub fn play(part: &Part) -> Result<i32> {
         if unsure && matches!(way, Way::Mapped) {
             way = Way::Whole;
         }
-        trail.begin(&format!("{way:?} {} {name}", path.display()));
+        step_log.begin(&format!("{way:?} {} {name}", path.display()));
         match way.read(&path.join(name)) {
             Ok(seen) => {
-                trail.end(&format!("{} bytes", seen.len()), true);
+                step_log.end(&format!("{} bytes", seen.len()), true);
                 let wrong = expected.and_then(|expected| way.compare(&seen, expected));
                 if let Some(wrong) = wrong.filter(|_| is_sure(name)) {
-                    trail.append(&wrong);
+                    step_log.append(&wrong);
                     eprintln!("wrong bytes: {} {name} ({way:?}): {wrong}", path.display());
                     return Ok(WRONG);
                 }
             }
             Err(error) => {
-                trail.end(&error.to_string(), false);
+                step_log.end(&error.to_string(), false);
                 if strict && !way.excuses(&error) {
                     eprintln!("no cause: {} {name} ({way:?}): {error}", path.display());
                     return Ok(CAUSELESS);
@@ -145,7 +146,8 @@ impl Way {
             }
             Self::Mapped => {
                 let mut bytes = vec![0; file.metadata()?.len() as usize];
-                // Where a page cannot be had this process dies of SIGBUS, and another takes its place.
+                // Where a page cannot be had this process dies of SIGBUS, and another takes its
+                // place.
                 raw::copy_from_mapping(&file, &mut bytes)?;
                 Ok(bytes)
             }

@@ -15,12 +15,12 @@ use cachefiles_harness::sys;
 use cachefiles_harness::task::{Task, soon};
 use cachefiles_protocol::{Device, Errno};
 
-use crate::cast::{Cast, Manners, Role};
 use crate::dice::Dice;
 use crate::images::{DOMAINS, IMAGES, Images, NAMES, is_sure};
 use crate::injection::Injection;
 use crate::mounter::{Strict, options};
 use crate::plan::Plan;
+use crate::processes::{Policy, Processes, Role};
 use crate::sleepers;
 use crate::successor::Successor;
 
@@ -38,7 +38,7 @@ pub struct Ended {
     /// How much was done.
     pub notes: Vec<String>,
     /// What everybody did last.
-    pub story: String,
+    pub last_steps: String,
     /// Why no further round can be run.
     pub broken: Option<String>,
 }
@@ -49,7 +49,7 @@ pub struct Round {
     /// The module's file.
     module: PathBuf,
     dice: Dice,
-    cast: Cast,
+    processes: Processes,
     images: Images,
     mounts: PathBuf,
     /// In a round in which the director keeps it.
@@ -69,7 +69,7 @@ impl Round {
         prepare(world, &work).context("preparing")?;
         let mut round = Self {
             dice: Dice::new(seed, u64::MAX - 1),
-            cast: Cast::new(seed, &work, manners(&plan))?,
+            processes: Processes::new(seed, &work, policy(&plan))?,
             images: Images::make(),
             mounts: work.join("mnt"),
             device: None,
@@ -84,13 +84,13 @@ impl Round {
             ended.faults.push(format!("{error:#}"));
         }
         round.quiet();
-        ended.faults.append(&mut round.cast.faults);
+        ended.faults.append(&mut round.processes.faults);
         // Whatever went wrong, nobody may be left that could go on.
         if let Err(error) = round.kill_everybody() {
             ended.broken = Some(format!("{error:#}\n{}", sleepers::describe()));
         }
         round.device = None;
-        round.cast.empty_post()?;
+        round.processes.drain_exchange()?;
         if ended.broken.is_none()
             && let Err(error) = clean_up(ended.faults.is_empty(), &mut ended.faults)
         {
@@ -111,7 +111,7 @@ impl Round {
         if let Some(reason) = &ended.broken {
             ended.faults.push(reason.clone());
         }
-        ended.story = round.cast.story();
+        ended.last_steps = round.processes.last_steps();
         ended.notes = round.notes;
         // Not an error: it lies in memory, and the next round has another.
         let _ = std::fs::remove_dir_all(&work);
@@ -147,8 +147,8 @@ impl Round {
 
     /// For when all else has failed: nobody is left to wait for.
     fn kill_everybody(&mut self) -> Result<()> {
-        self.cast.kill_all(|_| true)?;
-        ensure!(self.cast.bury_the_dead(soon())?, "somebody does not die");
+        self.processes.kill_all(|_| true)?;
+        ensure!(self.processes.reap_exited(soon())?, "somebody does not die");
         Ok(())
     }
 
@@ -160,26 +160,26 @@ impl Round {
         }
         // Some daemons are left to come by it by themselves.
         let device = device.filter(|_| role == Role::Careless || self.dice.chance(75));
-        self.cast.start(role, device.as_deref())
+        self.processes.start(role, device.as_deref())
     }
 
     /// Something that only the director can do.
     fn event(&mut self) -> Result<()> {
         let (one, all) = self.plan.kills;
         if self.dice.chance(all) {
-            self.cast.kill_all(Role::is_daemon)?;
+            self.processes.kill_all(Role::is_daemon)?;
             for threads in self.plan.hostiles.clone() {
                 self.start(Role::Hostile { threads })?;
             }
         } else if self.dice.chance(one) {
             let place = self.dice.below(100);
-            if let Some(role) = self.cast.kill(place, Role::is_daemon)? {
+            if let Some(role) = self.processes.kill(place, Role::is_daemon)? {
                 self.start(role)?;
             }
         }
         if self.dice.chance(15) && self.plan.reader_kills {
             let place = self.dice.below(100);
-            self.cast.kill(place, |role| role == Role::Reader)?;
+            self.processes.kill(place, |role| role == Role::Reader)?;
             self.start(Role::Reader)?;
         }
         if self.dice.chance(self.plan.disk_errors) {
@@ -192,20 +192,21 @@ impl Round {
         }
         if self.dice.chance(5) {
             let place = self.dice.below(100);
-            self.cast.freeze(place, |_| true);
+            self.processes.freeze(place, |_| true);
             std::thread::sleep(self.dice.pause(300));
-            self.cast.thaw();
+            self.processes.thaw();
         }
         if self.dice.chance(5) {
             self.remove_module()?;
         }
-        for role in self.cast.missing()? {
+        for role in self.processes.missing()? {
             self.start(role)?;
         }
         Ok(())
     }
 
-    /// Tries to remove the module, which only succeeds at a moment at which nobody has anything of it.
+    /// Tries to remove the module, which only succeeds at a moment at which nobody has anything of
+    /// it.
     fn remove_module(&mut self) -> Result<()> {
         if sys::remove_module().is_ok() {
             self.notes
@@ -233,8 +234,8 @@ impl Round {
 
     /// The hostile processes die, and everything has to come to a good end.
     fn finish(&mut self) -> Result<()> {
-        self.cast.kill_all(Role::is_daemon)?;
-        self.cast.empty_post()?;
+        self.processes.kill_all(Role::is_daemon)?;
+        self.processes.drain_exchange()?;
         let limit = soon() * 2;
         let restored = self.plan.restored;
         let successor = self
@@ -242,14 +243,20 @@ impl Round {
             .clone()
             .map(|device| Successor::start(device, self.images.blobs(), restored));
         // Those who have files open first.
-        let ended = self.cast.bury_the_dead(limit)?
-            && self.cast.end(|role| role == Role::Reader, limit)?
-            && self.cast.end(|role| role == Role::Mounter, limit)?;
+        let ended = self.processes.reap_exited(limit)?
+            && self.processes.end(|role| role == Role::Reader, limit)?
+            && self.processes.end(|role| role == Role::Mounter, limit)?;
         ensure!(ended, "somebody hangs:\n{}", sleepers::describe());
-        let [daemons, mounters, readers] = self.cast.done();
+        let [daemons, mounters, readers] = self.processes.done();
         self.notes.push(format!(
-            "{} deeds ({} taken, {} refused); {} mounts and unmounts ({} failed); {} reads ({} failed)",
-            daemons.steps, daemons.good, daemons.bad, mounters.steps, mounters.bad, readers.steps, readers.bad
+            "{} operations ({} taken, {} refused); {} mounts and unmounts ({} failed); {} reads ({} failed)",
+            daemons.steps,
+            daemons.good,
+            daemons.bad,
+            mounters.steps,
+            mounters.bad,
+            readers.steps,
+            readers.bad
         ));
         for target in sys::mounts(&self.mounts, Some("erofs"))? {
             let unmounting = Mount::at(target).unmount();
@@ -324,8 +331,8 @@ impl Round {
     }
 }
 
-fn manners(plan: &Plan) -> Manners {
-    Manners {
+fn policy(plan: &Plan) -> Policy {
+    Policy {
         fail: plan.injection.is_of_hostiles(),
         honest: plan.honest,
         strict: plan.is_strict().then_some(if plan.reader_kills {

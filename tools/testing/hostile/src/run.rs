@@ -47,7 +47,7 @@ pub fn all(settings: &Settings) -> Result<bool> {
                 if settings.honest { "HONEST=1 " } else { "" },
                 settings.round,
                 if settings.honest { " --honest" } else { "" },
-                ended.story
+                ended.last_steps
             ));
             Outcome::Failed(text)
         };

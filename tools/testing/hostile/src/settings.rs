@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use cachefiles_harness::registry::Module;
 use cachefiles_harness::settings::Settings as World;
 
-/// A daemon that does everything a daemon must not do. Needs root, an ext4 disk to spoil, and netfs and erofs
-/// loaded.
+/// A daemon that does everything a daemon must not do. Needs root, an ext4 disk to spoil, and netfs
+/// and erofs loaded.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Settings {
     /// Which module is under test.
@@ -22,12 +22,18 @@ pub struct Settings {
     /// What the seeds of the rounds are made of.
     #[arg(long, value_name = "N", default_value = "1", value_parser = number)]
     pub seed: u64,
-    /// For how many seconds to be hostile, over all rounds. Making and taking down the world comes on top.
+    /// For how many seconds to be hostile, over all rounds. Making and taking down the world comes
+    /// on top.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub time: u64,
-    /// The same for one round. Below half a minute: a mount may have to wait that long for an answer, which the
-    /// kernel would call a hang.
-    #[arg(long, value_name = "SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=30))]
+    /// The same for one round. Below half a minute: a mount may have to wait that long for an
+    /// answer, which the kernel would call a hang.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 8,
+        value_parser = clap::value_parser!(u64).range(1..=30)
+    )]
     pub round: u64,
     /// Run the round with this seed only, as printed by a run; may be given several times.
     #[arg(long, value_name = "SEED", value_parser = number)]

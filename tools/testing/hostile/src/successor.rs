@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The good daemon that takes over when the hostile ones are dead, and has to bring everything to an end.
+//! The good daemon that takes over when the hostile ones are dead, and has to bring everything to
+//! an end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

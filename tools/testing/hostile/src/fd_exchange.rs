@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
-//! How the hostile processes pass each other fds and requests: one socket that all of them send to and
-//! receive from. What is in it belongs to nobody until somebody takes it.
+//! How the hostile processes pass each other fds and requests: one socket that all of them send to
+//! and receive from. What is in it belongs to nobody until somebody takes it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use cachefiles_protocol::{Device, Errno, Read, recv_fds, send_fds};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use crate::hoard::Held;
+use crate::handles::Held;
 
 /// The two ends of the socket.
-pub struct Post {
+pub struct FdExchange {
     inbox: OwnedFd,
     outbox: OwnedFd,
 }
 
 /// What is passed on.
-pub enum Letter {
+pub enum Packet {
     /// The device.
     Device(Device),
     /// An object.
@@ -25,7 +25,7 @@ pub enum Letter {
     Read(Read),
 }
 
-impl Post {
+impl FdExchange {
     /// A new socket with nothing in it.
     pub fn open() -> Result<Self, Errno> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -73,7 +73,7 @@ impl Post {
     }
 
     /// Takes something out. `EAGAIN` where there is nothing.
-    pub fn receive(&self) -> Result<Letter, Errno> {
+    pub fn receive(&self) -> Result<Packet, Errno> {
         let mut buffer = [0; 256];
         let (length, fds) = recv_fds(&self.inbox, &mut buffer)?;
         let text = buffer.get(..length).unwrap_or_default();
@@ -82,18 +82,18 @@ impl Post {
     }
 }
 
-fn parse(text: &str, fd: Option<OwnedFd>) -> Option<Letter> {
+fn parse(text: &str, fd: Option<OwnedFd>) -> Option<Packet> {
     let mut words = text.split(' ');
     match words.next()? {
-        "device" => Some(Letter::Device(fd?.into())),
-        "object" => Some(Letter::Object(Held {
+        "device" => Some(Packet::Device(fd?.into())),
+        "object" => Some(Packet::Object(Held {
             object_id: words.next()?.parse().ok()?,
             key: words.next()?.as_bytes().to_vec(),
             fd: fd?.into(),
         })),
         "read" => {
             let mut number = || words.next()?.parse::<u64>().ok();
-            Some(Letter::Read(Read {
+            Some(Packet::Read(Read {
                 msg_id: number()?.try_into().ok()?,
                 object_id: number()?.try_into().ok()?,
                 off: number()?,
@@ -109,8 +109,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_arrive_as_they_were_sent() {
-        let post = Post::open().unwrap();
+    fn packets_arrive_as_they_were_sent() {
+        let exchange = FdExchange::open().unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         let held = Held {
             key: b"sure-1".to_vec(),
@@ -123,15 +123,15 @@ mod tests {
             off: 1 << 40,
             len: 4096,
         };
-        post.send_object(&held).unwrap();
-        post.send_read(&read).unwrap();
-        match post.receive() {
-            Ok(Letter::Object(seen)) => {
+        exchange.send_object(&held).unwrap();
+        exchange.send_read(&read).unwrap();
+        match exchange.receive() {
+            Ok(Packet::Object(seen)) => {
                 assert_eq!((seen.object_id, &seen.key[..]), (7, &b"sure-1"[..]));
             }
             _ => panic!("no object"),
         }
-        assert!(matches!(post.receive(), Ok(Letter::Read(seen)) if seen == read));
-        assert!(matches!(post.receive(), Err(Errno::AGAIN)));
+        assert!(matches!(exchange.receive(), Ok(Packet::Read(seen)) if seen == read));
+        assert!(matches!(exchange.receive(), Err(Errno::AGAIN)));
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! io_uring: reads of the device by the ring's workers, polls that stay, writes, fds that only the ring
-//! holds, and rings that are closed in the middle of all that.
+//! io_uring: reads of the device by the ring's workers, polls that stay, writes, fds that only the
+//! ring holds, and rings that are closed in the middle of all that.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
@@ -23,8 +23,8 @@ const OTHER: u64 = u64::MAX;
 /// Pages for messages. One that lies over another would be taken for it, with its fd.
 const PAGES: u8 = 60;
 
-/// A ring with something in flight, and the memory that it works on. The memory stays mapped when this is
-/// dropped: the kernel ends what is in flight some time later.
+/// A ring with something in flight, and the memory that it works on. The memory stays mapped when
+/// this is dropped: the kernel ends what is in flight some time later.
 pub struct Kept {
     ring: IoUring,
     memory: Memory,
@@ -38,7 +38,8 @@ impl std::fmt::Debug for Kept {
     }
 }
 
-/// Makes a ring or takes one that was kept, gives it something to do, and looks at what has come of it.
+/// Makes a ring or takes one that was kept, gives it something to do, and looks at what has come of
+/// it.
 pub fn ring(actor: &mut Actor<'_>) {
     if actor.rings.len() < MOST && actor.dice.chance(50) {
         let poller = actor.dice.chance(5);
@@ -85,7 +86,7 @@ fn make(actor: &mut Actor<'_>, poller: bool) -> Result<Kept, Errno> {
     }
     let ring = builder.build(8).map_err(error)?;
     if actor.dice.chance(30)
-        && let Some(device) = actor.hoard.device(&mut actor.dice)
+        && let Some(device) = actor.handles.device(&mut actor.dice)
     {
         let fds = [device.as_fd().as_raw_fd()];
         ring.submitter().register_files(&fds).map_err(error)?;
@@ -101,7 +102,7 @@ fn make(actor: &mut Actor<'_>, poller: bool) -> Result<Kept, Errno> {
 fn entries(actor: &mut Actor<'_>, kept: &mut Kept) -> Vec<(&'static str, squeue::Entry)> {
     let mut entries = Vec::new();
     for _ in 0..=actor.dice.below(3) {
-        let Some(device) = actor.hoard.device(&mut actor.dice) else {
+        let Some(device) = actor.handles.device(&mut actor.dice) else {
             break;
         };
         let device = Fd(device.as_fd().as_raw_fd());
@@ -151,7 +152,7 @@ fn entries(actor: &mut Actor<'_>, kept: &mut Kept) -> Vec<(&'static str, squeue:
                     .user_data(OTHER),
             ),
             7 => {
-                let Some(held) = actor.hoard.object(&mut actor.dice) else {
+                let Some(held) = actor.handles.object(&mut actor.dice) else {
                     continue;
                 };
                 // From nowhere: who knows what would be in memory by the time it is written.
@@ -166,7 +167,7 @@ fn entries(actor: &mut Actor<'_>, kept: &mut Kept) -> Vec<(&'static str, squeue:
                 )
             }
             8 => {
-                let Some(held) = actor.hoard.object(&mut actor.dice) else {
+                let Some(held) = actor.handles.object(&mut actor.dice) else {
                     continue;
                 };
                 let fd = Fd(held.fd.as_fd().as_raw_fd());
@@ -197,8 +198,8 @@ fn submit<'a>(
     wait: bool,
 ) -> Result<Vec<(u64, i32)>, Errno> {
     for entry in entries {
-        // SAFETY: the memory that entries point to is never unmapped, and nothing in this program refers to
-        // it; fds may well be closed by the time they are used.
+        // SAFETY: the memory that entries point to is never unmapped, and nothing in this program
+        // refers to it; fds may well be closed by the time they are used.
         let pushed = unsafe { ring.submission().push(entry) };
         if pushed.is_err() {
             break;

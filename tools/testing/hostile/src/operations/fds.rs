@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Fds that come and go: duplicated, closed, replaced, passed on, inherited; and the device opened anew.
+//! Fds that come and go: duplicated, closed, replaced, passed on, inherited; and the device opened
+//! anew.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
@@ -11,8 +12,8 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::actor::Actor;
-use crate::hoard::Held;
-use crate::post::Letter;
+use crate::fd_exchange::Packet;
+use crate::handles::Held;
 use crate::raw;
 
 /// Programs and children that a thread has at most.
@@ -21,15 +22,15 @@ const CHILDREN: usize = 3;
 /// Another fd of an object, or of the device.
 pub fn duplicate(actor: &mut Actor<'_>) {
     if actor.dice.chance(30) {
-        let Some(device) = actor.hoard.device(&mut actor.dice) else {
+        let Some(device) = actor.handles.device(&mut actor.dice) else {
             return;
         };
         if let Ok(device) = actor.step("dup device", |_| device.try_clone()) {
-            actor.hoard.add_device(&mut actor.dice, device);
+            actor.handles.add_device(&mut actor.dice, device);
         }
         return;
     }
-    let Some(held) = actor.hoard.object(&mut actor.dice) else {
+    let Some(held) = actor.handles.object(&mut actor.dice) else {
         return;
     };
     let object_id = held.object_id;
@@ -42,19 +43,19 @@ pub fn duplicate(actor: &mut Actor<'_>) {
             object_id,
             fd: fd.into(),
         };
-        actor.hoard.add_object(&mut actor.dice, held);
+        actor.handles.add_object(&mut actor.dice, held);
     }
 }
 
 /// Closes an fd of an object, or all of this process.
 pub fn close_an_object(actor: &mut Actor<'_>) {
-    let Some(held) = actor.hoard.take_object(&mut actor.dice) else {
+    let Some(held) = actor.handles.take_object(&mut actor.dice) else {
         return;
     };
     let all = actor.dice.chance(50);
     let _ = actor.step(format!("close {}, all {all}", held.object_id), |actor| {
         if all {
-            drop(actor.hoard.take_object_of_id(held.object_id));
+            drop(actor.handles.take_object_of_id(held.object_id));
         }
         drop(held);
         Ok(())
@@ -63,7 +64,7 @@ pub fn close_an_object(actor: &mut Actor<'_>) {
 
 /// Closes an fd that another thread may be using, in the middle of what it does.
 pub fn replace_an_object(actor: &mut Actor<'_>) {
-    let Some(held) = actor.hoard.take_object(&mut actor.dice) else {
+    let Some(held) = actor.handles.take_object(&mut actor.dice) else {
         return;
     };
     let _ = actor.step(format!("replace {}", held.object_id), |_| {
@@ -75,7 +76,7 @@ pub fn replace_an_object(actor: &mut Actor<'_>) {
 /// Closes the objects of this process, as a crash would.
 pub fn close_all_objects(actor: &mut Actor<'_>) {
     let _ = actor.step("close all objects", |actor| {
-        drop(actor.hoard.take_objects());
+        drop(actor.handles.take_objects());
         Ok(())
     });
 }
@@ -85,10 +86,10 @@ pub fn close_a_device(actor: &mut Actor<'_>) {
     let all = actor.dice.chance(10);
     let _ = actor.step(format!("close device, all {all}"), |actor| {
         if all {
-            drop(actor.hoard.take_devices());
-        } else if actor.hoard.devices() > 1 {
+            drop(actor.handles.take_devices());
+        } else if actor.handles.devices() > 1 {
             let device = actor
-                .hoard
+                .handles
                 .take_device(&mut actor.dice)
                 .ok_or(Errno::BADF)?;
             // In use by another thread, perhaps.
@@ -104,7 +105,7 @@ pub fn close_a_device(actor: &mut Actor<'_>) {
 /// This process has no device: somebody passes one on, or it is opened.
 pub fn get_a_device(actor: &mut Actor<'_>) {
     receive(actor);
-    if actor.hoard.devices() == 0 {
+    if actor.handles.devices() == 0 {
         open_and_bind(actor);
         std::thread::sleep(actor.dice.pause(5));
     }
@@ -117,7 +118,7 @@ pub fn open_and_bind(actor: &mut Actor<'_>) {
     };
     if actor.dice.chance(10) {
         // As it is.
-        actor.hoard.add_device(&mut actor.dice, device);
+        actor.handles.add_device(&mut actor.dice, device);
         return;
     }
     if actor.dice.chance(10) {
@@ -141,33 +142,33 @@ pub fn open_and_bind(actor: &mut Actor<'_>) {
         device.command(&format!("tag {TAG}"))?;
         device.command(mode)
     });
-    actor.hoard.add_device(&mut actor.dice, device);
+    actor.handles.add_device(&mut actor.dice, device);
 }
 
 /// Passes something on.
 pub fn send(actor: &mut Actor<'_>) {
     if actor.dice.chance(30) {
-        if let Some(device) = actor.hoard.device(&mut actor.dice) {
-            let _ = actor.step("send device", |actor| actor.post.send_device(&device));
+        if let Some(device) = actor.handles.device(&mut actor.dice) {
+            let _ = actor.step("send device", |actor| actor.exchange.send_device(&device));
         }
-    } else if let Some(held) = actor.hoard.object(&mut actor.dice) {
+    } else if let Some(held) = actor.handles.object(&mut actor.dice) {
         let _ = actor.step(format!("send {}", held.object_id), |actor| {
-            actor.post.send_object(&held)
+            actor.exchange.send_object(&held)
         });
     }
 }
 
 /// Takes what others passed on.
 pub fn receive(actor: &mut Actor<'_>) {
-    let mut letter = None;
+    let mut packet = None;
     let _ = actor.step("receive", |actor| {
-        letter = Some(actor.post.receive()?);
+        packet = Some(actor.exchange.receive()?);
         Ok(())
     });
-    match letter {
-        Some(Letter::Device(device)) => actor.hoard.add_device(&mut actor.dice, device),
-        Some(Letter::Object(held)) => actor.hoard.add_object(&mut actor.dice, held),
-        Some(Letter::Read(read)) => actor.hoard.add_read(&mut actor.dice, read),
+    match packet {
+        Some(Packet::Device(device)) => actor.handles.add_device(&mut actor.dice, device),
+        Some(Packet::Object(held)) => actor.handles.add_object(&mut actor.dice, held),
+        Some(Packet::Read(read)) => actor.handles.add_read(&mut actor.dice, read),
         None => {}
     }
 }
@@ -178,13 +179,13 @@ pub fn exec(actor: &mut Actor<'_>) {
         return;
     }
     let (Some(device), Some(held)) = (
-        actor.hoard.device(&mut actor.dice),
-        actor.hoard.object(&mut actor.dice),
+        actor.handles.device(&mut actor.dice),
+        actor.handles.object(&mut actor.dice),
     ) else {
         return;
     };
     let time = actor.dice.below(300);
-    let id = actor.hoard.guess_id(&mut actor.dice);
+    let id = actor.handles.guess_id(&mut actor.dice);
     let child = actor.step(
         format!("exec with {} for {time} ms", held.object_id),
         |_| {
@@ -217,7 +218,7 @@ pub fn fork(actor: &mut Actor<'_>) {
     if actor.forks.len() >= CHILDREN {
         return;
     }
-    let device = actor.hoard.device(&mut actor.dice);
+    let device = actor.handles.device(&mut actor.dice);
     let number = device
         .as_ref()
         .map_or(-1, |device| device.as_fd().as_raw_fd());
@@ -242,11 +243,11 @@ pub fn reap(actor: &mut Actor<'_>) {
 pub fn reopen(actor: &mut Actor<'_>) {
     let number = match actor.dice.below(2) {
         0 => actor
-            .hoard
+            .handles
             .device(&mut actor.dice)
             .map(|device| device.as_fd().as_raw_fd()),
         _ => actor
-            .hoard
+            .handles
             .object(&mut actor.dice)
             .map(|held| held.fd.as_fd().as_raw_fd()),
     };

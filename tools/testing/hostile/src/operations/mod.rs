@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What a hostile thread can do: a table of deeds, and how often each is done.
+//! What a hostile thread can do: a table of operations, and how often each is done.
 
 mod ask;
 mod fds;
@@ -14,8 +14,8 @@ pub use fds::hold;
 
 use crate::actor::Actor;
 
-/// Something to do. It fails in whatever way it likes: its results are in the trail.
-type Deed = fn(&mut Actor<'_>);
+/// Something to do. It fails in whatever way it likes: its results are in the step log.
+type Operation = fn(&mut Actor<'_>);
 
 /// Who does it.
 #[derive(PartialEq, Eq)]
@@ -28,7 +28,7 @@ enum Who {
 use Who::{Any, Hostile};
 
 /// How often, of the sum of all, by whom, and what.
-const DEEDS: &[(u32, Who, Deed)] = &[
+const OPERATIONS: &[(u32, Who, Operation)] = &[
     // What a daemon is there for, so that there is something to disturb.
     (300, Any, serve::serve),
     (50, Any, serve::answer_an_old_read),
@@ -75,16 +75,16 @@ const DEEDS: &[(u32, Who, Deed)] = &[
     (30, Any, ring::ring),
 ];
 
-/// One deed, chosen by the actor's dice.
+/// One operation, chosen by the actor's dice.
 pub fn one(actor: &mut Actor<'_>) {
     let honest = actor.honest;
-    let weights = DEEDS.iter().map(|(weight, who, _)| match who {
+    let weights = OPERATIONS.iter().map(|(weight, who, _)| match who {
         Hostile if honest => 0,
         Any | Hostile => *weight,
     });
     let place = actor.dice.weighted(weights);
-    if let Some((_, _, deed)) = DEEDS.get(place) {
-        deed(actor);
+    if let Some((_, _, operation)) = OPERATIONS.get(place) {
+        operation(actor);
     }
     fds::reap(actor);
     if actor.dice.chance(30) {

@@ -14,10 +14,10 @@ use cachefiles_protocol::Device;
 use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::fd_exchange::FdExchange;
 use crate::mounter::{CAUSELESS, Strict};
-use crate::post::Post;
 use crate::reader::WRONG;
-use crate::trail::{self, Counts};
+use crate::step_log::{self, Counts};
 
 /// What a process is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Role {
 }
 
 /// A running process.
-pub struct Player {
+pub struct Process {
     /// What it is there for.
     pub role: Role,
     number: u64,
@@ -63,7 +63,7 @@ pub struct Player {
 
 /// How they behave.
 #[derive(Debug, Clone, Copy)]
-pub struct Manners {
+pub struct Policy {
     /// The daemons' memory allocations may fail.
     pub fail: bool,
     /// The daemons do nothing that a daemon may not do.
@@ -73,15 +73,15 @@ pub struct Manners {
 }
 
 /// All of them.
-pub struct Cast {
+pub struct Processes {
     seed: u64,
     work: PathBuf,
     mounts: PathBuf,
-    post: Post,
-    manners: Manners,
-    players: Vec<Player>,
+    exchange: FdExchange,
+    policy: Policy,
+    running: Vec<Process>,
     /// Killed, and perhaps still waiting for an answer that only a daemon can give.
-    dying: Vec<Player>,
+    dying: Vec<Process>,
     started: u64,
     /// How much those that are gone had done: daemons, mounters, readers.
     done: [Counts; 3],
@@ -89,18 +89,18 @@ pub struct Cast {
     pub faults: Vec<String>,
 }
 
-impl Cast {
+impl Processes {
     /// Nobody yet.
-    pub fn new(seed: u64, work: &Path, manners: Manners) -> Result<Self> {
+    pub fn new(seed: u64, work: &Path, policy: Policy) -> Result<Self> {
         let mounts = work.join("mnt");
         std::fs::create_dir_all(&mounts)?;
         Ok(Self {
             seed,
             work: work.to_owned(),
             mounts,
-            post: Post::open().context("opening a socket")?,
-            manners,
-            players: Vec::new(),
+            exchange: FdExchange::open().context("opening a socket")?,
+            policy,
+            running: Vec::new(),
             dying: Vec::new(),
             started: 0,
             done: Default::default(),
@@ -121,15 +121,15 @@ impl Cast {
             .arg(role.name())
             .args(["--seed", &self.seed.to_string()])
             .args(["--number", &number.to_string()])
-            .arg("--trail")
-            .arg(self.trail(number))
+            .arg("--step-log")
+            .arg(self.step_log(number))
             .stderr(log)
             .process_group(0);
         // Inherited by this child alone: nobody else starts any.
         let mut inherited = None;
         match role {
             Role::Hostile { threads } => {
-                let (inbox, outbox) = self.post.ends();
+                let (inbox, outbox) = self.exchange.ends();
                 command
                     .args(["--threads", &threads.to_string()])
                     .stdin(inbox.try_clone()?)
@@ -139,10 +139,10 @@ impl Cast {
                     command.args(["--device", &fd.as_raw_fd().to_string()]);
                     inherited = Some(fd);
                 }
-                if self.manners.fail {
+                if self.policy.fail {
                     command.arg("--fail");
                 }
-                if self.manners.honest {
+                if self.policy.honest {
                     command.arg("--honest");
                 }
             }
@@ -152,7 +152,7 @@ impl Cast {
                     .args(["--threads", "3", "--careless"])
                     .stdin(OwnedFd::from(device.try_clone()?))
                     .stdout(Stdio::null());
-                if self.manners.fail {
+                if self.policy.fail {
                     command.arg("--fail");
                 }
             }
@@ -160,7 +160,7 @@ impl Cast {
                 command
                     .arg("--mounts")
                     .arg(&self.mounts)
-                    .args(self.manners.strict.into_iter().flat_map(|which| {
+                    .args(self.policy.strict.into_iter().flat_map(|which| {
                         let which = which
                             .to_possible_value()
                             .map(|value| value.get_name().to_owned());
@@ -172,7 +172,7 @@ impl Cast {
         }
         let mut child = command.spawn().context("starting a process")?;
         drop(inherited);
-        self.players.push(Player {
+        self.running.push(Process {
             role,
             number,
             stop: child.stdin.take(),
@@ -181,106 +181,110 @@ impl Cast {
         Ok(())
     }
 
-    fn trail(&self, number: u64) -> PathBuf {
-        self.work.join(format!("trail-{number}"))
+    fn step_log(&self, number: u64) -> PathBuf {
+        self.work.join(format!("steps-{number}"))
     }
 
     /// Closes whatever the hostile processes had passed on and nobody had taken.
-    pub fn empty_post(&mut self) -> Result<()> {
-        self.post = Post::open().context("opening a socket")?;
+    pub fn drain_exchange(&mut self) -> Result<()> {
+        self.exchange = FdExchange::open().context("opening a socket")?;
         Ok(())
     }
 
     /// How many there are.
     pub fn count(&self, of: impl Fn(Role) -> bool) -> usize {
-        self.players.iter().filter(|player| of(player.role)).count()
+        self.running
+            .iter()
+            .filter(|process| of(process.role))
+            .count()
     }
 
     /// The place of one of them; `number` is taken modulo how many there are.
     fn place(&self, number: usize, of: impl Fn(Role) -> bool) -> Option<usize> {
-        let places: Vec<usize> = (0..self.players.len())
-            .filter(|&place| of(self.players[place].role))
+        let places: Vec<usize> = (0..self.running.len())
+            .filter(|&place| of(self.running[place].role))
             .collect();
         places.get(number % places.len().max(1)).copied()
     }
 
-    /// Kills one of them by SIGKILL, with all that it started. A daemon has to be gone at once, others perhaps
-    /// only when they are answered: netfs has waits that no signal ends.
+    /// Kills one of them by SIGKILL, with all that it started. A daemon has to be gone at once,
+    /// others perhaps only when they are answered: netfs has waits that no signal ends.
     pub fn kill(&mut self, number: usize, of: impl Fn(Role) -> bool) -> Result<Option<Role>> {
         let Some(place) = self.place(number, of) else {
             return Ok(None);
         };
-        let player = self.players.swap_remove(place);
-        let role = player.role;
+        let process = self.running.swap_remove(place);
+        let role = process.role;
         if role.is_daemon() {
-            self.bury(player, true)?;
+            self.reap(process, true)?;
         } else {
             // One that is dead already is as good.
-            let _ = kill_process_group(Pid::from_child(&player.child), Signal::KILL);
-            self.dying.push(player);
+            let _ = kill_process_group(Pid::from_child(&process.child), Signal::KILL);
+            self.dying.push(process);
         }
         Ok(Some(role))
     }
 
     /// Stops one of them as a debugger does, or lets all go on.
     pub fn freeze(&self, number: usize, of: impl Fn(Role) -> bool) {
-        if let Some(player) = self.place(number, of).map(|place| &self.players[place]) {
-            let _ = kill_process_group(Pid::from_child(&player.child), Signal::STOP);
+        if let Some(process) = self.place(number, of).map(|place| &self.running[place]) {
+            let _ = kill_process_group(Pid::from_child(&process.child), Signal::STOP);
         }
     }
 
     /// The opposite, for all.
     pub fn thaw(&self) {
-        for player in &self.players {
-            let _ = kill_process_group(Pid::from_child(&player.child), Signal::CONT);
+        for process in &self.running {
+            let _ = kill_process_group(Pid::from_child(&process.child), Signal::CONT);
         }
     }
 
     /// Waits for those that were killed. False where some do not die, in time.
-    pub fn bury_the_dead(&mut self, limit: Duration) -> Result<bool> {
+    pub fn reap_exited(&mut self, limit: Duration) -> Result<bool> {
         let end = Instant::now() + limit;
-        while let Some(mut player) = self.dying.pop() {
-            while player.child.try_wait()?.is_none() {
+        while let Some(mut process) = self.dying.pop() {
+            while process.child.try_wait()?.is_none() {
                 if Instant::now() > end {
-                    let (name, number) = (player.role.name(), player.number);
+                    let (name, number) = (process.role.name(), process.number);
                     self.faults
                         .push(format!("{name} {number} does not die of SIGKILL"));
-                    self.dying.push(player);
+                    self.dying.push(process);
                     return Ok(false);
                 }
                 std::thread::sleep(Duration::from_millis(10));
             }
-            self.bury(player, true)?;
+            self.reap(process, true)?;
         }
         Ok(true)
     }
 
     /// Kills all of them at one moment.
     pub fn kill_all(&mut self, of: impl Fn(Role) -> bool) -> Result<usize> {
-        let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.players)
+        let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.running)
             .into_iter()
-            .partition(|player| of(player.role));
-        self.players = left;
-        for player in &gone {
+            .partition(|process| of(process.role));
+        self.running = left;
+        for process in &gone {
             // One that is dead already is as good.
-            let _ = kill_process_group(Pid::from_child(&player.child), Signal::KILL);
+            let _ = kill_process_group(Pid::from_child(&process.child), Signal::KILL);
         }
         let count = gone.len();
-        for player in gone {
-            self.bury(player, true)?;
+        for process in gone {
+            self.reap(process, true)?;
         }
         Ok(count)
     }
 
-    /// Looks for some that ended by themselves, which is a fault unless a signal ended them. Returns their roles.
+    /// Looks for some that ended by themselves, which is a fault unless a signal ended them.
+    /// Returns their roles.
     pub fn missing(&mut self) -> Result<Vec<Role>> {
         let mut roles = Vec::new();
         let mut place = 0;
-        while let Some(player) = self.players.get_mut(place) {
-            if player.child.try_wait()?.is_some() {
-                roles.push(player.role);
-                let player = self.players.swap_remove(place);
-                self.bury(player, false)?;
+        while let Some(process) = self.running.get_mut(place) {
+            if process.child.try_wait()?.is_some() {
+                roles.push(process.role);
+                let process = self.running.swap_remove(place);
+                self.reap(process, false)?;
             } else {
                 place += 1;
             }
@@ -290,17 +294,17 @@ impl Cast {
 
     /// Tells those of a kind to end, and waits until they did. False where some do not, in time.
     pub fn end(&mut self, of: impl Fn(Role) -> bool, limit: Duration) -> Result<bool> {
-        for player in self.players.iter_mut().filter(|player| of(player.role)) {
-            drop(player.stop.take());
+        for process in self.running.iter_mut().filter(|process| of(process.role)) {
+            drop(process.stop.take());
         }
         let end = Instant::now() + limit;
         while self.count(&of) > 0 {
             if Instant::now() > end {
                 let names: Vec<String> = self
-                    .players
+                    .running
                     .iter()
-                    .filter(|player| of(player.role))
-                    .map(|player| format!("{} {}", player.role.name(), player.number))
+                    .filter(|process| of(process.role))
+                    .map(|process| format!("{} {}", process.role.name(), process.number))
                     .collect();
                 self.faults.push(format!(
                     "after {limit:?} still running: {}",
@@ -315,22 +319,25 @@ impl Cast {
     }
 
     /// A process is gone, or to be gone.
-    fn bury(&mut self, mut player: Player, killed: bool) -> Result<()> {
-        let ended = player.child.try_wait()?;
-        end_group(&mut player.child)
-            .with_context(|| format!("{} {} is to die", player.role.name(), player.number))?;
+    fn reap(&mut self, mut process: Process, killed: bool) -> Result<()> {
+        let ended = process.child.try_wait()?;
+        end_group(&mut process.child)
+            .with_context(|| format!("{} {} is to die", process.role.name(), process.number))?;
         if let Some(status) = ended
-            && let Some(fault) = self.judge(player.role, status, killed)
+            && let Some(fault) = self.judge(process.role, status, killed)
         {
-            self.faults
-                .push(format!("{} {}: {fault}", player.role.name(), player.number));
+            self.faults.push(format!(
+                "{} {}: {fault}",
+                process.role.name(),
+                process.number
+            ));
         }
-        let kind = match player.role {
+        let kind = match process.role {
             Role::Hostile { .. } | Role::Careless => 0,
             Role::Mounter => 1,
             Role::Reader => 2,
         };
-        for seen in trail::read(&self.trail(player.number)).unwrap_or_default() {
+        for seen in step_log::read(&self.step_log(process.number)).unwrap_or_default() {
             self.done[kind] += seen.counts;
         }
         Ok(())
@@ -345,17 +352,14 @@ impl Cast {
             return Some("saw an error that nothing explains".into());
         }
         // By SIGBUS: a page of a mapped file could not be had.
-        if self.manners.strict.is_some()
-            && !role.is_daemon()
-            && status.signal().is_some()
-            && !killed
+        if self.policy.strict.is_some() && !role.is_daemon() && status.signal().is_some() && !killed
         {
             return Some(format!("ended with {status}, which nothing explains"));
         }
         // Without memory, or without a page of a mapped file, a signal is the end that there is.
         let excused = status.success() || status.signal().is_some() || killed;
         // A hostile process whose allocations fail may give up in any way.
-        let excused = excused || (self.manners.fail && role.is_daemon());
+        let excused = excused || (self.policy.fail && role.is_daemon());
         (!excused).then(|| format!("ended with {status}"))
     }
 
@@ -365,11 +369,11 @@ impl Cast {
     }
 
     /// What each of them did last, and said.
-    pub fn story(&self) -> String {
+    pub fn last_steps(&self) -> String {
         let mut text = String::new();
         // The last ones started are those that were there at the end.
         for number in (0..self.started).rev().take(24) {
-            for (thread, seen) in trail::read(&self.trail(number))
+            for (thread, seen) in step_log::read(&self.step_log(number))
                 .unwrap_or_default()
                 .iter()
                 .enumerate()

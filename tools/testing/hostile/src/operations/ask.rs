@@ -8,34 +8,12 @@ use std::path::{Path, PathBuf};
 use cachefiles_harness::sys;
 
 use crate::actor::Actor;
+use crate::driver::command::NAMES;
 use crate::memory::{ROOM, Spot};
 use crate::raw;
 
-/// All words there are, and some that there are not.
-const WORDS: &[&str] = &[
-    "bind",
-    "brun",
-    "bcull",
-    "bstop",
-    "cull",
-    "dir",
-    "frun",
-    "fcull",
-    "fstop",
-    "inuse",
-    "secctx",
-    "tag",
-    "copen",
-    "cfail",
-    "timeout",
-    "restore",
-    "debug",
-    "cread",
-    "BIND",
-    "bin",
-    "bindondemand",
-    "",
-];
+/// What looks like a command, and is none.
+const NO_COMMANDS: &[&[u8]] = &[b"cread", b"BIND", b"bin", b"bindondemand", b""];
 
 /// What may stand behind them. No `debug` stream is switched on: the kernel's log would overflow.
 const ARGUMENTS: &[&str] = &[
@@ -77,7 +55,7 @@ const ARGUMENTS: &[&str] = &[
 
 /// `copen` with an id that was guessed, and any size.
 pub fn guess_copen(actor: &mut Actor<'_>) {
-    let id = actor.hoard.guess_id(&mut actor.dice);
+    let id = actor.handles.guess_id(&mut actor.dice);
     let size = match actor.dice.below(3) {
         0 => actor.dice.between(0, 1 << 20) as i64,
         1 => -(actor.dice.between(1, 5000) as i64),
@@ -93,18 +71,26 @@ pub fn noise(actor: &mut Actor<'_>) {
     send(actor, bytes);
 }
 
-/// Any word with any argument.
-pub fn command(actor: &mut Actor<'_>) {
-    let mut command = actor.dice.pick(WORDS).to_owned();
-    for _ in 0..=actor.dice.below(2) {
-        command.push_str(actor.dice.pick(ARGUMENTS));
-    }
-    send(actor, command.into_bytes());
+/// The name of a command, each as often as the other, or something like one.
+fn name(actor: &mut Actor<'_>) -> &'static [u8] {
+    let place = actor.dice.below(NAMES.len() + NO_COMMANDS.len());
+    let mut names = NAMES.iter().chain(NO_COMMANDS);
+    names.nth(place).copied().unwrap_or_default()
 }
 
-/// A word with an argument that just fits, or does not; or with something in it that does not belong.
+/// Any name with any argument.
+pub fn command(actor: &mut Actor<'_>) {
+    let mut command = name(actor).to_vec();
+    for _ in 0..=actor.dice.below(2) {
+        command.extend_from_slice(actor.dice.pick(ARGUMENTS).as_bytes());
+    }
+    send(actor, command);
+}
+
+/// A word with an argument that just fits, or does not; or with something in it that does not
+/// belong.
 pub fn long_or_broken(actor: &mut Actor<'_>) {
-    let mut command = actor.dice.pick(WORDS).as_bytes().to_vec();
+    let mut command = name(actor).to_vec();
     command.push(b' ');
     if actor.dice.chance(50) {
         let length = 4090 + actor.dice.below(10);
@@ -123,7 +109,7 @@ pub fn long_or_broken(actor: &mut Actor<'_>) {
 
 /// A command in memory that is not there or ends too early, or is in several pieces.
 pub fn from_bad_memory(actor: &mut Actor<'_>) {
-    let Some(device) = actor.hoard.device(&mut actor.dice) else {
+    let Some(device) = actor.handles.device(&mut actor.dice) else {
         return;
     };
     let spot = match actor.dice.below(5) {
@@ -203,7 +189,7 @@ pub fn restore(actor: &mut Actor<'_>) {
 }
 
 fn send(actor: &mut Actor<'_>, command: Vec<u8>) {
-    let Some(device) = actor.hoard.device(&mut actor.dice) else {
+    let Some(device) = actor.handles.device(&mut actor.dice) else {
         return;
     };
     let shown = OsStr::from_bytes(command.get(..100).unwrap_or(&command));

@@ -8,10 +8,10 @@ use cachefiles_protocol::{Device, Message, ObjectFd, Open, Read};
 
 use crate::dice::Dice;
 
-/// A message in few words, for the trail.
-pub struct Brief<Fd>(pub Option<Message<Fd>>);
+/// A message in few words, for the step log.
+pub struct MessageSummary<Fd>(pub Option<Message<Fd>>);
 
-impl<Fd: fmt::Debug> fmt::Debug for Brief<Fd> {
+impl<Fd: fmt::Debug> fmt::Debug for MessageSummary<Fd> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             None => f.write_str("nothing"),
@@ -49,7 +49,7 @@ pub struct Held {
 
 /// Shared by the threads of a process. Everything in it may be gone the next moment.
 #[derive(Default)]
-pub struct Hoard {
+pub struct Handles {
     devices: Mutex<Vec<Arc<Device>>>,
     objects: Mutex<Vec<Arc<Held>>>,
     opens: Mutex<Vec<Open>>,
@@ -81,7 +81,7 @@ fn put<T>(list: &Mutex<Vec<T>>, dice: &mut Dice, thing: T) -> Option<T> {
     if full { take(list, dice) } else { None }
 }
 
-impl Hoard {
+impl Handles {
     /// One of the fds of the device.
     pub fn device(&self, dice: &mut Dice) -> Option<Arc<Device>> {
         any(&self.devices, dice)

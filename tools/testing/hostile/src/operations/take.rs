@@ -63,7 +63,7 @@ pub fn with_a_full_fd_table(actor: &mut Actor<'_>) {
 }
 
 fn take(actor: &mut Actor<'_>, parts: &[(Spot, usize)]) {
-    let Some(device) = actor.hoard.device(&mut actor.dice) else {
+    let Some(device) = actor.handles.device(&mut actor.dice) else {
         return;
     };
     let length = actor.step(format!("read {parts:?}"), |actor| match parts {

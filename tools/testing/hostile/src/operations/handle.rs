@@ -11,7 +11,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice as splice_between};
 
 use crate::actor::Actor;
-use crate::hoard::Held;
+use crate::handles::Held;
 use crate::raw::{self, Call};
 
 /// The device, or an object.
@@ -31,10 +31,10 @@ impl AsFd for Any {
 
 fn any(actor: &mut Actor<'_>) -> Option<(Any, String)> {
     if actor.dice.chance(30) {
-        let device = actor.hoard.device(&mut actor.dice)?;
+        let device = actor.handles.device(&mut actor.dice)?;
         return Some((Any::Device(device), "device".into()));
     }
-    let held = actor.hoard.object(&mut actor.dice)?;
+    let held = actor.handles.object(&mut actor.dice)?;
     let name = held.object_id.to_string();
     Some((Any::Object(held), name))
 }

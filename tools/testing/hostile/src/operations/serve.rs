@@ -9,7 +9,7 @@ use cachefiles_protocol::{
 
 use super::fds;
 use crate::actor::Actor;
-use crate::hoard::{Brief, Held};
+use crate::handles::{Held, MessageSummary};
 use crate::images;
 
 /// How long to wait for a message.
@@ -20,7 +20,7 @@ const MOST: u64 = 1 << 20;
 
 /// Takes a message, and does something about it.
 pub fn serve(actor: &mut Actor<'_>) {
-    let Some(device) = actor.hoard.device(&mut actor.dice) else {
+    let Some(device) = actor.handles.device(&mut actor.dice) else {
         return fds::get_a_device(actor);
     };
     // Several messages in a row: else the readers would hardly get on.
@@ -29,24 +29,24 @@ pub fn serve(actor: &mut Actor<'_>) {
         let message = actor.step("wait, read", |_| {
             device.wait_readable(Some(TICK))?;
             match device.read_message(&mut buffer) {
-                Ok(message) => Ok(Brief(message)),
+                Ok(message) => Ok(MessageSummary(message)),
                 Err(ReceiveError::Read(errno)) => Err(errno),
                 Err(ReceiveError::Decode(_)) => Err(Errno::BADMSG),
             }
         });
         match message {
-            Ok(Brief(Some(message))) => deal_with(actor, message),
-            Ok(Brief(None)) => return,
+            Ok(MessageSummary(Some(message))) => deal_with(actor, message),
+            Ok(MessageSummary(None)) => return,
             Err(Errno::IO) => {
                 // The cache is dead: its device is of no more use.
                 if actor.dice.chance(30) {
-                    drop(actor.hoard.take_device(&mut actor.dice));
+                    drop(actor.handles.take_device(&mut actor.dice));
                 }
                 return;
             }
             Err(Errno::BADMSG) => {
-                // What is read of a cache that was bound in the original mode. Anything else is the kernel's
-                // fault: loud, so that it is seen.
+                // What is read of a cache that was bound in the original mode. Anything else is the
+                // kernel's fault: loud, so that it is seen.
                 assert!(
                     buffer.starts_with(b"cull="),
                     "malformed message: {buffer:?}"
@@ -62,19 +62,19 @@ pub fn serve(actor: &mut Actor<'_>) {
 pub fn deal_with(actor: &mut Actor<'_>, message: Message) {
     match message {
         Message::Open(open) => match actor.dice.below(100) {
-            0..5 => actor.hoard.add_open(&mut actor.dice, open),
+            0..5 => actor.handles.add_open(&mut actor.dice, open),
             // Its fd is closed by that.
             5..9 => drop(open),
             _ => answer_open(actor, open),
         },
         Message::Read(read) => match actor.dice.below(100) {
-            0..6 => actor.hoard.add_read(&mut actor.dice, read),
+            0..6 => actor.handles.add_read(&mut actor.dice, read),
             6..10 => {}
             _ => answer_read(actor, read),
         },
         Message::Close(close) => {
             if actor.dice.chance(80) {
-                drop(actor.hoard.take_object_of_id(close.object_id));
+                drop(actor.handles.take_object_of_id(close.object_id));
             }
         }
     }
@@ -82,20 +82,20 @@ pub fn deal_with(actor: &mut Actor<'_>, message: Message) {
 
 /// Answers an OPEN that was left lying.
 pub fn answer_an_old_open(actor: &mut Actor<'_>) {
-    if let Some(open) = actor.hoard.take_open(&mut actor.dice) {
+    if let Some(open) = actor.handles.take_open(&mut actor.dice) {
         answer_open(actor, open);
     }
 }
 
 /// Answers a READ that was left lying.
 pub fn answer_an_old_read(actor: &mut Actor<'_>) {
-    if let Some(read) = actor.hoard.take_read(&mut actor.dice) {
+    if let Some(read) = actor.handles.take_read(&mut actor.dice) {
         answer_read(actor, read);
     }
 }
 
 fn answer_open(actor: &mut Actor<'_>, open: Open) {
-    let Some(device) = actor.hoard.device(&mut actor.dice) else {
+    let Some(device) = actor.handles.device(&mut actor.dice) else {
         return;
     };
     let right = actor.images.blob(&open.cookie_key).map(|blob| blob.len());
@@ -122,20 +122,23 @@ fn answer_open(actor: &mut Actor<'_>, open: Open) {
         && (answer.is_ok() || actor.dice.chance(20))
     {
         let held = Held { key, object_id, fd };
-        actor.hoard.add_object(&mut actor.dice, held);
+        actor.handles.add_object(&mut actor.dice, held);
     }
 }
 
 fn answer_read(actor: &mut Actor<'_>, read: Read) {
-    let Some(held) = actor.hoard.object_of_id(read.object_id) else {
+    let Some(held) = actor.handles.object_of_id(read.object_id) else {
         // Somebody else has its fd, or had.
         if actor.dice.chance(70) {
             let _ = actor.step(
-                format!("pass on {:?}", Brief::<()>(Some(Message::Read(read)))),
-                |actor| actor.post.send_read(&read),
+                format!(
+                    "pass on {:?}",
+                    MessageSummary::<()>(Some(Message::Read(read)))
+                ),
+                |actor| actor.exchange.send_read(&read),
             );
         } else if actor.dice.chance(50) {
-            actor.hoard.add_read(&mut actor.dice, read);
+            actor.handles.add_read(&mut actor.dice, read);
         }
         return;
     };
@@ -145,7 +148,7 @@ fn answer_read(actor: &mut Actor<'_>, read: Read) {
     };
     if !actor.honest && actor.dice.chance(3) {
         let (id, errno) = (read.msg_id, actor.dice.between(1, 4095));
-        let Some(device) = actor.hoard.device(&mut actor.dice) else {
+        let Some(device) = actor.handles.device(&mut actor.dice) else {
             return;
         };
         let command = format!("cfail {id},-{errno}");

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Writing to objects, and completing what was not asked for.
 //!
-//! Only to blobs of junk goes what does not belong there. To the others go the right bytes, in whole pages,
-//! though at any time, in any amount, and from memory that ends in the middle.
+//! Only to blobs of junk goes what does not belong there. To the others go the right bytes, in
+//! whole pages, though at any time, in any amount, and from memory that ends in the middle.
 
 use std::sync::Arc;
 
 use crate::actor::Actor;
-use crate::hoard::Held;
+use crate::handles::Held;
 use crate::images;
 use crate::memory::{ROOM, Spot};
 use crate::raw;
@@ -19,7 +19,7 @@ const FAR: usize = 16 * PAGE;
 
 /// The right bytes, whether or not anybody asked.
 pub fn right_bytes(actor: &mut Actor<'_>) {
-    let Some(held) = actor.hoard.object(&mut actor.dice) else {
+    let Some(held) = actor.handles.object(&mut actor.dice) else {
         return;
     };
     let blob = actor.images.blob(&held.key).map_or(0, <[u8]>::len);
@@ -68,7 +68,7 @@ pub fn right_bytes(actor: &mut Actor<'_>) {
 
 /// Memory that is not there: nothing can come of it.
 pub fn from_bad_memory(actor: &mut Actor<'_>) {
-    let Some(held) = actor.hoard.object(&mut actor.dice) else {
+    let Some(held) = actor.handles.object(&mut actor.dice) else {
         return;
     };
     let spot = match actor.dice.below(3) {
@@ -84,7 +84,7 @@ pub fn from_bad_memory(actor: &mut Actor<'_>) {
 /// Anything, where that is nobody's loss.
 pub fn junk(actor: &mut Actor<'_>) {
     let held = (0..8)
-        .filter_map(|_| actor.hoard.object(&mut actor.dice))
+        .filter_map(|_| actor.handles.object(&mut actor.dice))
         .find(|held| images::is_junk(&held.key));
     let Some(held) = held else {
         return;
@@ -127,10 +127,10 @@ fn write(actor: &mut Actor<'_>, held: &Arc<Held>, spot: Spot, length: usize, off
 
 /// Completes a READ that may be of another object, of no object, or not there.
 pub fn guess_cread(actor: &mut Actor<'_>) {
-    let Some(held) = actor.hoard.object(&mut actor.dice) else {
+    let Some(held) = actor.handles.object(&mut actor.dice) else {
         return;
     };
-    let id = actor.hoard.guess_id(&mut actor.dice);
+    let id = actor.handles.guess_id(&mut actor.dice);
     let _ = actor.step(format!("cread {id} on {}", held.object_id), |_| {
         held.fd.complete_read(id)
     });

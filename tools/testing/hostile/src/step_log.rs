@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What each thread did last, in a file that outlives it: a thread that hangs or is killed cannot tell.
+//! What each thread did last, in a file that outlives it: a thread that hangs or is killed cannot
+//! tell.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
-/// Threads of one process that can leave a trail.
+/// Threads of one process that can leave a step log.
 pub const THREADS: usize = 4;
 
 /// Things remembered of each thread.
@@ -22,8 +23,8 @@ const HEAD: usize = 24;
 
 const THREAD: usize = HEAD + STEPS * STEP;
 
-/// The trail of a thread.
-pub struct Trail {
+/// The step log of a thread.
+pub struct StepLog {
     bytes: &'static mut [u8],
     counts: Counts,
     used: usize,
@@ -48,9 +49,9 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-impl Trail {
-    /// The trails of this process's threads, in a new file.
-    pub fn lay(path: &Path) -> Result<Vec<Self>> {
+impl StepLog {
+    /// The step logs of this process's threads, in a new file.
+    pub fn create(path: &Path) -> Result<Vec<Self>> {
         let length = THREADS * THREAD;
         let file = File::options()
             .read(true)
@@ -72,9 +73,9 @@ impl Trail {
                 0,
             )
         }
-        .context("mapping the trail")?;
-        // SAFETY: the mapping has this length and stays until the process ends; nothing else in this
-        // process refers to it, and others only read the file.
+        .context("mapping the step log")?;
+        // SAFETY: the mapping has this length and stays until the process ends; nothing else in
+        // this process refers to it, and others only read the file.
         let bytes: &'static mut [u8] =
             unsafe { std::slice::from_raw_parts_mut(address.cast(), length) };
         Ok(bytes
@@ -135,7 +136,7 @@ impl Trail {
     }
 }
 
-/// The trail of a thread as others see it.
+/// The step log of a thread as others see it.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// How much it did.
@@ -144,7 +145,7 @@ pub struct Seen {
     pub steps: Vec<String>,
 }
 
-/// Reads the trails of a process: those of the threads that did anything.
+/// Reads the step logs of a process: those of the threads that did anything.
 pub fn read(path: &Path) -> io::Result<Vec<Seen>> {
     let bytes = fs::read(path)?;
     let threads = bytes.chunks_exact(THREAD).map(|bytes| {
@@ -176,14 +177,14 @@ mod tests {
 
     #[test]
     fn the_last_steps_are_read_back_in_order() {
-        let path = std::env::temp_dir().join(format!("trail-test-{}", std::process::id()));
-        let mut trails = Trail::lay(&path).unwrap();
-        let trail = &mut trails[1];
+        let path = std::env::temp_dir().join(format!("step-log-test-{}", std::process::id()));
+        let mut step_logs = StepLog::create(&path).unwrap();
+        let step_log = &mut step_logs[1];
         for step in 0..STEPS + 2 {
-            trail.begin(&format!("step {step}"));
-            trail.end("OK", step % 2 == 0);
+            step_log.begin(&format!("step {step}"));
+            step_log.end("OK", step % 2 == 0);
         }
-        trail.begin(&"long".repeat(100));
+        step_log.begin(&"long".repeat(100));
         let seen = read(&path).unwrap();
         fs::remove_file(&path).unwrap();
         assert_eq!(seen.len(), 1);

@@ -18,10 +18,10 @@ fn time(actor: &mut Actor<'_>) -> Timespec {
 
 /// `poll` of the device, and of an object.
 pub fn poll(actor: &mut Actor<'_>) {
-    let Some(device) = actor.hoard.device(&mut actor.dice) else {
+    let Some(device) = actor.handles.device(&mut actor.dice) else {
         return;
     };
-    let held = actor.hoard.object(&mut actor.dice);
+    let held = actor.handles.object(&mut actor.dice);
     let events = PollFlags::from_bits_retain(actor.dice.number() as u16);
     let time = time(actor);
     let _ = actor.step(format!("poll {events:?}"), |_| {
@@ -37,7 +37,7 @@ pub fn poll(actor: &mut Actor<'_>) {
 /// An epoll that watches the device in one of several ways, and is kept; or one that was kept.
 pub fn epoll(actor: &mut Actor<'_>) {
     if actor.epolls.len() < MOST && actor.dice.chance(50) {
-        let Some(device) = actor.hoard.device(&mut actor.dice) else {
+        let Some(device) = actor.handles.device(&mut actor.dice) else {
             return;
         };
         let mut flags = ep::EventFlags::IN;
