@@ -38,7 +38,8 @@ die() {
 have() { command -v "$1" >/dev/null 2>&1; }
 verbose() { [[ ${VERBOSE:-0} != 0 ]]; }
 
-# The comment at the head of a script is its help: from the third line on, up to the first line of code.
+# The comment at the head of a script is its help: from the third line on, up to the first line of
+# code.
 usage() { sed -n '3,${/^#/!q; s/^# \{0,1\}//; p}' "$0"; }
 
 # Is version $1 at least $2?

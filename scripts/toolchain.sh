@@ -39,11 +39,13 @@ find_rustc() {
 	done
 }
 
-# The -N (or nothing at all) of a complete clang, lld and llvm. The kernel asks for one major version of all.
+# The -N (or nothing at all) of a complete clang, lld and llvm. The kernel asks for one major
+# version of all.
 find_llvm() {
 	local suffix tool
 	if [[ -n ${LLVM:-} ]]; then
-		# As the kernel reads it: -N is a suffix, anything else means no suffix, a path/ a prefix.
+		# As the kernel reads it: -N is a suffix, anything else means no suffix, a path/ a
+		# prefix.
 		if [[ $LLVM == */ ]] || have "clang$([[ $LLVM != -* ]] || printf '%s' "$LLVM")"; then
 			printf '%s\n' "$LLVM"
 		fi

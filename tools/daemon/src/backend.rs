@@ -19,8 +19,8 @@ pub trait Blob: Send + Sync {
     /// Size in bytes.
     fn size(&self) -> u64;
 
-    /// Says which content this is, in one line, as well as the backend can tell contents apart without
-    /// reading them: for a file, its size and the time of its last change.
+    /// Says which content this is, in one line, as well as the backend can tell contents apart
+    /// without reading them: for a file, its size and the time of its last change.
     fn identity(&self) -> String;
 
     /// Fills `buffer` with the bytes from `offset` on. The caller asks for nothing beyond the size.

@@ -39,8 +39,14 @@ pub struct CacheArgs {
     /// Free blocks in percent below which nothing more is stored
     #[arg(long, default_value_t = 1, value_name = "PERCENT", value_parser = percent())]
     pub bstop: u8,
-    /// Seconds after which those who wait for an answer get an error; 0: they wait for as long as it takes
-    #[arg(long, default_value_t = 0, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=86_400))]
+    /// Seconds after which those who wait for an answer get an error; 0: they wait for as long as
+    /// it takes
+    #[arg(
+        long,
+        default_value_t = 0,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(..=86_400)
+    )]
     pub timeout: u32,
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Which content of each blob the cache holds data of.
 //!
-//! The kernel knows a blob by its name. A blob that gets another content under the same name would so
-//! be served as a mixture of both, for as long as the cache lives. So what a blob was when it was first
-//! served is kept in a file beside the cache, and another one of that name is refused.
+//! The kernel knows a blob by its name. A blob that gets another content under the same name would
+//! so be served as a mixture of both, for as long as the cache lives. So what a blob was when it
+//! was first served is kept in a file beside the cache, and another one of that name is refused.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};

@@ -18,7 +18,8 @@ pub struct InvalidateArgs {
     /// Directory that holds the cache
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// Do it though an image of that name is mounted: it keeps what it has read, until it is unmounted
+    /// Do it though an image of that name is mounted: it keeps what it has read, until it is
+    /// unmounted
     #[arg(long)]
     force: bool,
     /// The blob's cookie key: its fsid or the name of its device

@@ -42,10 +42,12 @@ pub struct ServeArgs {
     /// Number of threads that answer requests
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
-    /// Unix socket whose listener passes the bound device (SCM_RIGHTS); `-`: stdin is the connection
+    /// Unix socket whose listener passes the bound device (SCM_RIGHTS); `-`: stdin is the
+    /// connection
     #[arg(long, value_name = "PATH")]
     fd_from: Option<PathBuf>,
-    /// Have the kernel repeat what an earlier worker left unanswered (when the device was bound before)
+    /// Have the kernel repeat what an earlier worker left unanswered (when the device was bound
+    /// before)
     #[arg(long)]
     restore: bool,
     /// File to keep the counters in, where a holder passed none

@@ -57,13 +57,15 @@ pub struct SuperviseArgs {
     /// The longest such wait in milliseconds
     #[arg(long, default_value_t = 2000, value_name = "MS")]
     backoff_max: u64,
-    /// How long in milliseconds a worker must have lived for the wait to start from the minimum again
+    /// How long in milliseconds a worker must have lived for the wait to start from the minimum
+    /// again
     #[arg(long, default_value_t = 1000, value_name = "MS")]
     backoff_reset: u64,
     /// How often in a row a worker may fail to start before this gives up
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     start_attempts: u32,
-    /// Write no `restore` when a worker died: for kernels that repeat unanswered requests by themselves
+    /// Write no `restore` when a worker died: for kernels that repeat unanswered requests by
+    /// themselves
     #[arg(long)]
     no_restore: bool,
 }

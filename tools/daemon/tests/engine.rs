@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The engine against a stand-in for the kernel: a socket in place of the device, and files in place
-//! of the anonymous fds. (Completing a READ needs the real thing: that is tested in the VM.)
+//! The engine against a stand-in for the kernel: a socket in place of the device, and files in
+//! place of the anonymous fds. (Completing a READ needs the real thing: that is tested in the VM.)
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -27,7 +27,8 @@ pub struct Device {
     fd: OwnedFd,
 }
 
-/// One of the free-space limits, in percent of the backing filesystem: files (`f`) and blocks (`b`).
+/// One of the free-space limits, in percent of the backing filesystem: files (`f`) and blocks
+/// (`b`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// Free files above which culling stops.
@@ -148,8 +149,8 @@ impl Device {
         }
     }
 
-    /// Fails a READ: those who wait for it get the errno. It must have been read from the device, and
-    /// not be completed.
+    /// Fails a READ: those who wait for it get the errno. It must have been read from the device,
+    /// and not be completed.
     ///
     /// `EINVAL` where it is gone: it was answered, or its reader was killed. `EOPNOTSUPP` where the
     /// kernel has no such command: see [`Device::has_cfail`].
@@ -167,11 +168,12 @@ impl Device {
         }
     }
 
-    /// Gives every request so many seconds to be answered, from when it was made; 0 is for ever, and
-    /// what a cache begins with. Those who wait for one that is not answered in time get `ETIMEDOUT`.
+    /// Gives every request so many seconds to be answered, from when it was made; 0 is for ever,
+    /// and what a cache begins with. Those who wait for one that is not answered in time get
+    /// `ETIMEDOUT`.
     ///
-    /// Before or after the cache is bound. `EINVAL` for more than a day (86,400); `EOPNOTSUPP` where
-    /// the kernel has no such command, or the cache is bound in the original mode.
+    /// Before or after the cache is bound. `EINVAL` for more than a day (86,400); `EOPNOTSUPP`
+    /// where the kernel has no such command, or the cache is bound in the original mode.
     pub fn set_timeout(&self, seconds: u32) -> Result<(), Errno> {
         self.command(&format!("timeout {seconds}"))
     }

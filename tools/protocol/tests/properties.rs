@@ -92,7 +92,8 @@ proptest! {
 
     #[test]
     fn what_decodes_encodes_to_itself(
-        mut bytes in prop_oneof![Just(16usize), Just(32), 16..200usize].prop_flat_map(|n| vec(any::<u8>(), n)),
+        mut bytes in prop_oneof![Just(16usize), Just(32), 16..200usize]
+            .prop_flat_map(|n| vec(any::<u8>(), n)),
         opcode in 0u32..4,
     ) {
         let length = u32::try_from(bytes.len()).unwrap();

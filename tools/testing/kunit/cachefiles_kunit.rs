@@ -2,8 +2,9 @@
 
 //! Unit tests of the abstractions in `rust/`, for what only exists in a kernel.
 //!
-//! One suite for each file, named after the crate and the part of it that it tests. A test is a function
-//! named after the behaviour that it checks. `Documentation/testing.rst` tells how they are run.
+//! One suite for each file, named after the crate and the part of it that it tests. A test is a
+//! function named after the behaviour that it checks. `Documentation/testing.rst` tells how they
+//! are run.
 
 #![forbid(unsafe_code)]
 

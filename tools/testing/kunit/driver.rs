@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A real cache, asked for what no file system of this kernel asks for, or not at a moment that a test can
-//! choose. It is bound by who inserts the tests, under the tag `kunit-driver`, on an ext4.
+//! A real cache, asked for what no file system of this kernel asks for, or not at a moment that a
+//! test can choose. It is bound by who inserts the tests, under the tag `kunit-driver`, on an ext4.
 
 use kernel::str::CStr;
 use kext::errno::{ENOBUFS, ENODATA, ESTALE};
@@ -217,8 +217,8 @@ fn a_read_of_what_is_invalidated_is_stale() -> Outcome {
     Ok(())
 }
 
-/// netfs only says that what is there is out of date. That the cookie is to be written down is for the
-/// cache to know.
+/// netfs only says that what is there is out of date. That the cookie is to be written down is for
+/// the cache to know.
 fn what_replaces_the_invalid_is_found_again() -> Outcome {
     let volume = volume(kernel::c_str!("replaced"))?;
     let cookie = volume.cookie(wanted(b"file"))?;

@@ -131,8 +131,8 @@ fn a_read_from_a_disk_goes_on_by_itself() -> Outcome {
     let file = at.nameless()?;
     write(&file, 0, 64, 9)?;
     let (mut reads, mut queued) = (0, 0);
-    // On a busy machine the disk may be the faster one, and a read end within the call that began it; then it takes
-    // more of them to see one that is on its way.
+    // On a busy machine the disk may be the faster one, and a read end within the call that began
+    // it; then it takes more of them to see one that is on its way.
     while reads < 20 || (queued == 0 && reads < 2000) {
         reads += 1;
         let pending = submit_read(&file, 0, Buffer::new(64, 0)?)?;

@@ -73,7 +73,8 @@ fn take_out(table: &Table, id: u32) -> bool {
     node.is_some()
 }
 
-/// Stores nodes under the numbers from 0 on that have their number for a name, and leaves only some.
+/// Stores nodes under the numbers from 0 on that have their number for a name, and leaves only
+/// some.
 fn store_only(table: &Table, tally: &Tally, ids: &[u32]) -> Outcome {
     for id in 0..=ids.iter().copied().max().unwrap_or(0) {
         ensure_eq!(store(table, tally, id)?, id);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What is done for each message: the daemon's side of the protocol, free of threads and waiting.
 //!
-//! A fetch that fails is tried again later, and never completed without its data. After the last try
-//! the READ is failed (`cfail`), and its reader gets an error. The C module of Linux 6.12 has no error
-//! reply to a READ: there the object's fd is closed, and its READs come again at the next `restore`.
+//! A fetch that fails is tried again later, and never completed without its data. After the last
+//! try the READ is failed (`cfail`), and its reader gets an error. The C module of Linux 6.12 has
+//! no error reply to a READ: there the object's fd is closed, and its READs come again at the next
+//! `restore`.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,8 +22,8 @@ use crate::identity::Identities;
 use crate::seldom::{Seldom, TOLD_EVERY};
 use crate::stats::Stats;
 
-/// How long a blob is refused after a READ of it that can never be served, where the kernel has no other
-/// way to be told.
+/// How long a blob is refused after a READ of it that can never be served, where the kernel has no
+/// other way to be told.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 
 /// When to try again and when to give up.
@@ -235,11 +236,11 @@ impl Engine {
         }
     }
 
-    /// Writes the pages around the range into the cache file: the blob's bytes, and zeros in the rest of
-    /// its last page.
+    /// Writes the pages around the range into the cache file: the blob's bytes, and zeros in the
+    /// rest of its last page.
     ///
-    /// Fails with `ENODATA` where the range goes on behind that page: an image that has something there
-    /// was made of a longer blob than this, which may be there only in part.
+    /// Fails with `ENODATA` where the range goes on behind that page: an image that has something
+    /// there was made of a longer blob than this, which may be there only in part.
     fn fill(&self, object: &Object, off: u64, len: u64, buffer: &mut [u8]) -> io::Result<()> {
         let range = align_range(off, len).ok_or(Errno::OVERFLOW)?;
         if range.end > object.blob.size().next_multiple_of(PAGE_SIZE) {
@@ -330,8 +331,9 @@ impl Engine {
         }
     }
 
-    /// Tells the kernel that a READ cannot be served. False where it does not know how to take that,
-    /// or where the object is open elsewhere, if anywhere: whoever has it may yet serve the READ.
+    /// Tells the kernel that a READ cannot be served. False where it does not know how to take
+    /// that, or where the object is open elsewhere, if anywhere: whoever has it may yet serve the
+    /// READ.
     fn fail_read(&self, object_id: u32, msg_id: u32, error: &io::Error) -> bool {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         let is_open = objects.contains_key(&object_id);
@@ -352,7 +354,8 @@ impl Engine {
     }
 
     fn remove(&self, object_id: u32) -> Option<Arc<Object>> {
-        // The fd is closed after the lock is released: closing it makes the kernel look for requests.
+        // The fd is closed after the lock is released: closing it makes the kernel look for
+        // requests.
         self.objects
             .write()
             .unwrap_or_else(PoisonError::into_inner)

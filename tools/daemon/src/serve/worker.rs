@@ -111,7 +111,8 @@ impl<'a> Worker<'a> {
                 Ok(Some(message)) => {
                     errors = 0;
                     self.engine.handle(message, &mut self.buffer);
-                    // Looked at between any two: a stream of requests must not keep the daemon alive.
+                    // Looked at between any two: a stream of requests must not keep the daemon
+                    // alive.
                     if self.stop.is_triggered() {
                         return Ok(());
                     }
@@ -119,7 +120,8 @@ impl<'a> Worker<'a> {
                 }
                 // None: there was nothing, or another thread took it.
                 Ok(None) => errors = 0,
-                // Out of fds or memory, or a request that the kernel has dropped meanwhile: it passes.
+                // Out of fds or memory, or a request that the kernel has dropped meanwhile: it
+                // passes.
                 Err(error) => {
                     errors += 1;
                     tracing::warn!("{error}");

@@ -54,8 +54,8 @@ pub struct WorkerProcess {
 }
 
 impl WorkerProcess {
-    /// Starts this same program with the arguments. Its stdin is the other end of the socket: the one fd
-    /// that is inherited, so no other can leak into it.
+    /// Starts this same program with the arguments. Its stdin is the other end of the socket: the
+    /// one fd that is inherited, so no other can leak into it.
     pub fn spawn(arguments: &[&OsStr]) -> Result<Self> {
         let (socket, theirs) = UnixStream::pair().context("making the worker's socket")?;
         let program = std::env::current_exe().context("finding this program")?;

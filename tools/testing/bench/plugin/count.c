@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A plugin for QEMU's emulation: how often each block of the kernel's code is run between two calls of one
- * function of the kernel, which the guest calls to mark the begin and the end of what it measures.
+ * A plugin for QEMU's emulation: how often each block of the kernel's code is run between two calls
+ * of one function of the kernel, which the guest calls to mark the begin and the end of what it
+ * measures.
  *
  *   -plugin count.so,mark=ADDRESS,out=FILE
  *
- * At each mark the file gets a line `mark N`, and before it one line for each block that was run since the mark before:
- * its address, its number of instructions, and how often it was begun (hexadecimal, decimal, decimal).
+ * At each mark the file gets a line `mark N`, and before it one line for each block that was run
+ * since the mark before: its address, its number of instructions, and how often it was begun
+ * (hexadecimal, decimal, decimal).
  *
- * Only calls that all versions of the interface have are used, so that no header of QEMU's is needed. What has to
- * be given when it is built is API, the version: QEMU 7 and 8 take 0 and 1, later ones 2 and more.
+ * Only calls that all versions of the interface have are used, so that no header of QEMU's is
+ * needed. What has to be given when it is built is API, the version: QEMU 7 and 8 take 0 and 1,
+ * later ones 2 and more.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -24,7 +27,8 @@ struct qemu_plugin_tb;
 typedef void (*translated)(uint64_t id, struct qemu_plugin_tb *block);
 typedef void (*executed)(unsigned int cpu, void *data);
 void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, translated call);
-void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *block, executed call, int flags, void *data);
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *block, executed call, int flags,
+					  void *data);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *block);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *block);
 enum { NO_REGISTERS = 0 };
@@ -48,7 +52,8 @@ static FILE *out;
 
 static struct block *find_block(uint64_t address, uint64_t instructions)
 {
-	struct block **bucket = &buckets[(address ^ (address >> 16) ^ (instructions << 8)) % BUCKETS];
+	uint64_t hash = address ^ (address >> 16) ^ (instructions << 8);
+	struct block **bucket = &buckets[hash % BUCKETS];
 	struct block *block;
 
 	for (block = *bucket; block; block = block->next) {
@@ -80,8 +85,8 @@ static void reach_mark(unsigned int cpu, void *data)
 	for (unsigned int bucket = 0; bucket < BUCKETS; bucket++) {
 		for (struct block *block = buckets[bucket]; block; block = block->next) {
 			if (block->count) {
-				fprintf(out, "%" PRIx64 " %" PRIu64 " %" PRIu64 "\n", block->address,
-					block->instructions, block->count);
+				fprintf(out, "%" PRIx64 " %" PRIu64 " %" PRIu64 "\n",
+					block->address, block->instructions, block->count);
 			}
 			block->count = 0;
 		}

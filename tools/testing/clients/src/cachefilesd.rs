@@ -52,8 +52,9 @@ impl Cachefilesd {
             sys::CACHE
         );
         fs::write(CONFIG, lines)?;
-        // cachefilesd 0.10.10 takes a pointer for one it has overwritten, and aborts, when bits 28 to 31
-        // of it are 6: with random addresses that is one start in 16. Without, the heap is elsewhere.
+        // cachefilesd 0.10.10 takes a pointer for one it has overwritten, and aborts, when bits 28
+        // to 31 of it are 6: with random addresses that is one start in 16. Without, the heap is
+        // elsewhere.
         fs::write("/proc/sys/kernel/randomize_va_space", "0")?;
         let log = File::create(LOG)?;
         // In the foreground, telling what it does on standard error.

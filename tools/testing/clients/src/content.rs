@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 /// What the cache stores is whole blocks of this many bytes.
 pub const BLOCK: usize = 4096;
 
-/// `length` bytes that follow from `seed`: no two blocks of a file are equal, nor blocks of two files.
+/// `length` bytes that follow from `seed`: no two blocks of a file are equal, nor blocks of two
+/// files.
 pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
     // The generator of SplitMix64: one multiplication a word is fast enough under emulation.
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -34,9 +35,9 @@ pub struct Tree {
 impl Tree {
     /// A number of files of one block to a megabyte.
     ///
-    /// All of them are whole blocks: whether a read stores the block that the end of a file cuts is up
-    /// to netfs (its zeroes after the end and its data complete the same folio, and the last of the two
-    /// decides), so only of these files is it known that the cache has all of them.
+    /// All of them are whole blocks: whether a read stores the block that the end of a file cuts is
+    /// up to netfs (its zeroes after the end and its data complete the same folio, and the last of
+    /// the two decides), so only of these files is it known that the cache has all of them.
     pub fn blocks(seed: u64) -> Self {
         let borders = [1, 2, 16, 74, 257];
         Self::of_sizes(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Real clients of the original mode, run as root inside a test machine: 9p and NFS, cached on a small
-//! disk by Debian's cachefilesd. The report is TAP on standard output.
+//! Real clients of the original mode, run as root inside a test machine: 9p and NFS, cached on a
+//! small disk by Debian's cachefilesd. The report is TAP on standard output.
 
 mod cachefilesd;
 mod content;
@@ -71,7 +71,8 @@ struct Run {
 }
 
 impl Run {
-    /// All steps with one network file system. An error means that no further result means anything.
+    /// All steps with one network file system. An error means that no further result means
+    /// anything.
     fn client(&mut self, settings: &Settings, kind: Kind, steps: &[&Step]) -> Result<()> {
         self.watchdog.watch("starting the server");
         let mut world = World::start(settings, kind)?;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The kernel's NFS server, version 4 only, exporting one directory to this machine.
 //!
-//! What exportfs and rpc.mountd answer to the kernel's questions is known beforehand, so it is written
-//! to the kernel's caches at once and neither program is needed; nor is rpcbind, which version 4 does
-//! not use.
+//! What exportfs and rpc.mountd answer to the kernel's questions is known beforehand, so it is
+//! written to the kernel's caches at once and neither program is needed; nor is rpcbind, which
+//! version 4 does not use.
 
 use std::fs;
 use std::path::Path;

@@ -24,8 +24,8 @@ impl CacheFs {
     }
 }
 
-/// Network file systems cached through cachefiles.ko by cachefilesd. Needs root, an empty cache disk and
-/// the devices of `scripts/vm --share-scratch`.
+/// Network file systems cached through cachefiles.ko by cachefilesd. Needs root, an empty cache
+/// disk and the devices of `scripts/vm --share-scratch`.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(version)]
 pub struct Settings {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A daemon that goes on when one of its calls fails, as a good one does: what it could not answer it has
-//! the kernel hand out again, by `restore`. It gives up only when the cache is dead.
+//! A daemon that goes on when one of its calls fails, as a good one does: what it could not answer
+//! it has the kernel hand out again, by `restore`. It gives up only when the cache is dead.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -134,7 +134,8 @@ impl Daemon {
         }))
     }
 
-    /// Unmounts, and serves until the kernel has let go of all objects and volumes, and the daemon as well.
+    /// Unmounts, and serves until the kernel has let go of all objects and volumes, and the daemon
+    /// as well.
     pub fn unmount(&mut self, mounted: Mounted, fault: Option<&Fault>) -> Result<()> {
         let call = move || mounted.unmount();
         match fault {
@@ -164,7 +165,8 @@ impl Daemon {
         Ok(())
     }
 
-    /// Reads a file. What is read has to be right; that it cannot be read is an error of the inner kind.
+    /// Reads a file. What is read has to be right; that it cannot be read is an error of the inner
+    /// kind.
     pub fn read(
         &mut self,
         mounted: &Mounted,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What the kernel logs of each failure that it injects: two lines and a stack. Taken out of the log, what
-//! is left has to be free of complaints.
+//! What the kernel logs of each failure that it injects: two lines and a stack. Taken out of the
+//! log, what is left has to be free of complaints.
 
 /// A function in the kernel or in a module, and a place in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,9 +41,9 @@ enum Report {
     NoSlab,
 }
 
-/// Takes the reports of injected failures out of a log, and what the kernel itself says to its own failing.
-/// A report goes on for as long as lines are of its kind, so nothing that somebody else logs in the middle
-/// of one gets lost.
+/// Takes the reports of injected failures out of a log, and what the kernel itself says to its own
+/// failing. A report goes on for as long as lines are of its kind, so nothing that somebody else
+/// logs in the middle of one gets lost.
 pub fn split(lines: Vec<String>) -> (Vec<Dump>, Vec<String>) {
     let (mut dumps, mut rest) = (Vec::new(), Vec::new());
     let mut current: Option<Report> = None;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! As much of a kernel module's file (a relocatable ELF file for x86-64) as is needed to list the calls
-//! that it makes into the kernel.
+//! As much of a kernel module's file (a relocatable ELF file for x86-64) as is needed to list the
+//! calls that it makes into the kernel.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,8 @@ pub struct Call {
     pub at: u64,
     /// The call is the last thing that `caller` does, and leaves no return address.
     pub is_tail: bool,
-    /// What was put on the stack for it right before: its last argument, where it has more than six.
+    /// What was put on the stack for it right before: its last argument, where it has more than
+    /// six.
     pub pushed: Option<u32>,
 }
 

@@ -4,8 +4,8 @@
 //!
 //! Two mechanisms reach what is to be reached:
 //!
-//! - `/proc/thread-self/fail-nth` counts what the calling thread allocates. It does not see what workers
-//!   of the kernel do for it.
+//! - `/proc/thread-self/fail-nth` counts what the calling thread allocates. It does not see what
+//!   workers of the kernel do for it.
 //! - With `interval` and `times=1` the attributes in debugfs count what anybody allocates.
 //!
 //! Both look at the stack: only what has the module's code on it counts.
@@ -135,8 +135,8 @@ impl Fault {
         }))
     }
 
-    /// Sets the kernel up so that only what has a return address in `required` on its stack counts, and
-    /// nothing that has one in `rejected`. Nothing fails yet.
+    /// Sets the kernel up so that only what has a return address in `required` on its stack counts,
+    /// and nothing that has one in `rejected`. Nothing fails yet.
     pub fn prepare(
         mode: Mode,
         nth: u32,
@@ -179,8 +179,8 @@ impl Fault {
         self.0.fired.load(Ordering::Acquire)
     }
 
-    /// Does the system call under test. The thread that calls this is the one whose allocations count,
-    /// where those of one thread do.
+    /// Does the system call under test. The thread that calls this is the one whose allocations
+    /// count, where those of one thread do.
     pub fn in_thread<R>(&self, call: impl FnOnce() -> R) -> Result<R> {
         if self.0.nth == 0 || !self.mode().is_of_a_thread() {
             return Ok(call());
@@ -243,8 +243,8 @@ fn disarm(attribute: Attribute) -> Result<()> {
     attribute.set("task-filter", "N")
 }
 
-/// With an interval of n every nth one fails, counted from the start of the machine. So let one of our
-/// own fail first: from then on the count is a multiple of n.
+/// With an interval of n every nth one fails, counted from the start of the machine. So let one of
+/// our own fail first: from then on the count is a multiple of n.
 fn align(mode: Mode, nth: u32) -> Result<()> {
     if nth < 2 {
         return Ok(());
@@ -264,8 +264,8 @@ fn align_attribute(attribute: Attribute, nth: u32) -> Result<()> {
     attribute.set("interval", nth)?;
     attribute.set("times", 1)?;
     attribute.set("probability", 100)?;
-    // A file structure and a page each time, one of which fails in the end; or else it is the look itself
-    // that fails, and the next one tells.
+    // A file structure and a page each time, one of which fails in the end; or else it is the look
+    // itself that fails, and the next one tells.
     let fired = (0..20 * nth).any(|_| {
         let _ = fs::read("/proc/thread-self/environ");
         attribute.has_fired().unwrap_or(false)

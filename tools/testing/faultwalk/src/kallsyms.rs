@@ -45,7 +45,8 @@ impl Kernel {
         Ok(start..next.map_or(start + 1, |(address, _)| *address))
     }
 
-    /// From the first to the last function whose name begins with `prefix`, where they lie side by side.
+    /// From the first to the last function whose name begins with `prefix`, where they lie side by
+    /// side.
     pub fn functions_from(&self, first: &str, prefix: &str) -> Result<Range<u64>> {
         let start = self.function(first)?.start;
         let behind = self

@@ -21,13 +21,15 @@ pub fn clear() -> Result<()> {
     fs::write(FILE, "clear").context("clearing kmemleak")
 }
 
-/// Where the kernel itself loses memory when an allocation fails, and whoever called it cannot help it:
-/// `sysfs_slab_add()` of 6.12 does not give the name of a slab cache back when its kobject cannot be added.
+/// Where the kernel itself loses memory when an allocation fails, and whoever called it cannot help
+/// it: `sysfs_slab_add()` of 6.12 does not give the name of a slab cache back when its kobject
+/// cannot be added.
 const OF_THE_KERNEL: &[&str] = &["sysfs_slab_add+"];
 
 /// What was lost since the last time, each with the stack that it was allocated from.
 pub fn find() -> Result<Vec<String>> {
-    // Twice: what was on its way from one owner to another during the first scan is found by the second.
+    // Twice: what was on its way from one owner to another during the first scan is found by the
+    // second.
     for _ in 0..2 {
         std::thread::sleep(AGE);
         fs::write(FILE, "scan").context("having kmemleak scan")?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Every allocation of `cachefiles.ko` fails once: a walk over all of them, step by step, inside a test
-//! machine with a kernel that can inject failures. The report is TAP on standard output.
+//! Every allocation of `cachefiles.ko` fails once: a walk over all of them, step by step, inside a
+//! test machine with a kernel that can inject failures. The report is TAP on standard output.
 
 mod daemon;
 mod dump;
@@ -26,8 +26,8 @@ use crate::inject::Mode;
 use crate::sites::Place;
 use crate::steps::Step;
 
-/// Fails the allocations of a cachefiles.ko one by one. Needs root, an ext4 disk to spoil, netfs and erofs
-/// loaded, and a kernel with fault injection (scripts/kernel --debug).
+/// Fails the allocations of a cachefiles.ko one by one. Needs root, an ext4 disk to spoil, netfs
+/// and erofs loaded, and a kernel with fault injection (scripts/kernel --debug).
 #[derive(Parser)]
 #[command(
     version,
@@ -62,7 +62,8 @@ pub struct Run {
     /// Only the nth failure, to look at it.
     #[arg(long, value_name = "N", requires = "mode")]
     pub nth: Option<u32>,
-    /// Only what is allocated from this place: a function of the module, and the return address in it.
+    /// Only what is allocated from this place: a function of the module, and the return address in
+    /// it.
     #[arg(long, value_name = "FUNCTION+BYTES", hide = true)]
     pub only: Option<Place>,
     /// Let nothing fail: each step once, on any kernel.

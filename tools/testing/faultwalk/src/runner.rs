@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Takes each step in a process of its own and in a fresh world, watches it, and takes the world apart again.
-//! Where a failure turns out badly, the walk goes on with the next one in another process.
+//! Takes each step in a process of its own and in a fresh world, watches it, and takes the world
+//! apart again. Where a failure turns out badly, the walk goes on with the next one in another
+//! process.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -108,8 +109,9 @@ pub fn run_all(run: &Run, steps: &[&'static Step]) -> Result<bool> {
     Ok(good)
 }
 
-/// Who allocates with `__GFP_NOWARN`, as an xarray does, has no stack in the log that tells the place. So what was not
-/// seen to fail fails once more, place by place, in the steps in which there were such failures.
+/// Who allocates with `__GFP_NOWARN`, as an xarray does, has no stack in the log that tells the
+/// place. So what was not seen to fail fails once more, place by place, in the steps in which there
+/// were such failures.
 fn place_by_place(run: &Run, quiet: &[(&Step, Mode)], sites: &mut Sites) -> Result<Outcome> {
     let mut bad = Vec::new();
     for place in sites.unseen() {

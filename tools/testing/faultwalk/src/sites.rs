@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The places in the module from which memory is asked for: those that there are, by its file, beside those
-//! that failed during the walk.
+//! The places in the module from which memory is asked for: those that there are, by its file,
+//! beside those that failed during the walk.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +20,8 @@ pub enum Kind {
 /// Allocates, and frees: then without any flags, which are its last argument.
 const REALLOC: &str = "<kernel::alloc::allocator::ReallocFunc>::call";
 
-/// Functions that allocate. That none is missing shows in the walk: where one fails that is not here, the
-/// walk fails.
+/// Functions that allocate. That none is missing shows in the walk: where one fails that is not
+/// here, the walk fails.
 const ALLOCATING: &[(&str, Kind)] = &[
     (REALLOC, Kind::Memory),
     ("<kernel::str::CStr>::to_cstring", Kind::Memory),
@@ -65,7 +65,8 @@ const ALLOCATING: &[(&str, Kind)] = &[
     ("vfs_unlink", Kind::Files),
 ];
 
-/// Sites of the first kind of which no step reaches all: a part of the function's name, what it calls, and why.
+/// Sites of the first kind of which no step reaches all: a part of the function's name, what it
+/// calls, and why.
 const OUT_OF_REACH: &[(&str, &str, &str)] = &[
     (
         "FdReservation>::new",
@@ -252,8 +253,8 @@ impl Sites {
         lines
     }
 
-    /// That every site at which the module asks for memory failed once, but for those that are known to be
-    /// out of reach, and that these are still there.
+    /// That every site at which the module asks for memory failed once, but for those that are
+    /// known to be out of reach, and that these are still there.
     pub fn check(&self) -> Result<()> {
         let missed: Vec<String> = self
             .of_kind(Kind::Memory)
@@ -261,7 +262,8 @@ impl Sites {
             .map(|(call, _)| format!("{} -> {}", plain(&call.caller), plain(&call.callee)))
             .collect();
         ensure!(missed.is_empty(), "never failed:\n{}", missed.join("\n"));
-        // One that failed by chance, as when the table of fds grows at that very moment, is welcome.
+        // One that failed by chance, as when the table of fds grows at that very moment, is
+        // welcome.
         for (caller, callee, _) in OUT_OF_REACH {
             let is_there = self
                 .of_kind(Kind::Memory)

@@ -67,8 +67,8 @@ impl<'a> Walk<'a> {
         &self.run.module_path
     }
 
-    /// Takes the step with each failure. `step` returns what came of it, or an error if that is not to
-    /// be: it includes that all is well again when nothing fails any more.
+    /// Takes the step with each failure. `step` returns what came of it, or an error if that is not
+    /// to be: it includes that all is well again when nothing fails any more.
     pub fn each(
         &mut self,
         below: Below,
@@ -107,7 +107,8 @@ impl<'a> Walk<'a> {
             (None, Below::Module) => module_code(sys::MODULE, self.module)?,
             (None, Below::Kernel(function)) => kernel.function(function)?,
         };
-        // The kernel's own book-keeping of what was allocated, which allocates: each place twice is enough.
+        // The kernel's own book-keeping of what was allocated, which allocates: each place twice is
+        // enough.
         let rejected = kernel.functions_from("kmemleak_alloc", "kmemleak_")?;
         Fault::prepare(mode, nth, &required, &rejected)
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What is fuzzed, and what it is compared with: code that was written by the description of the
-//! format alone, and for messages and keys the protocol crate, which shares nothing with the driver.
+//! format alone, and for messages and keys the protocol crate, which shares nothing with the
+//! driver.
 //!
 //! The driver's files are those that go into the module.
 

@@ -44,16 +44,23 @@ fn each_difference_is_named() {
 
 proptest! {
     #[test]
-    fn what_was_written_is_recognised(size: u64, aux in prop::collection::vec(any::<u8>(), 0..=255)) {
+    fn what_was_written_is_recognised(
+        size: u64,
+        aux in prop::collection::vec(any::<u8>(), 0..=255),
+    ) {
         let attribute = Attribute::file(size, Content::NoData, &aux);
         prop_assert_eq!(attribute.as_bytes().len(), 18 + aux.len());
         prop_assert_eq!(check_file(attribute.as_bytes(), size, &aux), Ok(()));
-        prop_assert_eq!(Attribute::<MAX_LEN>::empty_file(&aux).as_bytes().len(), attribute.as_bytes().len());
+        let empty = Attribute::<MAX_LEN>::empty_file(&aux);
+        prop_assert_eq!(empty.as_bytes().len(), attribute.as_bytes().len());
         prop_assert_eq!(check_volume(Attribute::volume(&aux).as_bytes(), &aux), Ok(()));
     }
 
     #[test]
-    fn no_bytes_make_the_checks_panic(found in prop::collection::vec(any::<u8>(), 0..300), aux in prop::collection::vec(any::<u8>(), 0..20)) {
+    fn no_bytes_make_the_checks_panic(
+        found in prop::collection::vec(any::<u8>(), 0..300),
+        aux in prop::collection::vec(any::<u8>(), 0..20),
+    ) {
         let _ = check_file(&found, 0, &aux);
         let _ = check_volume(&found, &aux);
     }

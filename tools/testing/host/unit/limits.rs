@@ -70,7 +70,9 @@ fn amounts_are_whole_percents_of_the_total() {
 
 proptest! {
     #[test]
-    fn the_order_holds_whatever_is_set(settings in prop::collection::vec((0usize..6, 0u64..300), 0..40)) {
+    fn the_order_holds_whatever_is_set(
+        settings in prop::collection::vec((0usize..6, 0u64..300), 0..40),
+    ) {
         let mut limits = Limits::DEFAULT;
         for (which, percent) in settings {
             let before = limits;

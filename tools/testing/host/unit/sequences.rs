@@ -47,7 +47,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         6 => (0usize..4).prop_map(Op::Sweep),
         1 => (0..OBJECTS).prop_map(Op::Close),
         1 => (0..OBJECTS).prop_map(Op::DropObject),
-        1 => prop::bool::weighted(0.1).prop_map(|kill| if kill { Op::KillCache } else { Op::Restore }),
+        1 => prop::bool::weighted(0.1)
+            .prop_map(|kill| if kill { Op::KillCache } else { Op::Restore }),
     ];
     prop::collection::vec(op, 0..120)
 }

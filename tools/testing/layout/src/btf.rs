@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Reads BTF, the kernel's own description of its types (`Documentation/bpf/btf.rst` of Linux): that
-//! of the kernel, and those of modules, which go on where the kernel's ends.
+//! Reads BTF, the kernel's own description of its types (`Documentation/bpf/btf.rst` of Linux):
+//! that of the kernel, and those of modules, which go on where the kernel's ends.
 
 use std::collections::BTreeMap;
 

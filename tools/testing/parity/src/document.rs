@@ -21,6 +21,28 @@ fn some(rows: &[Values]) -> String {
     }
 }
 
+/// Columns of a line of the document.
+const COLUMNS: usize = 100;
+
+/// Writes a cell behind its mark, in as many lines as it takes.
+fn wrap(text: &mut String, mark: &str, cell: &str) {
+    let mut line = mark.to_owned();
+    for word in cell.split_whitespace() {
+        let is_first = line.len() == mark.len();
+        if !is_first && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            text.push_str(&line);
+            text.push('\n');
+            line = " ".repeat(mark.len());
+        }
+        if line.len() > mark.len() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
 /// The tables.
 pub fn table(intended: &Intended) -> String {
     let mut text = String::new();
@@ -31,7 +53,7 @@ pub fn table(intended: &Intended) -> String {
         for row in std::iter::once(heading).chain(rows) {
             for (number, cell) in row.iter().enumerate() {
                 let mark = if number == 0 { "*" } else { " " };
-                let _ = writeln!(text, "   {mark} - {cell}");
+                wrap(&mut text, &format!("   {mark} - "), cell);
             }
         }
         text.push('\n');

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The parity suite: probes of the interface of `cachefiles.ko`, their records, and the comparison of
-//! two records with each other, with the documented contract, and with the list of intended
+//! The parity suite: probes of the interface of `cachefiles.ko`, their records, and the comparison
+//! of two records with each other, with the documented contract, and with the list of intended
 //! differences.
 
 pub mod compare;

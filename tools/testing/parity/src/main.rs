@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Side by side: what user space sees of the C module and of the Rust module. `record` runs inside a
-//! test machine, once for each module; `compare` runs anywhere, on the two records.
+//! Side by side: what user space sees of the C module and of the Rust module. `record` runs inside
+//! a test machine, once for each module; `compare` runs anywhere, on the two records.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

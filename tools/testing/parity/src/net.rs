@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A client of a network file system with a cache in the original mode: 9p, and the server's side of the
-//! same directory to look at it and to change it.
+//! A client of a network file system with a cache in the original mode: 9p, and the server's side
+//! of the same directory to look at it and to change it.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -90,8 +90,9 @@ impl Net {
         self.point.join(name)
     }
 
-    /// Puts a file on the server, behind the client's back. The server makes the version of a file of its
-    /// size and the second of its last change: so each file gets a second of its own, in the past.
+    /// Puts a file on the server, behind the client's back. The server makes the version of a file
+    /// of its size and the second of its last change: so each file gets a second of its own, in the
+    /// past.
     pub fn serve(&self, name: &str, data: &[u8]) -> Result<()> {
         fs::write(self.server.join(name), data).with_context(|| format!("serving {name}"))?;
         self.served.set(self.served.get() + 1);
@@ -118,7 +119,8 @@ impl Net {
         fs::write(self.file(name), data).with_context(|| format!("creating {name}"))
     }
 
-    /// The same, with the size given once the cache has looked the file up: it may do so before or after.
+    /// The same, with the size given once the cache has looked the file up: it may do so before or
+    /// after.
     pub fn create_looked_up(&self, name: &str, data: &[u8]) -> Result<()> {
         let file = File::create(self.file(name)).with_context(|| format!("creating {name}"))?;
         sys::wait_for("the look-up", soon(), || {
@@ -213,8 +215,8 @@ impl Net {
     }
 }
 
-/// Waits until netfs is done with what goes to the cache in the background. Nothing tells when that is,
-/// so the end is taken to be when no counter has moved for a while.
+/// Waits until netfs is done with what goes to the cache in the background. Nothing tells when that
+/// is, so the end is taken to be when no counter has moved for a while.
 fn settle() -> Result<()> {
     const STILL: Duration = Duration::from_millis(60);
     let mut last = Counters::now()?;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Normal forms: results, poll bits, bytes and log lines as short text that does not depend on the run.
+//! Normal forms: results, poll bits, bytes and log lines as short text that does not depend on the
+//! run.
 
 use std::fs;
 use std::io;
@@ -180,8 +181,9 @@ pub fn text_of(path: impl AsRef<Path>) -> String {
     }
 }
 
-/// What the module said since the last call: lines that repeat their predecessor are left out. Lines of information are part of the interface, word by
-/// word; of errors only that there is a line.
+/// What the module said since the last call: lines that repeat their predecessor are left out.
+/// Lines of information are part of the interface, word by word; of errors only that there is a
+/// line.
 pub fn logged(log: &mut KernelLog) -> Result<String> {
     let lines = log.lines().context("reading the kernel log")?;
     let mut seen: Vec<String> = lines

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Probes: a few rows each, recorded in a process of its own with a freshly inserted module, so that
-//! one that hangs or crashes costs its own rows only.
+//! Probes: a few rows each, recorded in a process of its own with a freshly inserted module, so
+//! that one that hangs or crashes costs its own rows only.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Tracepoints: recording them during a workload, and putting what was recorded into a normal form in
-//! which ids, inode numbers and fds are counted in the order of their appearance.
+//! Tracepoints: recording them during a workload, and putting what was recorded into a normal form
+//! in which ids, inode numbers and fds are counted in the order of their appearance.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -107,8 +107,8 @@ pub struct Trace {
     pub events: Vec<Event>,
 }
 
-/// What ids stand for. Things are counted in the order in which they are first met; directories have
-/// the names that they have on the disk, the files of an object are counted for each object.
+/// What ids stand for. Things are counted in the order in which they are first met; directories
+/// have the names that they have on the disk, the files of an object are counted for each object.
 #[derive(Debug, Default)]
 struct Names {
     numbers: BTreeMap<(String, u64), usize>,
@@ -212,7 +212,8 @@ impl Event {
                     return Some(word.to_owned());
                 };
                 let text = match (name, key) {
-                    // How many references there are is the module's own affair, and a matter of timing.
+                    // How many references there are is the module's own affair, and a matter of
+                    // timing.
                     ("ref", "u") => return None,
                     (_, "o") if object == 0 => value.to_owned(),
                     (_, "o") => object.to_string(),

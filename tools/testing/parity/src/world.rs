@@ -102,8 +102,9 @@ pub fn injecting<T>(value: &str, what: impl FnOnce() -> T) -> Result<T> {
     Ok(result)
 }
 
-/// Makes a bound cache die: of an error when a directory is renamed, or of one that has something mounted
-/// on it. Of the latter the C module would leave a mark that lasts, and ours does not always die of the first.
+/// Makes a bound cache die: of an error when a directory is renamed, or of one that has something
+/// mounted on it. Of the latter the C module would leave a mark that lasts, and ours does not
+/// always die of the first.
 pub fn kill(device: &Device) -> Result<()> {
     fail_to_cull(device)?;
     if device.command("debug 0") == Err(Errno::IO) {

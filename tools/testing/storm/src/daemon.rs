@@ -186,7 +186,8 @@ impl Daemon {
 #[derive(Debug)]
 struct Supervisor {
     child: Child,
-    /// It has been waited for, so its id may be another process's by now; or it is to be left alone.
+    /// It has been waited for, so its id may be another process's by now; or it is to be left
+    /// alone.
     ended: bool,
 }
 

@@ -108,8 +108,8 @@ impl Killer {
     }
 
     fn plan_next(&mut self, base: Snapshot, dead: Option<Pid>) -> Plan {
-        // Over the whole of the first round; what is left then, over ever smaller parts of the others,
-        // so that an estimate that is too high does not lead to a long row of rounds.
+        // Over the whole of the first round; what is left then, over ever smaller parts of the
+        // others, so that an estimate that is too high does not lead to a long row of rounds.
         let span = self.expected_reads / (self.rounds * self.rounds).max(1);
         // At least one READ per worker, so that the readers get on whatever the number of kills.
         let share = (span.saturating_sub(base.reads_completed) / (self.left + 1)).max(1);

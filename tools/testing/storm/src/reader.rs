@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A reader process: reads every file of its share once, in an order of its own, and compares checksums.
+//! A reader process: reads every file of its share once, in an order of its own, and compares
+//! checksums.
 //!
 //! It reports on stdout, one line at a time: `p FILES BYTES BAD ERRORS` with totals so far, and
 //! `! TEXT` for each thing that is wrong.

@@ -42,7 +42,8 @@ pub fn run(args: &StormArgs) -> Result<bool> {
     world::insert_module(&args.module)?;
     let read = world::mount_cache(args).and_then(|()| storm.rounds());
     if read.is_err() {
-        // As far as it goes, so that the machine can be used further; what counts is the first error.
+        // As far as it goes, so that the machine can be used further; what counts is the first
+        // error.
         world::detach(&args.mount_point);
         world::detach(&args.cache_dir);
         let _ = world::remove_module();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Many readers of cold pages by some threads of the daemon: how many requests get done, and how long they take.
+//! Many readers of cold pages by some threads of the daemon: how many requests get done, and how
+//! long they take.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Images of many large files whose content nobody keeps: every file is one chunk of a device of its own,
-//! and the daemon makes up what it is asked for.
+//! Images of many large files whose content nobody keeps: every file is one chunk of a device of
+//! its own, and the daemon makes up what it is asked for.
 
 use anyhow::{Context as _, Result};
 use cachefiles_harness::image::{BLOCK, Builder, pattern};
@@ -11,7 +11,8 @@ pub const PAGES: u64 = 1 << 18;
 const SUPER: usize = 1024;
 const SLOT: usize = 128;
 
-/// The primary blob of an image of `files` files of `pages` pages (a power of two), each on a device of its own.
+/// The primary blob of an image of `files` files of `pages` pages (a power of two), each on a
+/// device of its own.
 pub fn large(prefix: &str, files: usize, pages: u64) -> Result<Vec<u8>> {
     let mut builder = Builder::new();
     for number in 0..files {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Counts instructions. Under QEMU's `-icount shift=0` the time stamp counter steps by one with each
-//! instruction, and runs on while the processor is idle. An idle thread therefore keeps it busy, at the lowest
-//! priority, and what that thread has executed is taken off: what is left was executed by everybody
-//! else, kernel threads and interrupts included.
+//! Counts instructions. Under QEMU's `-icount shift=0` the time stamp counter steps by one with
+//! each instruction, and runs on while the processor is idle. An idle thread therefore keeps it
+//! busy, at the lowest priority, and what that thread has executed is taken off: what is left was
+//! executed by everybody else, kernel threads and interrupts included.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -33,7 +33,8 @@ pub fn sleeps() -> usize {
     usize::try_from(usage.ru_nvcsw).unwrap_or_default()
 }
 
-/// Calls a function of the kernel that nobody else calls: a plugin of the emulator takes it for a mark.
+/// Calls a function of the kernel that nobody else calls: a plugin of the emulator takes it for a
+/// mark.
 pub fn mark() {
     let mut slice = libc::timespec {
         tv_sec: 0,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What lies under the cache: the cheapest that the module accepts (overlayfs on tmpfs), ext4 on a loop
-//! device in memory, and ext4 on the virtio disk.
+//! What lies under the cache: the cheapest that the module accepts (overlayfs on tmpfs), ext4 on a
+//! loop device in memory, and ext4 on the virtio disk.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What the plugin of the emulator counted: instructions inside the module and of the kernel's code for Rust, and
-//! calls of some functions of the kernel, for each request of a section of the run; and where the instructions
-//! went, by function.
+//! What the plugin of the emulator counted: instructions inside the module and of the kernel's code
+//! for Rust, and calls of some functions of the kernel, for each request of a section of the run;
+//! and where the instructions went, by function.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -14,8 +14,9 @@ use crate::data::Line;
 /// How often a block was begun: address, instructions in it, count.
 type Block = (u64, u64, u64);
 
-/// The figure of a module's own instructions, with those of the kernel's code for Rust: its C helpers, and what it
-/// has of the language's library. These do for a module in Rust what in C is inlined.
+/// The figure of a module's own instructions, with those of the kernel's code for Rust: its C
+/// helpers, and what it has of the language's library. These do for a module in Rust what in C is
+/// inlined.
 pub const OWN: &str = "own and the kernel's for Rust";
 
 /// Whose a function is.
@@ -147,7 +148,8 @@ fn blocks(text: &str) -> Result<Vec<Vec<Block>>> {
 /// A row, its store, and the module.
 type Key = (String, String, String);
 
-/// Instructions by function, for each request of a row: the number of sections, and the sum of them.
+/// Instructions by function, for each request of a row: the number of sections, and the sum of
+/// them.
 #[derive(Default)]
 pub struct Functions(BTreeMap<Key, (u32, HashMap<String, f64>)>);
 

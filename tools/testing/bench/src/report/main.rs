@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Reads what cachefiles-bench wrote, and makes of it: the table (text and Markdown), a file of JSON with
-//! everything that the table says, the curves over the number of requests (SVG), and a page with the
-//! figures that have a target, which can be published.
+//! Reads what cachefiles-bench wrote, and makes of it: the table (text and Markdown), a file of
+//! JSON with everything that the table says, the curves over the number of requests (SVG), and a
+//! page with the figures that have a target, which can be published.
 
 mod counts;
 mod curves;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! C against C: how different two halves of the same figures look, when they are treated like those of two
-//! modules.
+//! C against C: how different two halves of the same figures look, when they are treated like those
+//! of two modules.
 
 /// The middle one.
 pub fn median(values: &[f64]) -> f64 {
@@ -26,8 +26,8 @@ pub fn part(difference: f64, of: f64) -> f64 {
 /// More figures are not looked at: the number of ways to halve them grows fast.
 const MOST: usize = 12;
 
-/// How far the medians of two halves are apart, as a part of the median: over all ways to make halves, the
-/// value that nine in ten do not exceed. A single figure says nothing of noise.
+/// How far the medians of two halves are apart, as a part of the median: over all ways to make
+/// halves, the value that nine in ten do not exceed. A single figure says nothing of noise.
 pub fn noise(values: &[f64]) -> f64 {
     let values = &values[..values.len().min(MOST)];
     if values.len() < 2 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Copies results into the tree: what has a target, the whole table, the curves of the figures that are to
-//! be flat; and the few that are told in words into a text (the README), between two markers.
+//! Copies results into the tree: what has a target, the whole table, the curves of the figures that
+//! are to be flat; and the few that are told in words into a text (the README), between two
+//! markers.
 
 use std::fs;
 use std::path::PathBuf;

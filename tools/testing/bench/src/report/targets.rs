@@ -40,7 +40,8 @@ enum Target {
     NotAbove(&'static str),
     /// Nothing to reach: it explains others.
     Information,
-    /// The module has no part in it: the same with both, but for the noise. Else the measurement is wrong.
+    /// The module has no part in it: the same with both, but for the noise. Else the measurement is
+    /// wrong.
     Alike,
 }
 
@@ -93,7 +94,8 @@ fn at_most(value: f64, limit: f64, noise: f64) -> Option<bool> {
     Some(value <= limit)
 }
 
-/// Whether `value` is no worse than C's by more than the noise (a thousandth, where that is nothing).
+/// Whether `value` is no worse than C's by more than the noise (a thousandth, where that is
+/// nothing).
 fn no_worse(value: f64, c: f64, noise: f64) -> Option<bool> {
     if value > c * (1.0 + noise.max(0.001)) {
         return Some(false);
@@ -101,8 +103,8 @@ fn no_worse(value: f64, c: f64, noise: f64) -> Option<bool> {
     (noise <= LOUD || value <= c).then_some(true)
 }
 
-/// Whether two figures of the same thing differ by no more than the noise (a hundredth, where that is less: the two
-/// modules leave memory behind in other places).
+/// Whether two figures of the same thing differ by no more than the noise (a hundredth, where that
+/// is less: the two modules leave memory behind in other places).
 fn alike(value: f64, c: f64, noise: f64) -> Option<bool> {
     Some((value - c).abs() <= c * noise.max(0.01))
 }
@@ -116,8 +118,8 @@ fn both(a: Option<bool>, b: Option<bool>) -> Option<bool> {
     }
 }
 
-/// Whether a row reaches what it must. Without a target of its own: no worse than C by more than the
-/// noise of C against C (and a thousandth, where that noise is nothing).
+/// Whether a row reaches what it must. Without a target of its own: no worse than C by more than
+/// the noise of C against C (and a thousandth, where that noise is nothing).
 pub fn judge(row: &Row, all: &[Row]) -> Verdict {
     let targets = target(row);
     // A single turn has no noise to be judged by.

@@ -64,7 +64,8 @@ fn client_resizes(world: &mut World) -> Result<()> {
     let dir = world.client(name)?;
     let resized = world.measure("resized", |_| {
         let tree = &mut tree;
-        // Shorter, then longer again: what was cut off must not come back. Then a piece in the hole.
+        // Shorter, then longer again: what was cut off must not come back. Then a piece in the
+        // hole.
         resize(&dir, tree, "f03", &[2 * BLOCK + 1, 5 * BLOCK])?;
         let text = pattern(22, 100);
         let mut file = File::options().write(true).open(dir.join("f03"))?;
@@ -140,8 +141,8 @@ fn overwrite(contents: &mut Vec<u8>, offset: usize, text: &[u8]) {
     contents.splice(offset..end, text.iter().copied());
 }
 
-/// A later modification time. 9p's version of a file knows nothing finer than seconds, so without this
-/// a file that is written twice within one second and keeps its length passes for unchanged.
+/// A later modification time. 9p's version of a file knows nothing finer than seconds, so without
+/// this a file that is written twice within one second and keeps its length passes for unchanged.
 fn make_newer(path: &Path) -> Result<()> {
     let later = SystemTime::now() + Duration::from_secs(100);
     File::options()

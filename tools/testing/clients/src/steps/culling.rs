@@ -87,7 +87,8 @@ fn read_under_pressure(dir: &Path) -> Result<()> {
                 scope.spawn(move || -> Result<()> {
                     while !done.load(Ordering::Relaxed) {
                         read_all(dir, which)?;
-                        // What memory still holds is in use and not culled: it has to be short, too.
+                        // What memory still holds is in use and not culled: it has to be short,
+                        // too.
                         share::drop_caches()?;
                         passes.fetch_add(1, Ordering::Relaxed);
                     }

@@ -51,7 +51,8 @@ fn expect_warm(world: &mut World, name: &str, tree: &Tree) -> Result<()> {
     warm.expect_warm()
 }
 
-/// Mounts again, and reads a tree that may or may not be in the cache; after that it has to be there.
+/// Mounts again, and reads a tree that may or may not be in the cache; after that it has to be
+/// there.
 fn expect_right_then_warm(world: &mut World, name: &str, tree: &Tree) -> Result<()> {
     world.remount()?;
     let first = world.measure("read back", |world| tree.check(&world.client(name)?))?;

@@ -53,9 +53,9 @@ fn odd_sizes(world: &mut World) -> Result<()> {
     let cold = world.measure("cold", |world| tree.check(&world.client("odd")?))?;
     cold.expect_cold()?;
     world.remount()?;
-    // Where a request is in parts of cached blocks, a cut block from the server and zeroes, netfs of 6.12
-    // can lose track of who fills the last page, and hits a BUG. Our module does not divide requests so;
-    // with the C module only files without a whole block are read again.
+    // Where a request is in parts of cached blocks, a cut block from the server and zeroes, netfs
+    // of 6.12 can lose track of who fills the last page, and hits a BUG. Our module does not divide
+    // requests so; with the C module only files without a whole block are read again.
     let again = match world.module() {
         Module::Rust => tree,
         Module::C => tree.only(|name| tree.get(name).is_ok_and(|text| text.len() < BLOCK)),
@@ -81,7 +81,8 @@ fn cache_root() -> PathBuf {
     Path::new(sys::CACHE).join("cache")
 }
 
-/// How many regular files there are at and below `dir`. cachefilesd removes empty directories meanwhile.
+/// How many regular files there are at and below `dir`. cachefilesd removes empty directories
+/// meanwhile.
 fn cache_files(dir: &Path) -> Result<usize> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),

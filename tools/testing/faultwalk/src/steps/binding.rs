@@ -26,8 +26,8 @@ fn set_up(walk: &Walk<'_>, tag: Option<&str>) -> Result<Device> {
     Ok(device)
 }
 
-/// Binds; where that fails, the same device can be bound once nothing fails any more. And when it was let
-/// go of, another one.
+/// Binds; where that fails, the same device can be bound once nothing fails any more. And when it
+/// was let go of, another one.
 fn bind(walk: &mut Walk<'_>, command: &str, tag: Option<&str>, empty: bool) -> Result<()> {
     walk.each(Below::Module, |walk, fault| {
         if empty {

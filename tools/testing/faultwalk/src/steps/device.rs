@@ -34,8 +34,8 @@ fn open_device(walk: &mut Walk<'_>) -> Result<()> {
     })
 }
 
-/// A command on a device that nothing was set on, and what it says when nothing fails. One that failed for
-/// lack of memory must have had no effect: given again it says the same.
+/// A command on a device that nothing was set on, and what it says when nothing fails. One that
+/// failed for lack of memory must have had no effect: given again it says the same.
 fn command(walk: &mut Walk<'_>, command: &str, expected: Result<(), Errno>) -> Result<()> {
     walk.each(Below::Module, |walk, fault| {
         let device = walk.ctx.device()?;

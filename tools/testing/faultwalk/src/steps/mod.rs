@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The steps of the walk: what can be done with the module, one system call or event after the other.
+//! The steps of the walk: what can be done with the module, one system call or event after the
+//! other.
 
 mod binding;
 mod compressed;
@@ -128,8 +129,8 @@ fn fresh_daemon(ctx: &Context) -> Result<Daemon> {
     daemon(ctx)
 }
 
-/// That the cache still does what it is for; or, where it died of the failure, that a new one on the same
-/// disk does. Lets go of all of it.
+/// That the cache still does what it is for; or, where it died of the failure, that a new one on
+/// the same disk does. Lets go of all of it.
 fn prove(ctx: &Context, mut daemon: Daemon) -> Result<()> {
     if daemon.is_dead || is_dead(&daemon.session.device) {
         drop(daemon);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The original mode, below 9p. Whatever fails in the cache, who reads and writes must not see it: the
-//! server has the data.
+//! The original mode, below 9p. Whatever fails in the cache, who reads and writes must not see it:
+//! the server has the data.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -145,8 +145,8 @@ fn serve(server: &NetMount, data: &[u8], version: u64) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the cache is done with what it was given: its workers write behind the reader's back.
-/// What failed is among what ended.
+/// Waits until the cache is done with what it was given: its workers write behind the reader's
+/// back. What failed is among what ended.
 fn settle() -> Result<()> {
     let counts = || -> Result<Vec<i64>> {
         let counters = share::Counters::now()?;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Files of a mounted image are read: from the daemon, from the cache, and while an object is opened again.
+//! Files of a mounted image are read: from the daemon, from the cache, and while an object is
+//! opened again.
 
 use anyhow::{Context as _, Result};
 use cachefiles_harness::context::Context;

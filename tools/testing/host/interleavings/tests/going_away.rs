@@ -125,8 +125,8 @@ fn a_cache_dies_while_an_object_is_dropped() {
     });
 }
 
-/// A daemon that takes the cache over once those of before have ended, who killed the cache among them;
-/// it lets `begun` know.
+/// A daemon that takes the cache over once those of before have ended, who killed the cache among
+/// them; it lets `begun` know.
 fn heir(
     world: &World,
     before: impl IntoIterator<Item = JoinHandle<()>> + Send + 'static,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `bind` in both modes: what it refuses before it looks at the directory, and what a refusal leaves.
+//! `bind` in both modes: what it refuses before it looks at the directory, and what a refusal
+//! leaves.
 
 use std::fs;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `bind` and the directory that it is given: the path, the mount, the file system, what lies in it.
+//! `bind` and the directory that it is given: the path, the mount, the file system, what lies in
+//! it.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

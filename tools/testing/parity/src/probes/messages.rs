@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Reading and polling in the on-demand mode: the messages, byte by byte, and what a failed read costs.
+//! Reading and polling in the on-demand mode: the messages, byte by byte, and what a failed read
+//! costs.
 
 use std::time::{Duration, Instant};
 

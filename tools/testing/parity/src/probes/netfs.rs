@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The original mode with a client: what is read comes from the cache the second time, and what lies in
-//! the cache is laid out as documented.
+//! The original mode with a client: what is read comes from the cache the second time, and what
+//! lies in the cache is laid out as documented.
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The original mode with a client that writes, and a server that changes: what the client reads, what the
-//! server has, and what the cache says at each moment.
+//! The original mode with a client that writes, and a server that changes: what the client reads,
+//! what the server has, and what the cache says at each moment.
 
 use anyhow::Result;
 use cachefiles_harness::context::Context;
@@ -18,7 +18,8 @@ pub const PROBES: &[Probe] = &[
     probe!("netfs", changes_on_the_server),
 ];
 
-/// A whole number of pages: what is special of a last page that is none is seen where files are read.
+/// A whole number of pages: what is special of a last page that is none is seen where files are
+/// read.
 const SIZE: usize = 20_480;
 
 /// A change that a client makes to a file, and what the file is afterwards.

@@ -94,8 +94,8 @@ fn limits_one_by_one(ctx: &Context, rows: &mut Rows) -> Result<()> {
     Ok(())
 }
 
-/// Many commands in a row, most of them near the border of what is in order; then `bind`, which must
-/// never find the limits out of order.
+/// Many commands in a row, most of them near the border of what is in order; then `bind`, which
+/// must never find the limits out of order.
 fn series_of_limits(ctx: &Context, rows: &mut Rows) -> Result<()> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = |below: u64| {

@@ -66,9 +66,10 @@ fn which_were_seen(rows: &mut Rows, workload: &str, seen: &Seen) -> Result<()> {
     Ok(())
 }
 
-/// The rows of a step: for each tracepoint what it said, object by object; and in which order those of
-/// an object came. References are counted, for they are taken and given back at any time, and so are
-/// directories that are let go; and the release of an fd is the daemon's doing, which nothing waits for.
+/// The rows of a step: for each tracepoint what it said, object by object; and in which order those
+/// of an object came. References are counted, for they are taken and given back at any time, and so
+/// are directories that are let go; and the release of an fd is the daemon's doing, which nothing
+/// waits for.
 fn record(rows: &mut Rows, seen: &mut Seen, step: &str, trace: &Trace) -> Result<()> {
     for event in EVENTS {
         let mut texts = trace.of(event);
@@ -85,8 +86,8 @@ fn record(rows: &mut Rows, seen: &mut Seen, step: &str, trace: &Trace) -> Result
         } else if event == "mark_inactive" {
             texts.sort_unstable();
         } else if event == "coherency" && step == "original.write" {
-            // Where the first write comes before the worker has marked the file as dirty, our module
-            // marks it there and then, and the worker may do it once more.
+            // Where the first write comes before the worker has marked the file as dirty, our
+            // module marks it there and then, and the worker may do it once more.
             texts.dedup();
         }
         rows.as_c(format!("{step}.{event}"), brief(&texts))?;
@@ -94,7 +95,8 @@ fn record(rows: &mut Rows, seen: &mut Seen, step: &str, trace: &Trace) -> Result
     for object in trace.objects() {
         let mut without = vec!["ref", "ondemand_fd_release"];
         if step == "original.write" {
-            // That the file is being written to is noted by a worker, before or after the next read.
+            // That the file is being written to is noted by a worker, before or after the next
+            // read.
             without.push("coherency");
         }
         let order = trace.order(object, &without);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Reads that fail, of images of every kind: EROFS reads compressed ones another way than plain ones,
-//! and there a failure must be told exactly once.
+//! Reads that fail, of images of every kind: EROFS reads compressed ones another way than plain
+//! ones, and there a failure must be told exactly once.
 //!
 //! The memory that a second telling uses was freed by the first: that only shows in a kernel that
 //! poisons what is freed (`scripts/test poison`, and the debug kernel).

@@ -108,7 +108,8 @@ fn read_that_the_daemon_fails_fails_its_reader(ctx: &Context) -> Result<()> {
     finish(session, mount)
 }
 
-/// What a reader of the file is told, whose READs the daemon fails with these, one time after the other.
+/// What a reader of the file is told, whose READs the daemon fails with these, one time after the
+/// other.
 fn check_errnos(ctx: &Context, image: &Image, errnos: &[(Errno, Errno)]) -> Result<()> {
     let (mut session, mount) = without_data(ctx, image)?;
     for &(failed, seen) in errnos {

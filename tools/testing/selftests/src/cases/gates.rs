@@ -70,7 +70,8 @@ fn parameter_inherit_fds_keeps_object_fds_over_exec(ctx: &Context) -> Result<()>
     Ok(())
 }
 
-/// A reader whose READ lost its fd, and a daemon that refuses every OPEN until it gets its blobs back.
+/// A reader whose READ lost its fd, and a daemon that refuses every OPEN until it gets its blobs
+/// back.
 fn refusing(ctx: &Context, image: &Image) -> Result<(Session, Mount, ReadTask, Blobs)> {
     let (mut session, mount, reader) = one_read_in_flight(ctx, image)?;
     session.crash();

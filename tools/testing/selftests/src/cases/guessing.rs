@@ -127,7 +127,8 @@ fn over_and_over(
     })
 }
 
-/// One thread takes messages, and answers READs only; OPENs are answered by another one that guesses.
+/// One thread takes messages, and answers READs only; OPENs are answered by another one that
+/// guesses.
 fn serve_without_copen(session: &mut Session, newest: &AtomicU32) -> Result<()> {
     if !session
         .device

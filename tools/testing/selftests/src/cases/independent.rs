@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What does not wait for what: hundreds of objects that reopen for nobody, and nobody for them; the
-//! daemon's answers not for a cull.
+//! What does not wait for what: hundreds of objects that reopen for nobody, and nobody for them;
+//! the daemon's answers not for a cull.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Reads of a cache file that fail after they were begun, in on-demand mode: there is no other source.
+//! Reads of a cache file that fail after they were begun, in on-demand mode: there is no other
+//! source.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Many readers on many objects, over and over: the kernel's memory is afterwards what it was.
 //!
-//! Eight hours of a node, of each hour what counts: every object comes, is read, and goes, in a volume of
-//! its own, and the daemon crashes once under all readers.
+//! Eight hours of a node, of each hour what counts: every object comes, is read, and goes, in a
+//! volume of its own, and the daemon crashes once under all readers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,11 +28,11 @@ const OBJECTS: u16 = 1000;
 const READERS: usize = 256;
 /// Rounds; the first makes what the kernel keeps for good.
 const ROUNDS: usize = 8;
-/// What may come and go by itself, in KiB. Between the rounds that are compared lie four, so 200 bytes of
-/// each object that are not given back are seen.
+/// What may come and go by itself, in KiB. Between the rounds that are compared lie four, so 200
+/// bytes of each object that are not given back are seen.
 const SLACK: u64 = 800;
-/// What a task takes at most of each kind, in KiB. Workers of the kernel that a busy machine calls for stay
-/// for minutes.
+/// What a task takes at most of each kind, in KiB. Workers of the kernel that a busy machine calls
+/// for stay for minutes.
 const TASK: u64 = 32;
 /// What of `/proc/meminfo` has to stay: all that no reclaim gives back.
 const KINDS: [&str; 4] = ["SUnreclaim", "VmallocUsed", "KernelStack", "Percpu"];

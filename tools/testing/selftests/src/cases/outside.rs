@@ -80,8 +80,8 @@ fn cache_file() -> Result<File> {
     file.with_context(|| format!("opening {}", path.display()))
 }
 
-/// Blocks of the file that are there and were never written, as after a power cut or during a write, which
-/// somebody reads.
+/// Blocks of the file that are there and were never written, as after a power cut or during a
+/// write, which somebody reads.
 fn allocated_blocks_that_somebody_reads_before_they_are_written_are_fetched(
     ctx: &Context,
 ) -> Result<()> {

@@ -224,7 +224,8 @@ fn stopped_daemon_goes_on_where_it_was(ctx: &Context) -> Result<()> {
     daemon.kill()
 }
 
-/// A process that mounts, and waits for its OPEN; SIGKILL is sent to it, which it is not to notice yet.
+/// A process that mounts, and waits for its OPEN; SIGKILL is sent to it, which it is not to notice
+/// yet.
 fn killed_mounter(ctx: &Context) -> Result<Actor> {
     let point = ctx.mount_point("kill");
     fs::create_dir_all(&point)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A daemon whose read stops in the middle: its buffer is memory that the kernel must fetch first, on
-//! demand, from the very daemon. While the message is being copied all the rest can happen.
+//! A daemon whose read stops in the middle: its buffer is memory that the kernel must fetch first,
+//! on demand, from the very daemon. While the message is being copied all the rest can happen.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd};

@@ -227,7 +227,8 @@ fn on_demand_read_over_holes_is_not_shortened(ctx: &Context) -> Result<()> {
     let mount = session.mount(&ctx.mount_point("holes"), "fsid=holes")?;
     super::mount::fill_every(&mut session, b"many-holes", 2)?;
     let mut asked = Vec::new();
-    // Nothing is shortened where all is one hole: so often EROFS has to ask for a file of this size.
+    // Nothing is shortened where all is one hole: so often EROFS has to ask for a file of this
+    // size.
     for name in ["one-hole", "many-holes"] {
         session.look_up(&mount.file(name))?;
         let trace = trace_of(|| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Taking the name of a cache file away that is open, where root did so already. To delete by the dentry
-//! that the file was opened by shuts XFS down: there is no such name any more.
+//! Taking the name of a cache file away that is open, where root did so already. To delete by the
+//! dentry that the file was opened by shuts XFS down: there is no such name any more.
 
 use std::fs;
 use std::path::Path;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Devices of an image that the daemon does not open: the image is mounted all the same, as EROFS does
-//! not look at them before somebody reads what is there.
+//! Devices of an image that the daemon does not open: the image is mounted all the same, as EROFS
+//! does not look at them before somebody reads what is there.
 //!
-//! A read of a compressed file there may not end as one that does not begin: EROFS uses a bio then that
-//! it has freed, which only shows in a kernel that poisons what is freed.
+//! A read of a compressed file there may not end as one that does not begin: EROFS uses a bio then
+//! that it has freed, which only shows in a kernel that poisons what is freed.
 
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::Errno;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Who wakes up, and for what: a request wakes one of those who wait exclusively, and whatever makes
-//! a message readable wakes whoever sleeps in poll. Wake-ups are counted, not timed.
+//! Who wakes up, and for what: a request wakes one of those who wait exclusively, and whatever
+//! makes a message readable wakes whoever sleeps in poll. Wake-ups are counted, not timed.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! 300 objects are being reopened, and nobody answers; meanwhile another image is mounted and unmounted.
+//! 300 objects are being reopened, and nobody answers; meanwhile another image is mounted and
+//! unmounted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +17,9 @@ use crate::image;
 
 /// Objects that wait for the daemon.
 const OBJECTS: usize = 300;
-/// Measurements; the shortest counts. On a disk some of them wait for it, which has nothing to do with the
-/// stuck objects, and takes as long as the host takes; who is in the way of all is seen in the shortest too.
+/// Measurements; the shortest counts. On a disk some of them wait for it, which has nothing to do
+/// with the stuck objects, and takes as long as the host takes; who is in the way of all is seen in
+/// the shortest too.
 const TURNS: usize = 7;
 /// They are kept waiting at most this long.
 const LIMIT: Duration = Duration::from_secs(1);

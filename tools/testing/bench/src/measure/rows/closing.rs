@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What it costs that the fds of many objects are closed while N requests wait unread: one by one, and
-//! by the death of the process that holds them.
+//! What it costs that the fds of many objects are closed while N requests wait unread: one by one,
+//! and by the death of the process that holds them.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! One reader, one daemon, 4 KiB at a time that are not in the cache. And the floor below it: two processes
-//! that wake each other through pipes, and a direct write of 4 KiB to the same disk.
+//! One reader, one daemon, 4 KiB at a time that are not in the cache. And the floor below it: two
+//! processes that wake each other through pipes, and a direct write of 4 KiB to the same disk.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};

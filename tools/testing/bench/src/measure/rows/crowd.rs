@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Many readers at once by some threads of the daemon, counted: on the one processor of these rows the
-//! figures repeat, and show what the threads cost each other by waking up, but not what they contend for.
+//! Many readers at once by some threads of the daemon, counted: on the one processor of these rows
+//! the figures repeat, and show what the threads cost each other by waking up, but not what they
+//! contend for.
 
 use anyhow::Result;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A daemon dies with N requests taken and unanswered. From the first read of the next one to the last
-//! completion.
+//! A daemon dies with N requests taken and unanswered. From the first read of the next one to the
+//! last completion.
 
 use anyhow::{Result, ensure};
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Slab memory of the whole kernel per request in flight and per object, and the size of the module.
+//! Slab memory of the whole kernel per request in flight and per object, and the size of the
+//! module.
 
 use anyhow::{Context as _, Result};
 
@@ -29,7 +30,8 @@ fn settled_slab(bench: &Bench) -> Result<i64> {
     // A slab that a processor allocates from counts as full otherwise: up to a page for each cache.
     for cache in std::fs::read_dir("/sys/kernel/slab").context("reading the list of slab caches")? {
         let shrink = cache?.path().join("shrink");
-        // Aliases of caches are there too, and some do not allow it: what cannot be is left as it is.
+        // Aliases of caches are there too, and some do not allow it: what cannot be is left as it
+        // is.
         let _ = std::fs::write(shrink, "1");
     }
     slab()

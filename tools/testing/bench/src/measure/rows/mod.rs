@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The rows of the table: each function measures one thing on a fresh, loaded module and an empty cache.
+//! The rows of the table: each function measures one thing on a fresh, loaded module and an empty
+//! cache.
 
 mod bystander;
 mod closing;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What mounting costs: a one-blob image for the first time and again, and one of 512 devices, with one and
-//! with four threads of the daemon.
+//! What mounting costs: a one-blob image for the first time and again, and one of 512 devices, with
+//! one and with four threads of the daemon.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Requests that cannot be handed out: what one poll and one read cost while N of them wait behind an
-//! object that is being reopened.
+//! Requests that cannot be handed out: what one poll and one read cost while N of them wait behind
+//! an object that is being reopened.
 
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{MAX_MESSAGE_SIZE, Open};

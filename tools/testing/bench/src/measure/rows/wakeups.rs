@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! One reader, and K threads of the daemon that wait for the device: how often they wake up for a request,
-//! and what the request costs.
+//! One reader, and K threads of the daemon that wait for the device: how often they wake up for a
+//! request, and what the request costs.
 
 use anyhow::Result;
 
@@ -38,8 +38,9 @@ pub fn run(bench: &mut Bench) -> Result<()> {
                 Some(waiters),
                 cost,
             );
-            // This thread slept once, waiting for the reader. Every other time it was a thread of the daemon
-            // that had been woken, for a message or for none: not every wake-up ends the system call.
+            // This thread slept once, waiting for the reader. Every other time it was a thread of
+            // the daemon that had been woken, for a message or for none: not every wake-up ends the
+            // system call.
             let wakeups = raw::sleeps() - before - 1;
             let metric = format!("wake-ups per request, {name}");
             bench.output.put(

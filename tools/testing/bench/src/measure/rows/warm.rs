@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Reading what is in the cache, 4 KiB at a time, with nothing in the page cache: a complete file, and one
-//! of which every other page is there. Below it: the same bytes as an EROFS on a loop device, and as a
-//! plain file of the store.
+//! Reading what is in the cache, 4 KiB at a time, with nothing in the page cache: a complete file,
+//! and one of which every other page is there. Below it: the same bytes as an EROFS on a loop
+//! device, and as a plain file of the store.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;

@@ -58,8 +58,8 @@ impl File {
         present.extend(pos / PAGE..(end + PAGE - 1) / PAGE);
     }
 
-    /// `lseek()` of a file whose own position stays at 0. May sleep. Error: ENXIO, there is nothing of
-    /// it from there on.
+    /// `lseek()` of a file whose own position stays at 0. May sleep. Error: ENXIO, there is nothing
+    /// of it from there on.
     pub fn llseek(&self, pos: i64, whence: Whence) -> Result<i64> {
         cachefiles_bindings::sched::may_sleep();
         if matches!(whence, Whence::Set | Whence::Cur) {

@@ -222,8 +222,8 @@ fn release_of_the_device_unbinds_and_readers_go_on(ctx: &Context) -> Result<()> 
     server.check("file", &changed)?;
     drop(file);
     client.unmount()?;
-    // The next daemon has the file as it was before, and does not take it for the new one, which has
-    // another version: made sure of here, for the server's versions are a second apart.
+    // The next daemon has the file as it was before, and does not take it for the new one, which
+    // has another version: made sure of here, for the server's versions are a second apart.
     server.set_mtime("file", 1000)?;
     let _device = bind(ctx, &[])?;
     let client = Client::mount(ctx)?;
@@ -233,9 +233,9 @@ fn release_of_the_device_unbinds_and_readers_go_on(ctx: &Context) -> Result<()> 
 
 /// Reads a file over and over, and writes another, until told to stop.
 ///
-/// What was written is looked for on the server. The client cannot be asked: 9p does not learn the new
-/// version of what it wrote, so what it wrote while there was no cache is not known to be newer than
-/// what the cache has, by either module.
+/// What was written is looked for on the server. The client cannot be asked: 9p does not learn the
+/// new version of what it wrote, so what it wrote while there was no cache is not known to be newer
+/// than what the cache has, by either module.
 fn worker(
     client: &Client,
     server: &Server,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! When the cache believes itself: the attributes of files and volumes, what they hold at each moment,
-//! and what becomes of a file or volume that does not agree with the server.
+//! When the cache believes itself: the attributes of files and volumes, what they hold at each
+//! moment, and what becomes of a file or volume that does not agree with the server.
 
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::MetadataExt;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Files that nobody has open: fscache lets go of their objects after ten seconds, and takes them up
-//! again at the next use.
+//! Files that nobody has open: fscache lets go of their objects after ten seconds, and takes them
+//! up again at the next use.
 
 use std::fs;
 use std::path::PathBuf;

@@ -84,7 +84,8 @@ fn read_that_fails_late_is_served_by_the_server(ctx: &Context) -> Result<()> {
 }
 
 fn write_that_fails_late_is_not_read_from_the_cache(ctx: &Context) -> Result<()> {
-    // A fast disk may be done before the call that began the write returns, and then it fails there.
+    // A fast disk may be done before the call that began the write returns, and then it fails
+    // there.
     let disk = BadDisk::new(32, Speed::Slow(Duration::from_millis(5)))?;
     disk.mount_as_cache()?;
     let server = Server::new(ctx)?;
@@ -93,7 +94,8 @@ fn write_that_fails_late_is_not_read_from_the_cache(ctx: &Context) -> Result<()>
     // The file has its name from the second use on.
     drop(file);
     client.unmount()?;
-    // Not put there again: that would be another version, and so another file, if a second has passed.
+    // Not put there again: that would be another version, and so another file, if a second has
+    // passed.
     let counts = Counts::now()?;
     let (client, file) = opened(ctx)?;
     let downloads = counts.moved("DownOps.DL")?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Things that happen at the same time: coming and going of daemons, clients and volumes, invalidation
-//! and culling, all under readers that must see the server's contents.
+//! Things that happen at the same time: coming and going of daemons, clients and volumes,
+//! invalidation and culling, all under readers that must see the server's contents.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -173,7 +173,8 @@ impl Load {
         }
     }
 
-    /// Ends it: neither reader nor writer may have met an error, and the server has what was written.
+    /// Ends it: neither reader nor writer may have met an error, and the server has what was
+    /// written.
     fn stop(self, server: &Server) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         ensure!(self.reader.finish()?? > 0, "nothing was read");

@@ -2,9 +2,9 @@
 //! Reading through the cache: what comes from the server is stored, what is stored is not asked for
 //! again, and the contents are those of the server.
 //!
-//! Whole blocks, that is: of a block that the end of the file cuts, netfs of 6.12 reads a part from the
-//! server and clears the rest, and does not hand it to the cache. Where a test counts what came from the
-//! server, files are whole blocks, but for [`server_reads_of_the_tail`].
+//! Whole blocks, that is: of a block that the end of the file cuts, netfs of 6.12 reads a part from
+//! the server and clears the rest, and does not hand it to the cache. Where a test counts what came
+//! from the server, files are whole blocks, but for [`server_reads_of_the_tail`].
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -415,7 +415,8 @@ fn volume_is_made_while_its_first_file_is_opened(ctx: &Context) -> Result<()> {
             let place = Path::new(sys::CACHE).join(format!("cache/I9p,share,{tag}"));
             fs::write(&place, "x").with_context(|| format!("writing {}", place.display()))?;
         }
-        // Mounted before there is a cache, the volume is made for the first file, else at the mount.
+        // Mounted before there is a cache, the volume is made for the first file, else at the
+        // mount.
         let (device, client) = if round % 2 == 0 {
             let device = bind(ctx, &[])?;
             (device, Client::mount_as(ctx, &tag)?)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What the cache could not take part in is not read from it afterwards: the server has something newer.
-//! Neither by who has the file open, nor after the next mount.
+//! What the cache could not take part in is not read from it afterwards: the server has something
+//! newer. Neither by who has the file open, nor after the next mount.
 
 use std::fs::File;
 
@@ -58,8 +58,8 @@ pub(super) fn opened(ctx: &Context) -> Result<(Client, File)> {
     Ok((client, file))
 }
 
-/// That it reads as `expected`: now, and by later clients, to whom the server names the version that the
-/// cache has noted, if it has one.
+/// That it reads as `expected`: now, and by later clients, to whom the server names the version
+/// that the cache has noted, if it has one.
 pub(super) fn check(
     server: &Server,
     ctx: &Context,

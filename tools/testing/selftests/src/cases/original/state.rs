@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What the device says in the original mode: the state line, poll, what was released; and the limits
-//! of space that it tells of.
+//! What the device says in the original mode: the state line, poll, what was released; and the
+//! limits of space that it tells of.
 
 use std::fs;
 use std::ops::Range;

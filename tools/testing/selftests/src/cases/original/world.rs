@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The world of the original mode: a directory on a server, a client that mounts it over 9p and caches
-//! it, and the cache below.
+//! The world of the original mode: a directory on a server, a client that mounts it over 9p and
+//! caches it, and the cache below.
 //!
 //! The server's files are seen twice: by the client, and through a mount that caches nothing
 //! ([`Server`]), which stands for what the server's other users see and do.
@@ -157,8 +157,9 @@ impl Server {
         self.set_mtime(name, u32::try_from(before)?.wrapping_add(1000))
     }
 
-    /// Gives a file the time that makes the server call it version `version`: what the client wrote is
-    /// then coherent with what it cached, as it is on servers that tell the writer the new version.
+    /// Gives a file the time that makes the server call it version `version`: what the client wrote
+    /// is then coherent with what it cached, as it is on servers that tell the writer the new
+    /// version.
     ///
     /// QEMU's server makes the version of a file from the seconds of its mtime and its size.
     pub fn set_version(&self, name: &str, version: u32) -> Result<()> {
@@ -191,10 +192,10 @@ impl Client {
 
     /// The same, cached in a volume of its own.
     ///
-    /// The root is opened once, which attaches this user. In 6.12 the first to use a mount must not be
-    /// several at once: `v9fs_fid_lookup_with_uid` looks for a fid of the root, then for one of its
-    /// parent, which is the root again. If another thread attaches in between, it asks the server for
-    /// a file of the root's own name, `/`, and whoever looks something up gets ENOENT.
+    /// The root is opened once, which attaches this user. In 6.12 the first to use a mount must not
+    /// be several at once: `v9fs_fid_lookup_with_uid` looks for a fid of the root, then for one of
+    /// its parent, which is the root again. If another thread attaches in between, it asks the
+    /// server for a file of the root's own name, `/`, and whoever looks something up gets ENOENT.
     pub fn mount_as(ctx: &Context, tag: &str) -> Result<Self> {
         let options = format!("{},msize=262144,cachetag={tag}", share::CACHED);
         let mount = mounted(ctx, share::SHARE, &options)?;
@@ -219,8 +220,8 @@ impl Client {
     /// The same with a request for each block, without reading ahead.
     ///
     /// In 6.12 netfs can lose what one part of a request hands to the next ("Can't donate prior to
-    /// front", and a BUG), where a part from the cache ends while one that the end of the file cuts is
-    /// fetched. Requests of one block have no such parts.
+    /// front", and a BUG), where a part from the cache ends while one that the end of the file cuts
+    /// is fetched. Requests of one block have no such parts.
     pub fn check_by_block(&self, name: &str, expected: &[u8]) -> Result<()> {
         let file = File::open(self.path(name)).with_context(|| format!("opening {name}"))?;
         rustix::fs::fadvise(&file, 0, None, Advice::Random)?;

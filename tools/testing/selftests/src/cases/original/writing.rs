@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Writing through the cache: what a client writes reaches the server and the cache alike.
 //!
-//! What was written is looked for in the cache by a later mount, to which the server is made to tell the
-//! version that the cache has noted ([`again`]).
+//! What was written is looked for in the cache by a later mount, to which the server is made to
+//! tell the version that the cache has noted ([`again`]).
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
