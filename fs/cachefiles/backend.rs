@@ -78,8 +78,8 @@ impl Backend for Cachefiles {
                 }
                 return needs_operations;
             };
-            // A reader that finds a new file does not wait for the end of the look-up. What the daemon
-            // has written for it by now, behind the size that it gave, is not to be cut off.
+            // A reader that finds a new file does not wait for the end of the look-up. What the
+            // daemon has written for it by now, behind the size that it gave, is not to be cut off.
             if found == Found::There || cache.ondemand().is_none() {
                 // A file of the wrong size is not lost: what is missing counts as a hole.
                 let _ = resize::adjust(&object);
@@ -214,8 +214,8 @@ impl Backend for Cachefiles {
     }
 }
 
-/// Whether the owner of a cookie cannot cope with an operation that does not begin: EROFS, which alone
-/// takes the size from the cache, uses a freed bio then where an image is compressed.
+/// Whether the owner of a cookie cannot cope with an operation that does not begin: EROFS, which
+/// alone takes the size from the cache, uses a freed bio then where an image is compressed.
 ///
 /// In on-demand caches only, as they are not withdrawn while they are in use: nobody has to take
 /// an object without a file away from its owner.

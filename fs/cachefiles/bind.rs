@@ -44,10 +44,9 @@ pub(crate) enum Mode {
 /// A cache of this name that was kept for what is mounted is taken over. One that is just being
 /// withdrawn is waited for.
 ///
-/// Errors: EINVAL id-mapped mount; EOPNOTSUPP the file system lacks what we need (tmpfile,
-/// extended attributes, making directories, sync, blocks of at most a page); EROFS; ERANGE no
-/// block size; EBUSY the tag or the directory is in use; EINTR killed; ENOMEM; what the path's look-up
-/// says.
+/// Errors: EINVAL id-mapped mount; EOPNOTSUPP the file system lacks what we need (tmpfile, extended
+/// attributes, making directories, sync, blocks of at most a page); EROFS; ERANGE no block size;
+/// EBUSY the tag or the directory is in use; EINTR killed; ENOMEM; what the path's look-up says.
 pub(crate) fn bind(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<Cache>> {
     let _span = kext::log::span!("bind", "{:?}", settings.limits);
     bind_cache(settings, waiters).inspect_err(|error| {
@@ -70,8 +69,8 @@ fn bind_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<C
     }
 }
 
-/// Takes a kept cache over, if it is what the daemon means. False where its last image was unmounted in
-/// the meantime.
+/// Takes a kept cache over, if it is what the daemon means. False where its last image was
+/// unmounted in the meantime.
 fn take_over(settings: &Settings<'_>, cache: &Arc<Cache>) -> Result<bool> {
     let path_cred = service_cred(settings.security_id)?;
     let path = path_cred.with(|| Path::lookup_directory(settings.dir))?;

@@ -3,8 +3,8 @@
 //! A bound cache: a directory of a mounted file system that netfs may use.
 //!
 //! Lives from `bind` until the last pin is gone: the device's file is one, each anonymous fd is
-//! another. Objects and volumes keep it in memory, too, but not bound. An on-demand cache that is in use
-//! then is kept: see `kept`.
+//! another. Objects and volumes keep it in memory, too, but not bound. An on-demand cache that is
+//! in use then is kept: see `kept`.
 
 use crate::backend::Cachefiles;
 use crate::device::Claim;
@@ -143,9 +143,9 @@ impl Cache {
 
     /// The backing file system failed us in a way that leaves the cache unusable.
     ///
-    /// In on-demand mode only the daemon's side of it: what is cached can still be read, as far as the
-    /// file system lets us. Besides, fscache begins no operation on a cache that was given up to an I/O
-    /// error, and EROFS corrupts memory where it cannot begin one.
+    /// In on-demand mode only the daemon's side of it: what is cached can still be read, as far as
+    /// the file system lets us. Besides, fscache begins no operation on a cache that was given up
+    /// to an I/O error, and EROFS corrupts memory where it cannot begin one.
     pub(crate) fn io_error(&self, what: core::fmt::Arguments<'_>) {
         kext::log::error!("I/O Error: {}", what);
         if self.ondemand.is_none() {
@@ -235,7 +235,8 @@ impl Cache {
         }
     }
 
-    /// Takes the cache away from netfs. Called once, when no daemon can come any more and it is not kept.
+    /// Takes the cache away from netfs. Called once, when no daemon can come any more and it is not
+    /// kept.
     ///
     /// Waits for everything in use to be put away, so the daemon's side has to be dead by now:
     /// else it might wait for an answer that nobody gives.
@@ -331,8 +332,8 @@ impl Cache {
     }
 }
 
-/// Keeps a cache bound, shared by all who need it: when the last one goes, it is withdrawn, or kept for
-/// what is mounted.
+/// Keeps a cache bound, shared by all who need it: when the last one goes, it is withdrawn, or kept
+/// for what is mounted.
 pub(crate) struct Pin {
     cache: Arc<Cache>,
     /// Lets the device be opened again; goes after the cache.

@@ -91,8 +91,8 @@ impl Drop for Module {
         kext::log::info!("Unloading");
         kept::unload();
         device::unload();
-        // Nobody can call us any more, but who was the last to do so may still be on the way out: the
-        // end of an operation or of a withdrawal lets the cache go before it returns.
+        // Nobody can call us any more, but who was the last to do so may still be on the way out:
+        // the end of an operation or of a withdrawal lets the cache go before it returns.
         kext::workqueue::flush(fscache::queue());
         kext::task::synchronize_rcu_tasks();
     }

@@ -52,8 +52,8 @@ pub(crate) fn set_object(object: &Object) -> Result {
     })
 }
 
-/// Whether a power cut would leave a file that is taken for good, with something in it that the client
-/// changed, if that is written to it now. A file without a name is not found again.
+/// Whether a power cut would leave a file that is taken for good, with something in it that the
+/// client changed, if that is written to it now. A file without a name is not found again.
 #[inline]
 pub(crate) fn lacks_dirty_mark(object: &Object) -> bool {
     !object.is_marked_dirty()
@@ -61,10 +61,12 @@ pub(crate) fn lacks_dirty_mark(object: &Object) -> bool {
         && object.cookie().test_flag(CookieFlag::LocalWrite)
 }
 
-/// Marks the object's file as dirty, and waits until the device has the mark for good. From then on a
-/// power cut leaves a file that is not used again, so what the client changed may be written to it.
+/// Marks the object's file as dirty, and waits until the device has the mark for good. From then on
+/// a power cut leaves a file that is not used again, so what the client changed may be written to
+/// it.
 ///
-/// Does nothing where that is not needed, see [`lacks_dirty_mark`]. May be called by several at once.
+/// Does nothing where that is not needed, see [`lacks_dirty_mark`]. May be called by several at
+/// once.
 ///
 /// Errors: ESTALE no file; what the file system says.
 pub(crate) fn mark_dirty(object: &Object) -> Result {

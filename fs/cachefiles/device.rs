@@ -21,8 +21,8 @@ use kext::sync::{poll, SetOnce, WaitQueue};
 /// Set while the device is open, or a cache that was bound through it is not gone yet.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
 
-/// Who polls the device waits here, whichever cache is bound. One for all that open it, of whom there is
-/// one at a time: a kept cache knows it from the daemon before.
+/// Who polls the device waits here, whichever cache is bound. One for all that open it, of whom
+/// there is one at a time: a kept cache knows it from the daemon before.
 static WAITERS: Global<Option<Arc<WaitQueue>>> = Global::new(None);
 
 /// The queue, which is made by the first who asks. Error: ENOMEM.
@@ -289,8 +289,8 @@ impl Device {
             security_id: config.security_id,
             mode,
         };
-        // Before there is a cache: once there is one, somebody may wait for the daemon, who would wait here
-        // for it to be withdrawn.
+        // Before there is a cache: once there is one, somebody may wait for the daemon, who would
+        // wait here for it to be withdrawn.
         let place = UniqueArc::new_uninit(GFP_KERNEL)?;
         let cache = bind::bind(&settings, &self.waiters)?;
         let pin = place.write(Pin::new(cache, self.claim.clone()));

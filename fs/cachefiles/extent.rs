@@ -2,10 +2,11 @@
 
 //! What is remembered of where a file has data, so that its file system need not be asked again.
 //!
-//! Data that is there stays there until the file is replaced, shortened or punched. Who does that past
-//! us mostly leaves it with fewer blocks, see [`Backing::see`]. One stretch is remembered: the last that
-//! was met, as long as what touches it makes it. A complete file is one stretch. Where the number of
-//! blocks tells nothing, no data is remembered, and the file system is asked each time.
+//! Data that is there stays there until the file is replaced, shortened or punched. Who does that
+//! past us mostly leaves it with fewer blocks, see [`Backing::see`]. One stretch is remembered: the
+//! last that was met, as long as what touches it makes it. A complete file is one stretch. Where
+//! the number of blocks tells nothing, no data is remembered, and the file system is asked each
+//! time.
 //!
 //! So is the hole that was met last. Whoever writes to the file past us fills it without our
 //! knowing, so it is only good for what does no harm then: to have the daemon write once more.
@@ -120,8 +121,8 @@ impl<P: Deref> Backing<P> {
     /// or if a read found its end too early: somebody took data out of it past us.
     ///
     /// To be called before each look and each change, so that what is asked, or written, belongs to
-    /// a number of blocks from before that. A loss that leaves the file with as many is not seen: the
-    /// file system took as many for its own map, or wrote zeros, or something else was written
+    /// a number of blocks from before that. A loss that leaves the file with as many is not seen:
+    /// the file system took as many for its own map, or wrote zeros, or something else was written
     /// before the next look.
     #[inline]
     pub(crate) fn see(&mut self, glance: &Glance, file: usize, blocks: u32) {

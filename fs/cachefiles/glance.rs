@@ -126,7 +126,8 @@ impl Glance {
         self.blocks.load(Ordering::Relaxed)
     }
 
-    /// The end of the data at `pos` in `file`, which has so many blocks, if there is known to be some.
+    /// The end of the data at `pos` in `file`, which has so many blocks, if there is known to be
+    /// some.
     #[inline]
     pub(crate) fn data_end(&self, file: usize, blocks: u32, pos: i64) -> Option<i64> {
         let version = self.version.load(Ordering::Acquire);

@@ -22,8 +22,8 @@ use kext::errno::ENOBUFS;
 use kext::fs::{File, Whence};
 use kext::params::injected_read_error;
 
-/// Attaches the object's file to the operation. Refused where there has to be one and is none; failed,
-/// with ENOBUFS, if the object could not be looked up.
+/// Attaches the object's file to the operation. Refused where there has to be one and is none;
+/// failed, with ENOBUFS, if the object could not be looked up.
 #[inline]
 pub(crate) fn begin(resources: &mut Resources<'_, Cachefiles>, want: WantState) -> Begin {
     if resources.file().is_some() {
@@ -137,8 +137,8 @@ fn ask(object: &Object, file: &File, pos: i64, question: Question) -> Result<Ext
     Ok(hole_at(object, file, pos, question)?.unwrap_or(Extent::Hole(i64::MAX)))
 }
 
-/// The end of the data at `pos`, and whether that is more than what somebody read into the page cache
-/// in the meantime: else it is tried again, up to three times in all.
+/// The end of the data at `pos`, and whether that is more than what somebody read into the page
+/// cache in the meantime: else it is tried again, up to three times in all.
 ///
 /// Errors: those of `lseek()`.
 fn data_end(file: &File, pos: i64) -> Result<(i64, bool)> {

@@ -2,16 +2,17 @@
 
 //! On-demand caches that outlive their daemon.
 //!
-//! When nobody holds the device and the anonymous fds any more, an on-demand cache in which there are
-//! volumes is *kept*: the engine is dead and what is not cached fails with EIO, but fscache has the cache as
-//! before, so that images that are mounted read what is cached. The next `bind ondemand` of the same
-//! directory and tag takes the cache over. With its last volume a kept cache is withdrawn, by a worker.
+//! When nobody holds the device and the anonymous fds any more, an on-demand cache in which there
+//! are volumes is *kept*: the engine is dead and what is not cached fails with EIO, but fscache has
+//! the cache as before, so that images that are mounted read what is cached. The next `bind
+//! ondemand` of the same directory and tag takes the cache over. With its last volume a kept cache
+//! is withdrawn, by a worker.
 //!
 //! EROFS depends on it: when an operation cannot begin because the cache is withdrawn, a read of a
 //! compressed image corrupts memory there.
 //!
-//! The stages of all on-demand caches are under one lock, and change only as [`Stage`] says. Nothing
-//! sleeps under the lock but for memory.
+//! The stages of all on-demand caches are under one lock, and change only as [`Stage`] says.
+//! Nothing sleeps under the lock but for memory.
 
 use crate::cache::Cache;
 use kernel::prelude::*;
@@ -71,8 +72,8 @@ pub(crate) fn list(cache: &Arc<Cache>) -> Result {
     Ok(())
 }
 
-/// Forgets a cache that is gone, and lets those go on who wait for that. Does nothing for one of the
-/// original mode.
+/// Forgets a cache that is gone, and lets those go on who wait for that. Does nothing for one of
+/// the original mode.
 pub(crate) fn forget(gone: &Arc<Completion>) {
     let mut caches = CACHES.lock();
     let places = &mut caches.iter_mut();
@@ -86,8 +87,8 @@ pub(crate) fn forget(gone: &Arc<Completion>) {
     gone.complete_all();
 }
 
-/// Keeps a bound cache that no daemon can come by any more. False if it is to be withdrawn instead, by
-/// the caller.
+/// Keeps a bound cache that no daemon can come by any more. False if it is to be withdrawn instead,
+/// by the caller.
 pub(crate) fn keep(cache: &Arc<Cache>) -> bool {
     let mut caches = CACHES.lock();
     let Some(listed) = find(&mut caches, cache.gone()) else {
@@ -113,8 +114,8 @@ pub(crate) fn volume_gone(cache: &Arc<Cache>) {
         .map(|listed| core::mem::replace(&mut listed.stage, Stage::Ending));
     drop(caches);
     if ends.is_some() {
-        // Not by fscache's own workers, one of which we may be: withdrawing waits for them. It cannot be
-        // queued already, as a cache ends once.
+        // Not by fscache's own workers, one of which we may be: withdrawing waits for them. It
+        // cannot be queued already, as a cache ends once.
         let _ = kernel::workqueue::system_unbound().enqueue(cache.clone());
     }
 }
@@ -124,8 +125,8 @@ impl WorkItem for Cache {
 
     /// Withdraws a kept cache.
     fn run(cache: Arc<Cache>) {
-        // The cache's own reference to the module goes while this still runs. From the end of this one
-        // on nothing sleeps any more, so that the module's exit waits for us.
+        // The cache's own reference to the module goes while this still runs. From the end of this
+        // one on nothing sleeps any more, so that the module's exit waits for us.
         let module = ModuleRef::take();
         let gone = cache.gone().clone();
         cache.withdraw();
@@ -137,7 +138,8 @@ impl WorkItem for Cache {
     }
 }
 
-/// A cache that is just being withdrawn: what is completed when it is gone. That waits for no daemon.
+/// A cache that is just being withdrawn: what is completed when it is gone. That waits for no
+/// daemon.
 pub(crate) fn ending() -> Option<Arc<Completion>> {
     let caches = CACHES.lock();
     let mut listed = caches.iter().flatten();

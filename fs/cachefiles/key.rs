@@ -63,7 +63,8 @@ pub(crate) fn encode(key: &[u8]) -> Option<Encoding<'_>> {
 }
 
 impl Encoding<'_> {
-    /// Length of the name, in bytes: at most 338, as 252 bytes of key make 84 groups of four letters.
+    /// Length of the name, in bytes: at most 338, as 252 bytes of key make 84 groups of four
+    /// letters.
     pub(crate) fn len(&self) -> usize {
         self.len
     }

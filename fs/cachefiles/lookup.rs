@@ -221,7 +221,8 @@ fn check_operations(file: &File) -> Result {
     Ok(())
 }
 
-/// Lets go of the object's file: commits it, or removes it if netfs retired the object, or it is of no use.
+/// Lets go of the object's file: commits it, or removes it if netfs retired the object, or it is of
+/// no use.
 pub(crate) fn put_away(object: &Object) {
     use cachefiles_trace::RefWhy;
 

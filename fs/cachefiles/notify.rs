@@ -4,27 +4,28 @@
 //!
 //! # Memory ordering
 //!
-//! Two things must not be missed. All accesses are atomic ones of Rust, whose orderings are those of
-//! the kernel's memory model of the same name (`Documentation/memory-barriers.txt`).
+//! Two things must not be missed. All accesses are atomic ones of Rust, whose orderings are those
+//! of the kernel's memory model of the same name (`Documentation/memory-barriers.txt`).
 //!
-//! - *A waiter that goes to sleep.* Whoever changes something stores first and then wakes. `poll` puts
-//!   its waiter into the queue first, and looks then. Both take the lock of the queue in between:
-//!   if the waker comes first, the unlock and the lock order its store before the look of the
-//!   other; if it comes second, it finds the waiter. There is no look at an empty queue without
+//! - *A waiter that goes to sleep.* Whoever changes something stores first and then wakes. `poll`
+//!   puts its waiter into the queue first, and looks then. Both take the lock of the queue in
+//!   between: if the waker comes first, the unlock and the lock order its store before the look of
+//!   the other; if it comes second, it finds the waiter. There is no look at an empty queue without
 //!   the lock, so that no full barrier is needed.
-//! - *News while the daemon reads the state.* It takes `changed` back, and reads the state then. With
-//!   a plain store the reads could go first: they see the old state, the change and its mark
+//! - *News while the daemon reads the state.* It takes `changed` back, and reads the state then.
+//!   With a plain store the reads could go first: they see the old state, the change and its mark
 //!   come, and then the store wipes out the mark. So it is a swap with acquire and release: a mark
-//!   that it takes away was set with release, after the change, which the reads behind it see; and one
-//!   that comes later stays.
+//!   that it takes away was set with release, after the change, which the reads behind it see; and
+//!   one that comes later stays.
 
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::sync::Arc;
 use kext::sync::{poll, WaitQueue};
 
-/// Shared by those who make things happen to a cache. The daemon learns of them by the wait queue, which
-/// is that of the device: a cache may be bound again by another daemon, but who polls stays in the queue.
+/// Shared by those who make things happen to a cache. The daemon learns of them by the wait queue,
+/// which is that of the device: a cache may be bound again by another daemon, but who polls stays
+/// in the queue.
 pub(crate) struct Notifier {
     waiters: Arc<WaitQueue>,
     /// The daemon is to make room.

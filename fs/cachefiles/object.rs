@@ -22,8 +22,8 @@ use kext::xarray::Guarded;
 /// Numbers objects for those who watch.
 static LAST_DEBUG_ID: AtomicU32 = AtomicU32::new(0);
 
-/// The name of an object's file. Objects do not keep it, as it is needed to find the file and to give it its
-/// name, and follows from the cookie's key.
+/// The name of an object's file. Objects do not keep it, as it is needed to find the file and to
+/// give it its name, and follows from the cookie's key.
 pub(crate) enum FileName {
     /// Most names: on the stack.
     Short {
@@ -261,9 +261,9 @@ impl Object {
         self.marked_dirty.store(true, Ordering::Release);
     }
 
-    /// Something could not be written, cut off or discarded: what the file holds in its place is old. It
-    /// is not used any more, and removed when the object is put away, unless another one takes its
-    /// place, or has taken it already. Any context.
+    /// Something could not be written, cut off or discarded: what the file holds in its place is
+    /// old. It is not used any more, and removed when the object is put away, unless another one
+    /// takes its place, or has taken it already. Any context.
     ///
     /// If that happens at this very moment, the new one may be given up for it, which does no harm.
     pub(crate) fn spoil(&self, file: &File) {

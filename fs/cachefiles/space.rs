@@ -152,17 +152,18 @@ impl Space {
         self.block_size
     }
 
-    /// Whether an inode's number of blocks is less at once when somebody punches or cuts off its file.
+    /// Whether an inode's number of blocks is less at once when somebody punches or cuts off its
+    /// file.
     ///
-    /// Of the file systems that a cache is kept on, ext4 is the one that counts there. XFS reckons the
-    /// number up when it is asked for, btrfs counts some time after a write, and overlayfs has it in
-    /// another inode.
+    /// Of the file systems that a cache is kept on, ext4 is the one that counts there. XFS reckons
+    /// the number up when it is asked for, btrfs counts some time after a write, and overlayfs has
+    /// it in another inode.
     pub(crate) fn blocks_tell_loss(&self) -> bool {
         self.blocks_tell_loss
     }
 
-    /// Whether so many blocks, fetched by the daemon, fit into what was granted in this tick. If not,
-    /// ask [`Space::reserve`].
+    /// Whether so many blocks, fetched by the daemon, fit into what was granted in this tick. If
+    /// not, ask [`Space::reserve`].
     #[inline]
     pub(crate) fn take_allowance(&self, blocks: u64) -> bool {
         self.allowance.take(blocks)

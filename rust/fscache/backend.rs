@@ -90,8 +90,8 @@ pub trait Backend: Sized + 'static {
 
     /// Begins an operation: calls [`Resources::set_file`].
     ///
-    /// Also called from within [`Resources::wait_for_operation`], where [`Begin::Failed`] is the same
-    /// as [`Begin::Refused`].
+    /// Also called from within [`Resources::wait_for_operation`], where [`Begin::Failed`] is the
+    /// same as [`Begin::Refused`].
     fn begin_operation(resources: &mut Resources<'_, Self>, want: WantState) -> Begin;
 
     /// An operation is over. Once this returns, the file is given up and the access to the cookie

@@ -260,8 +260,8 @@ impl AcquiredCache {
     /// [`AcquiredCache::add`] was given.
     ///
     /// All objects have to be withdrawn and all volumes detached by now; it waits for those that
-    /// are just being put away. A cache with something left cannot be freed: its memory and its name
-    /// are lost, the module cannot be unloaded any more, and an error is logged.
+    /// are just being put away. A cache with something left cannot be freed: its memory and its
+    /// name are lost, the module cannot be unloaded any more, and an error is logged.
     ///
     /// Does nothing the second time. Sleeps. Not to be called from where something of the cache is
     /// being put away.

@@ -4,9 +4,9 @@
 //!
 //! C header: [`include/linux/fscache-cache.h`](srctree/include/linux/fscache-cache.h)
 //! (`fscache_cookie_lookup_negative()`, `fscache_resume_after_invalidation()`). fscache changes a
-//! cookie's state from one worker at a time, and these functions set it without a look at what it is:
-//! called from elsewhere they would undo a withdrawal, or end an access that is not there. A token is
-//! for the time of the callback, as its lifetime says.
+//! cookie's state from one worker at a time, and these functions set it without a look at what it
+//! is: called from elsewhere they would undo a withdrawal, or end an access that is not there. A
+//! token is for the time of the callback, as its lifetime says.
 
 use crate::{cache::CachePrivate, Backend, Cookie};
 use core::cell::Cell;

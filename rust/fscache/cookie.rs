@@ -151,8 +151,8 @@ impl Cookie {
     /// Whether a flag is set. Any context.
     #[inline]
     pub fn test_flag(&self, flag: CookieFlag) -> bool {
-        // SAFETY: `self` is a cookie with a reference. Other bits are changed at any time, by atomic
-        // operations, hence the volatile read.
+        // SAFETY: `self` is a cookie with a reference. Other bits are changed at any time, by
+        // atomic operations, hence the volatile read.
         let flags = unsafe { (&raw const (*self.as_ptr()).flags).read_volatile() };
         flags & (1 << flag as u32) != 0
     }

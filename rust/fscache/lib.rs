@@ -9,11 +9,10 @@
 //! A backend implements [`Backend`] and hands itself to fscache with [`AcquiredCache::add`]. Its
 //! own state hangs off fscache's three structures, each as an `Arc` in the field `cache_priv`:
 //!
-//! | C structure | set by | valid until |
-//! |---|---|---|
-//! | `fscache_cache` | [`AcquiredCache::add`] | [`AcquiredCache::relinquish`] |
-//! | `fscache_volume` | after [`Backend::acquire_volume`] | [`Backend::free_volume`], [`VolumeRef::detach`] |
-//! | `fscache_cookie` | [`LookupSlot::attach`] | after [`Backend::withdraw_cookie`] |
+//! | C structure | set by | valid until | |---|---|---| | `fscache_cache` | [`AcquiredCache::add`]
+//! | [`AcquiredCache::relinquish`] | | `fscache_volume` | after [`Backend::acquire_volume`] |
+//! [`Backend::free_volume`], [`VolumeRef::detach`] | | `fscache_cookie` | [`LookupSlot::attach`] |
+//! after [`Backend::withdraw_cookie`] |
 //!
 //! # What keeps the pointers valid
 //!
@@ -24,14 +23,14 @@
 //! admits no new one. So what a callback borrows stays for the time of the callback.
 //!
 //! The crate counts what is attached to a cache, and what is just being put away. Relinquishing one
-//! waits for the latter. One that still has something attached is not freed: it is given up for lost,
-//! with an error in the log.
+//! waits for the latter. One that still has something attached is not freed: it is given up for
+//! lost, with an error in the log.
 //!
 //! # What keeps the code
 //!
 //! fscache takes no reference to the module whose functions it calls. A cache holds one, from
-//! [`AcquiredCache::add`] to the end of [`AcquiredCache::relinquish`]; for good if it is given up for
-//! lost or forgotten.
+//! [`AcquiredCache::add`] to the end of [`AcquiredCache::relinquish`]; for good if it is given up
+//! for lost or forgotten.
 
 #![warn(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]

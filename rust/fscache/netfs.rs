@@ -74,11 +74,12 @@ impl<B: Backend> NetfsOps<B> {
     /// The read that EROFS or netfs asks for.
     ///
     /// Of EROFS, the callers are of two kinds, and neither can take every way of hearing of an end.
-    /// That for compressed images (`erofs_fscache_submit_bio()`, whose memory is a list of pages) ends
-    /// its bio by itself where the call fails, though it is gone by then if it has heard of the end:
-    /// it is never told by what is returned. With the other one (`erofs_fscache_data_read_slice()`)
-    /// what is returned gets to whoever reads, and what it hears by its function does not. Both take
-    /// an iterator that is not at its end, once the call has returned, for an error of their own.
+    /// That for compressed images (`erofs_fscache_submit_bio()`, whose memory is a list of pages)
+    /// ends its bio by itself where the call fails, though it is gone by then if it has heard of
+    /// the end: it is never told by what is returned. With the other one
+    /// (`erofs_fscache_data_read_slice()`) what is returned gets to whoever reads, and what it
+    /// hears by its function does not. Both take an iterator that is not at its end, once the call
+    /// has returned, for an error of their own.
     ///
     /// # Safety
     ///
@@ -159,10 +160,11 @@ impl<B: Backend> NetfsOps<B> {
         let resources = unsafe { Resources::from_raw(cres) };
         // SAFETY: netfs passes a function that is to be called once, with `private`.
         let done = unsafe { Termination::new((*done).func, (*done).private) };
-        // SAFETY: netfs passes a valid iterator over pages that it does not give up before it is told.
+        // SAFETY: netfs passes a valid iterator over pages that it does not give up before it is
+        // told.
         let memory = unsafe { IovIter::copy_of(iter) };
-        // SAFETY: netfs keeps resources and memory until it is told; and the lifetime is that of this
-        // call.
+        // SAFETY: netfs keeps resources and memory until it is told; and the lifetime is that of
+        // this call.
         let operation = unsafe { Operation::new(resources, memory, done) };
         B::write(operation, start).into_raw()
     }

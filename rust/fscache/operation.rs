@@ -6,14 +6,14 @@
 //! `netfs_io_terminated_t`), [`include/linux/uio.h`](srctree/include/linux/uio.h)
 //!
 //! The caller of `read` and `write` lends three things: what the operation has got hold of, the
-//! memory, and a function to be told of the end by. With that call all three may be gone. So they are
-//! one value, which ends by what takes it: [`Operation::finish`] at once, [`Operation::submit`] later.
-//! What is borrowed from it does not outlive that.
+//! memory, and a function to be told of the end by. With that call all three may be gone. So they
+//! are one value, which ends by what takes it: [`Operation::finish`] at once, [`Operation::submit`]
+//! later. What is borrowed from it does not outlive that.
 //!
-//! An operation that is to wait for something else than the file system needs no more than this value:
-//! all three stay until the end is told, also when the call has returned. What it would take is a form
-//! of it without the lifetime, which holds the pointer to the resources, and a way to begin it that
-//! returns `-EIOCBQUEUED`.
+//! An operation that is to wait for something else than the file system needs no more than this
+//! value: all three stay until the end is told, also when the call has returned. What it would take
+//! is a form of it without the lifetime, which holds the pointer to the resources, and a way to
+//! begin it that returns `-EIOCBQUEUED`.
 
 use crate::{Backend, Resources};
 use cachefiles_bindings as bindings;
@@ -36,8 +36,8 @@ pub type WriteOperation<'op, B> = Operation<'op, B, Source>;
 
 /// A read or a write of a backend, up to its end.
 ///
-/// Dropping it tells the caller `EIO`. Each has a lifetime of its own, so that no part of one can take
-/// the place of another's, nor what one [`Begun`] says that of another.
+/// Dropping it tells the caller `EIO`. Each has a lifetime of its own, so that no part of one can
+/// take the place of another's, nor what one [`Begun`] says that of another.
 pub struct Operation<'op, B: Backend, D: Direction> {
     resources: Resources<'op, B>,
     transfer: Transfer<'op, D, Termination>,

@@ -74,8 +74,8 @@ impl<B: Backend> CacheOps<B> {
             cookie,
             LookupSlot::new(cookie, cache),
         );
-        // The object is withdrawn when fscache lets go of the cookie. Without this it would look up a
-        // cookie again that still has its object.
+        // The object is withdrawn when fscache lets go of the cookie. Without this it would look up
+        // a cookie again that still has its object.
         if !found && !cookie.private().is_null() {
             cookie.caching_failed();
         }
@@ -157,8 +157,8 @@ impl<B: Backend> CacheOps<B> {
         match B::begin_operation(&mut resources, WantState::from_raw(want)) {
             Begin::Begun => true,
             Begin::Failed(error) if is_first => {
-                // SAFETY: An operation that had no functions until now is known to nobody but the task
-                // that begins it.
+                // SAFETY: An operation that had no functions until now is known to nobody but the
+                // task that begins it.
                 unsafe { resources.fail(error) };
                 true
             }

@@ -109,8 +109,8 @@ impl<'a, B: Backend> Resources<'a, B> {
     pub(crate) fn set_ops(&mut self) -> bool {
         // SAFETY: Valid for `'a` (type invariant).
         let ops = unsafe { &raw mut (*self.raw.as_ptr()).ops };
-        // SAFETY: A field of what is valid. Operations of one request that run at the same time were
-        // begun before that, so that there is a table by then; hence no two write.
+        // SAFETY: A field of what is valid. Operations of one request that run at the same time
+        // were begun before that, so that there is a table by then; hence no two write.
         unsafe {
             let has_none = ops.read_volatile().is_null();
             if has_none {

@@ -70,8 +70,8 @@ pub struct WriteSubrequest<'a, B: Backend> {
 impl<'a, B: Backend> WriteSubrequest<'a, B> {
     /// # Safety
     ///
-    /// The type invariants hold for `raw` while `'a` lasts and it is not terminated. `'a` is the time of
-    /// this callback and nothing else.
+    /// The type invariants hold for `raw` while `'a` lasts and it is not terminated. `'a` is the
+    /// time of this callback and nothing else.
     #[inline]
     pub(crate) unsafe fn from_raw(raw: *mut bindings::netfs_io_subrequest) -> Self {
         // INVARIANT: By the caller's promise.
@@ -98,8 +98,8 @@ impl<'a, B: Backend> WriteSubrequest<'a, B> {
 
     #[inline]
     fn subreq_mut(&mut self) -> &mut bindings::netfs_io_subrequest {
-        // SAFETY: Valid, and ours alone, as it is not terminated (type invariant); `self` is borrowed
-        // for as long as the reference lives.
+        // SAFETY: Valid, and ours alone, as it is not terminated (type invariant); `self` is
+        // borrowed for as long as the reference lives.
         unsafe { self.raw.as_mut() }
     }
 
@@ -186,8 +186,8 @@ impl<'a, B: Backend> WriteSubrequest<'a, B> {
         // subrequest is terminated.
         let mut memory = unsafe { IovIter::copy_of(&raw const (*raw).io_iter) };
         memory.truncate(len);
-        // SAFETY: Resources and memory stay until the subrequest is terminated, which is what `done`
-        // does; `'a` is this subrequest's alone.
+        // SAFETY: Resources and memory stay until the subrequest is terminated, which is what
+        // `done` does; `'a` is this subrequest's alone.
         unsafe { Operation::new(resources, memory, self.done) }
     }
 }

@@ -46,8 +46,8 @@ pub struct FdReservation {
 impl FdReservation {
     /// Reserves the lowest free number; of `flags`, [`oflags::O_CLOEXEC`] counts. May sleep.
     ///
-    /// Errors: EMFILE, ENOMEM; ESRCH, the task is exiting and has no descriptors any more, as in the
-    /// release of a file that it had open.
+    /// Errors: EMFILE, ENOMEM; ESRCH, the task is exiting and has no descriptors any more, as in
+    /// the release of a file that it had open.
     pub fn new(flags: u32) -> Result<Self> {
         // SAFETY: Looks at a pointer of the running task, which only the task itself changes.
         if !unsafe { bindings::cfh_current_has_files() } {
@@ -122,13 +122,15 @@ pub struct AnonFile<T: AnonFileOps> {
     _data: PhantomData<SlabBox<T::Data>>,
 }
 
-// SAFETY: A reference to a file belongs to no thread; the data may be released in any, being `Send`.
+// SAFETY: A reference to a file belongs to no thread; the data may be released in any, being
+// `Send`.
 unsafe impl<T: AnonFileOps> Send for AnonFile<T> {}
 // SAFETY: A shared `AnonFile` gives no access to anything.
 unsafe impl<T: AnonFileOps> Sync for AnonFile<T> {}
 
 impl<T: AnonFileOps> AnonFile<T> {
-    /// Makes a file that can be written at any offset, and sought in. May sleep. It keeps the module.
+    /// Makes a file that can be written at any offset, and sought in. May sleep. It keeps the
+    /// module.
     ///
     /// Errors: EINVAL, `module` is not the module that this code is in; ENFILE, ENOMEM; ENOENT, the
     /// module is being removed. The data comes back.

@@ -11,9 +11,9 @@ use core::ops::{Deref, DerefMut};
 
 /// A static that is only touched with a mutex held.
 ///
-/// There is one mutex, for all of them, as one that is ready from the start can only be made in C: who
-/// holds one of them and locks another waits for ever. A static is not dropped: what has memory of its own is
-/// taken out when the module goes.
+/// There is one mutex, for all of them, as one that is ready from the start can only be made in C:
+/// who holds one of them and locks another waits for ever. A static is not dropped: what has memory
+/// of its own is taken out when the module goes.
 ///
 /// # Invariants
 ///
@@ -62,16 +62,16 @@ impl<T> Deref for GlobalGuard<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: The mutex is held (type invariant), and so for this value alone, as another guard would
-        // have waited for it.
+        // SAFETY: The mutex is held (type invariant), and so for this value alone, as another guard
+        // would have waited for it.
         unsafe { &*self.global.value.get() }
     }
 }
 
 impl<T> DerefMut for GlobalGuard<T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: The mutex is held (type invariant), and so for this value alone, as another guard would
-        // have waited for it; this one is borrowed exclusively.
+        // SAFETY: The mutex is held (type invariant), and so for this value alone, as another guard
+        // would have waited for it; this one is borrowed exclusively.
         unsafe { &mut *self.global.value.get() }
     }
 }

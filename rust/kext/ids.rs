@@ -88,7 +88,8 @@ impl CyclicIds {
 
     /// Gives a number back. One that is not taken is ignored. Does not sleep.
     pub fn free(&self, id: u32) {
-        // SAFETY: Initialised, by the type invariant. The entries are reservations: nothing to free.
+        // SAFETY: Initialised, by the type invariant. The entries are reservations: nothing to
+        // free.
         unsafe { bindings::xa_erase(self.xa.get(), id as usize) };
     }
 }

@@ -35,8 +35,8 @@ fn new_kiocb<D: Direction>(file: &File, pos: i64) -> bindings::kiocb {
 /// # Safety
 ///
 /// - `kiocb` is set up by [`new_kiocb`] for `D`, and `iter` is a valid iterator in this direction.
-/// - Both stay where they are until the `kiocb` is completed, if it has a completion, and until this
-///   returns in any case; and so long its file is open, and the iterator's memory there.
+/// - Both stay where they are until the `kiocb` is completed, if it has a completion, and until
+///   this returns in any case; and so long its file is open, and the iterator's memory there.
 #[inline]
 unsafe fn start<D: Direction>(kiocb: *mut bindings::kiocb, iter: *mut bindings::iov_iter) -> isize {
     let ret = if D::WRITES {

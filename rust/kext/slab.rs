@@ -6,8 +6,8 @@
 //! C header: `include/linux/slab.h`
 //!
 //! A [`Slab`] is a static; its cache is there while somebody has a [`Created`] of it, and memory is
-//! only had from that. The module creates the cache when it is loaded and keeps a `Created` until it
-//! is unloaded. Who allocates takes another one for as long as that lasts ([`Slab::created`]).
+//! only had from that. The module creates the cache when it is loaded and keeps a `Created` until
+//! it is unloaded. Who allocates takes another one for as long as that lasts ([`Slab::created`]).
 //!
 //! ```ignore
 //! static REQUESTS: Slab<Request> = Slab::new(kernel::c_str!("cachefiles_request"));

@@ -36,14 +36,14 @@ pub fn sleep(milliseconds: u32) {
 
 /// Waits until every RCU read-side critical section that is under way has ended. May sleep.
 pub fn synchronize_rcu() {
-    // SAFETY: No requirements beyond a context that may sleep, outside of the critical sections that it
-    // waits for; where it may not, the kernel reports that, and at worst it waits for ever.
+    // SAFETY: No requirements beyond a context that may sleep, outside of the critical sections
+    // that it waits for; where it may not, the kernel reports that, and at worst it waits for ever.
     unsafe { bindings::synchronize_rcu() };
 }
 
-/// Waits until every task has left the code that it runs now, by sleeping or by going to user space,
-/// and every interrupt has returned. So nobody is in code any more that nobody could enter when this
-/// was called. Sleeps, for tenths of a second.
+/// Waits until every task has left the code that it runs now, by sleeping or by going to user
+/// space, and every interrupt has returned. So nobody is in code any more that nobody could enter
+/// when this was called. Sleeps, for tenths of a second.
 ///
 /// A preempted task counts as one that has not left, where the kernel can tell, which it can with
 /// `CONFIG_TASKS_RCU`: see the C helper.

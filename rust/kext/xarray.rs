@@ -87,8 +87,8 @@ impl<S, L> Node<S, L> {
 ///
 /// # Invariants
 ///
-/// - `xa` is an initialised xarray that tracks free slots. Each entry is an `Arc<Node<S, L>>` turned
-///   into a raw pointer, whose reference is the table's.
+/// - `xa` is an initialised xarray that tracks free slots. Each entry is an `Arc<Node<S, L>>`
+///   turned into a raw pointer, whose reference is the table's.
 /// - `next` and `data` are only touched with the lock held.
 #[pin_data(PinnedDrop)]
 pub struct LockedXArray<S, L, D> {
@@ -228,8 +228,8 @@ impl<S, L, D> Guard<'_, S, L, D> {
         // SAFETY: The lock is held for as long as the guard is borrowed, and as `self` is borrowed
         // mutably, this is the only `Slots` there is.
         let slots = unsafe { Slots::new(&self.table.xa) };
-        // SAFETY: The lock is held, by the type invariant, and `&mut self` makes this the only borrow
-        // of the data. The slots are apart from it.
+        // SAFETY: The lock is held, by the type invariant, and `&mut self` makes this the only
+        // borrow of the data. The slots are apart from it.
         (slots, unsafe { &mut *self.table.data.get() })
     }
 

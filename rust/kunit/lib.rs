@@ -21,9 +21,9 @@
 //! all, before KUnit is told. (KUnit's own assertions end the thread, with no destructor run.) The
 //! kernel never panics by it.
 //!
-//! The rest are surroundings: threads that can be killed ([`Thread`]), pollers ([`Poller`]), buffers
-//! for I/O ([`Buffer`]), a queue of one worker ([`OrderedQueue`]), files, a network file system that
-//! wants to be cached ([`NetVolume`]).
+//! The rest are surroundings: threads that can be killed ([`Thread`]), pollers ([`Poller`]),
+//! buffers for I/O ([`Buffer`]), a queue of one worker ([`OrderedQueue`]), files, a network file
+//! system that wants to be cached ([`NetVolume`]).
 //!
 //! This crate is part of the module of the tests alone.
 

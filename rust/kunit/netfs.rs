@@ -53,7 +53,8 @@ impl NetVolume {
         Ok(Self { volume })
     }
 
-    /// A cookie of this volume. Error: EINVAL, the key is empty or something is too long, or ENOMEM.
+    /// A cookie of this volume. Error: EINVAL, the key is empty or something is too long, or
+    /// ENOMEM.
     pub fn cookie(&self, wanted: Wanted<'_>) -> Result<NetCookie<'_>> {
         let advice = if wanted.has_size_of_cache {
             bindings::FSCACHE_ADV_WANT_CACHE_SIZE as u8
@@ -250,7 +251,8 @@ impl Reading<'_> {
         Ok((from_cache, len))
     }
 
-    /// Has the cache read into the buffer, and waits for the end. That all of it is a hole is an error.
+    /// Has the cache read into the buffer, and waits for the end. That all of it is a hole is an
+    /// error.
     #[track_caller]
     pub fn read(&self, start: i64, buffer: Buffer) -> Outcome<Read> {
         self.read_over(Hole::Fail, start, buffer)

@@ -208,7 +208,8 @@ pub(crate) fn comes_true(seconds: i64, is_so: &mut dyn FnMut() -> bool) -> bool 
     }
 }
 
-/// Ends the test if a condition is false. What is so instead can be told: `ensure!(a < b, "a is {a}")`.
+/// Ends the test if a condition is false. What is so instead can be told: `ensure!(a < b, "a is
+/// {a}")`.
 #[macro_export]
 macro_rules! ensure {
     ($condition:expr $(,)?) => {

@@ -20,7 +20,8 @@ use kernel::types::ARef;
 const PATIENCE: i64 = 40;
 const PATIENCE_AFTER_KILL: i64 = 10;
 
-/// A kernel thread that can be killed, and its result. One that is dropped is killed and waited for.
+/// A kernel thread that can be killed, and its result. One that is dropped is killed and waited
+/// for.
 ///
 /// # Invariants
 ///

@@ -14,8 +14,8 @@ use kernel::sync::ArcBorrow;
 use kext::errno::{ENOBUFS, ENODATA};
 use kext::fs::{File, Whence};
 
-/// Where the read of `len` bytes at `start` is to be served from, by a network file system: `len` is
-/// shortened to what comes from one source.
+/// Where the read of `len` bytes at `start` is to be served from, by a network file system: `len`
+/// is shortened to what comes from one source.
 pub(crate) fn prepare_read(
     resources: &mut Resources<'_, Cachefiles>,
     start: i64,
@@ -53,7 +53,8 @@ pub(crate) fn prepare_read(
 
 /// Has the daemon fill every hole in `len` bytes at `start`, so that they can be read.
 ///
-/// The range is never shortened, as EROFS can't cope with an answer for a part of a compressed extent.
+/// The range is never shortened, as EROFS can't cope with an answer for a part of a compressed
+/// extent.
 ///
 /// Inlined, as every read of an image comes by here. Errors: those of [`Engine::fetch`]; EIO no
 /// file, no data after all, or the file system's; others of the file system.

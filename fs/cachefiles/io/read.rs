@@ -82,9 +82,9 @@ impl IoCompletion for ReadDone {
         } else {
             failure.outcome(ESTALE)
         }
-        // Our reference to the object goes before the caller is told: that one may end its access to
-        // the cookie, and then ours would be the last one, in a context where the object can't be
-        // put away.
+        // Our reference to the object goes before the caller is told: that one may end its access
+        // to the cookie, and then ours would be the last one, in a context where the object can't
+        // be put away.
     }
 }
 
@@ -147,7 +147,8 @@ pub(crate) fn read<'op>(
     operation.submit(slot, file, pos, owner)
 }
 
-/// Clears what is a hole at `start`, and returns its length in bytes; at most what there is to read.
+/// Clears what is a hole at `start`, and returns its length in bytes; at most what there is to
+/// read.
 ///
 /// Errors: ENODATA there is a hole, and none is wanted; those of `lseek()`.
 fn skip_hole(

@@ -87,7 +87,8 @@ fn note_error(object: &Object, file: &File, result: isize) {
     );
 }
 
-/// A write did not reach the file, and netfs goes on without: what the range held before is old now.
+/// A write did not reach the file, and netfs goes on without: what the range held before is old
+/// now.
 ///
 /// A hole stays a hole, which only shows where we may sleep.
 #[cold]
@@ -165,8 +166,8 @@ fn submit<'op>(
     operation.submit(slot, file, start, owner)
 }
 
-/// Sees to it that a power cut during the write leaves a file that is not used again. Errors: those of
-/// [`coherency::mark_dirty`].
+/// Sees to it that a power cut during the write leaves a file that is not used again. Errors: those
+/// of [`coherency::mark_dirty`].
 #[inline]
 fn mark_dirty(object: &Object) -> Result {
     if !coherency::lacks_dirty_mark(object) {
@@ -250,8 +251,8 @@ pub(crate) fn issue_write(mut write: WriteSubrequest<'_, Cachefiles>) {
     });
 }
 
-/// Overwriting what has blocks takes none. Where only a part has, these are given back: they hold what is
-/// old now. Error: `error`, there is no room for the write.
+/// Overwriting what has blocks takes none. Where only a part has, these are given back: they hold
+/// what is old now. Error: `error`, there is no room for the write.
 #[cold]
 fn do_without_room(object: &Object, file: &File, start: i64, len: usize, error: Error) -> Result {
     let end = start.saturating_add_unsigned(len as u64);

@@ -222,7 +222,8 @@ impl Dentry {
             )
         };
         let copy = DentryName::copy_of(name);
-        // SAFETY: This function took the snapshot and releases it once; the slice into it is used no more.
+        // SAFETY: This function took the snapshot and releases it once; the slice into it is used
+        // no more.
         unsafe { bindings::release_dentry_name_snapshot(snapshot.as_mut_ptr()) };
         copy
     }

@@ -160,8 +160,8 @@ impl<'a> LockedDir<'a> {
     /// Gives the file `source` the name `target` in this directory. Locks the file's inode.
     ///
     /// Errors: `ESTALE` if `target` is not in this directory any more; `EEXIST` if it is a file;
-    /// `ENOENT` if `source` is negative or was deleted; `EXDEV`, `EPERM`, `EMLINK`, `ENOSPC`, `EIO`,
-    /// and others.
+    /// `ENOENT` if `source` is negative or was deleted; `EXDEV`, `EPERM`, `EMLINK`, `ENOSPC`,
+    /// `EIO`, and others.
     pub fn link(&self, source: &Dentry, target: &Dentry) -> Result {
         self.check_child(target)?;
         // SAFETY: `source` is alive; the inode is that of a locked directory (type invariant), and

@@ -226,7 +226,8 @@ impl File {
 
     /// Sets the file's size in bytes. Takes write access to the mount and locks the inode.
     ///
-    /// Errors: `EINVAL` for a negative size; `EFBIG`, `ENOSPC`, `EROFS`, `EPERM`, `EIO`, and others.
+    /// Errors: `EINVAL` for a negative size; `EFBIG`, `ENOSPC`, `EROFS`, `EPERM`, `EIO`, and
+    /// others.
     pub fn truncate(&self, size: i64) -> Result {
         // SAFETY: An open file holds its path (type invariant).
         let ret = unsafe { bindings::vfs_truncate(self.path_ptr(), size) };

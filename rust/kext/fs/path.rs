@@ -32,7 +32,8 @@ impl Path {
     /// Looks up a directory by its name, as a system call of the current task would: relative to
     /// its working directory, in its namespace and with its credentials, following symbolic links.
     ///
-    /// Errors: `ENOENT`, also where the task is exiting and has no root any more; `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`, `ENOMEM`, `EIO`.
+    /// Errors: `ENOENT`, also where the task is exiting and has no root any more; `ENOTDIR`,
+    /// `EACCES`, `ELOOP`, `ENAMETOOLONG`, `ENOMEM`, `EIO`.
     pub fn lookup_directory(name: &CStr) -> Result<Self> {
         // Which would be the working directory to `kern_path()`.
         if name.is_empty() {

@@ -80,8 +80,8 @@ impl<'a, D: Direction> IovIter<'a, D> {
     /// [`Dest`] used by nobody else.
     #[inline]
     pub unsafe fn copy_of(ptr: *const bindings::iov_iter) -> Self {
-        // INVARIANT: By the caller's promise. An iterator has no pointer into itself, so that one in
-        // another place is as good.
+        // INVARIANT: By the caller's promise. An iterator has no pointer into itself, so that one
+        // in another place is as good.
         Self {
             // SAFETY: Valid, by the caller's promise; nothing is moved out that has an owner.
             iter: Opaque::new(unsafe { ptr.read() }),

@@ -55,7 +55,8 @@ pub struct Transfer<'a, D: Direction, L: Lender> {
 impl<'a, D: Direction, L: Lender> Transfer<'a, D, L> {
     /// # Safety
     ///
-    /// What `iter` is over stays until `lender` is told or dropped. No other iterator has this `'a`.
+    /// What `iter` is over stays until `lender` is told or dropped. No other iterator has this
+    /// `'a`.
     #[inline]
     pub unsafe fn new(iter: IovIter<'a, D>, lender: L) -> Self {
         // INVARIANT: By the caller's promise.
@@ -80,8 +81,8 @@ impl<'a, D: Direction, L: Lender> Transfer<'a, D, L> {
         self.lender.tell(result, false);
     }
 
-    /// Does it with the file at `pos` (bytes), and waits. As [`RequestSlot::submit`], but for what is
-    /// returned: 0 or the negative error number.
+    /// Does it with the file at `pos` (bytes), and waits. As [`RequestSlot::submit`], but for what
+    /// is returned: 0 or the negative error number.
     pub fn run<T: IoCompletion>(mut self, file: &File, pos: i64, owner: T) -> isize {
         let result = super::run_sync(file, pos, &mut self.iter);
         let outcome = owner.complete(file, result, false);
@@ -161,10 +162,10 @@ impl<T: IoCompletion, L: Lender> RequestSlot<T, L> {
             let request = request.as_ref();
             (request.kiocb.get(), request.iter.get())
         };
-        // SAFETY: The `kiocb` was set up for this file and direction. Both have a place of their own, until the
-        // completion and we have given up our parts, and so long the request holds the file. The
-        // iterator is valid, and what it is over stays until the lender is told (invariant of a
-        // transfer), which the completion does.
+        // SAFETY: The `kiocb` was set up for this file and direction. Both have a place of their
+        // own, until the completion and we have given up our parts, and so long the request holds
+        // the file. The iterator is valid, and what it is over stays until the lender is told
+        // (invariant of a transfer), which the completion does.
         let ret = unsafe { start::<D>(kiocb, iter) };
         if ret == -(bindings::EIOCBQUEUED as isize) {
             // SAFETY: Our own part; the request is not used any more.
@@ -223,8 +224,8 @@ impl<T: IoCompletion, L: Lender> Request<T, L> {
     /// The request is completed, and nobody uses it any more.
     #[inline]
     unsafe fn free(this: NonNull<Self>) {
-        // SAFETY: `submit` leaked it out of such a box, and it is the caller's alone. What was moved out
-        // of it is not dropped here.
+        // SAFETY: `submit` leaked it out of such a box, and it is the caller's alone. What was
+        // moved out of it is not dropped here.
         drop(unsafe { KBox::from_raw(this.as_ptr()) });
     }
 }

@@ -30,8 +30,8 @@ pub struct Registry<T> {
 
 // SAFETY: Owns references to `T`, which other threads share; apart from them a locked tree.
 unsafe impl<T: Send + Sync> Send for Registry<T> {}
-// SAFETY: The tree is only touched with its lock held, and shared access to the things in it is given
-// to other threads.
+// SAFETY: The tree is only touched with its lock held, and shared access to the things in it is
+// given to other threads.
 unsafe impl<T: Send + Sync> Sync for Registry<T> {}
 
 impl<T> Registry<T> {

@@ -79,8 +79,8 @@ impl<'g, S, L> Slots<'g, S, L> {
         let node = match walk.find_marked(mark) {
             Some(node) => node,
             None => {
-                // SAFETY: Initialised and locked, by the type invariant; and while `self` is borrowed
-                // mutably, nothing is stored or erased.
+                // SAFETY: Initialised and locked, by the type invariant; and while `self` is
+                // borrowed mutably, nothing is stored or erased.
                 walk = unsafe { Walk::new(self.xa, 0) };
                 walk.find_marked(mark)?
             }

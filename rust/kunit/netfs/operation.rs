@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a network file system can ask of a cache while an operation is under way, beyond a plain read.
+//! What a network file system can ask of a cache while an operation is under way, beyond a plain
+//! read.
 //!
 //! C header: `include/linux/netfs.h`, `struct netfs_cache_ops`
 
@@ -75,8 +76,8 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Where the next data at or behind `start` is, and how much of it; all in bytes. Errors: ENODATA
-    /// there is none; ENOBUFS the cache can't tell.
+    /// Where the next data at or behind `start` is, and how much of it; all in bytes. Errors:
+    /// ENODATA there is none; ENOBUFS the cache can't tell.
     pub fn occupancy(&self, start: i64, len: usize, granularity: usize) -> Result<(i64, usize)> {
         self.check()?;
         let (mut data_start, mut data_len) = (-1, 0);
@@ -103,12 +104,13 @@ impl Reading<'_> {
 pub struct Writing<'a>(Reading<'a>);
 
 impl Writing<'_> {
-    /// Has the cache see to it that there is room for a write at `start`. Returns the bytes that it will
-    /// take. Errors: ENOBUFS not at a page, or no room.
+    /// Has the cache see to it that there is room for a write at `start`. Returns the bytes that it
+    /// will take. Errors: ENOBUFS not at a page, or no room.
     pub fn prepare(&self, start: i64, len: usize, upper_len: usize) -> Result<(i64, usize)> {
         self.0.check()?;
         let (mut start, mut len) = (start, len);
-        // SAFETY: The operation has begun (invariant of `Reading`) and has functions; both places are ours.
+        // SAFETY: The operation has begun (invariant of `Reading`) and has functions; both places
+        // are ours.
         let ret = unsafe {
             bindings::cfk_prepare_write(self.0.resources, &mut start, &mut len, upper_len)
         };
@@ -133,8 +135,8 @@ impl Writing<'_> {
         let private = Arc::into_raw(told.clone()).cast_mut();
         let len = buffer.len();
         let returned = buffer.to_write_from(len, |iter| {
-            // SAFETY: The operation has begun (invariant of `Reading`) and has functions. What `tell` needs stays, and the
-            // memory up to the end of the write.
+            // SAFETY: The operation has begun (invariant of `Reading`) and has functions. What
+            // `tell` needs stays, and the memory up to the end of the write.
             unsafe {
                 bindings::cfk_fscache_write(
                     self.0.resources,
@@ -166,8 +168,8 @@ impl Writing<'_> {
         self.0.check()?;
         let len = buffer.len();
         Ok(buffer.to_write_from(len, |iter| {
-            // SAFETY: The operation has begun (invariant of `Reading`) and has functions. Without somebody to tell, a cache
-            // is done with the memory when it returns.
+            // SAFETY: The operation has begun (invariant of `Reading`) and has functions. Without
+            // somebody to tell, a cache is done with the memory when it returns.
             unsafe {
                 bindings::cfk_fscache_write(
                     self.0.resources,
