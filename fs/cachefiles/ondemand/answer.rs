@@ -237,7 +237,7 @@ impl Engine {
     /// A daemon that goes on may be about to refuse the OPEN that the fd came with.
     pub(super) fn fd_closed(&self, object: &Arc<Object>, fd: NonZeroU32) {
         let closer = if kext::task::is_living() {
-            Closer::Lives(super::clock::second())
+            Closer::Lives(super::clock::grain())
         } else {
             Closer::Dies
         };

@@ -8,7 +8,7 @@
 use super::engine::Engine;
 use super::request::RequestNode;
 use super::table::Table;
-use super::time::{Expiry, Now, Tick};
+use super::time::{Expiry, Tick, GRAINS_IN_SECOND, PERIOD};
 use super::BATCH;
 use crate::object::Object;
 use kernel::sync::Arc;
@@ -16,22 +16,15 @@ use kext::delayed_work::Delayed;
 use kext::errno::ETIMEDOUT;
 use kext::task;
 
-/// Seconds from one look to the next.
-const PERIOD: u32 = 1;
-
-/// The time in seconds, as requests note it.
-pub(super) fn second() -> u32 {
-    // Wraps around, and is only ever compared with what was noted seconds ago.
-    (task::jiffies() / task::ticks(1).max(1)) as u32
+/// Ticks of the kernel's clock in a grain.
+fn ticks_in_grain() -> usize {
+    (task::ticks(1) / GRAINS_IN_SECOND as usize).max(1)
 }
 
-fn now() -> Now {
-    Now {
-        // Wraps around, and is only ever compared with what was noted less than two days ago.
-        ticks: task::jiffies() as u32,
-        second: second(),
-        period: task::ticks(PERIOD) as u32,
-    }
+/// The time in grains, as requests note it.
+pub(super) fn grain() -> u32 {
+    // Wraps around after 34 years.
+    (task::jiffies() / ticks_in_grain()) as u32
 }
 
 impl Delayed for Engine {
@@ -43,21 +36,23 @@ impl Delayed for Engine {
 impl Engine {
     /// Sees that there is a look at the requests after a period, unless the cache is dead.
     fn start_clock(engine: &Arc<Self>, table: &mut Table) {
-        Self::start_clock_in(engine, table, now().period);
+        Self::start_clock_in(engine, table, PERIOD);
     }
 
-    fn start_clock_in(engine: &Arc<Self>, table: &mut Table, ticks: u32) {
-        if table.set_alarm(now().ticks, ticks) {
+    fn start_clock_in(engine: &Arc<Self>, table: &mut Table, grains: u32) {
+        if table.set_alarm(grain(), grains) {
             // No error: the clock is a part of it.
-            let _ = engine.clock.start(engine, ticks as usize);
+            let _ = engine
+                .clock
+                .start(engine, grains as usize * ticks_in_grain());
         }
     }
 
     /// Sees that a request that was just made is looked at when its time is over.
     pub(super) fn start_timeout_of(object: &Object, table: &mut Table) {
         if let Some(engine) = object.cache().engine() {
-            let ticks = table.timeout();
-            Self::start_clock_in(engine, table, ticks);
+            let grains = table.timeout().saturating_add(1);
+            Self::start_clock_in(engine, table, grains);
         }
     }
 
@@ -66,8 +61,8 @@ impl Engine {
     pub(crate) fn set_timeout(engine: &Arc<Self>, seconds: u32) {
         let mut guard = engine.table.lock();
         let table = guard.data();
-        // A day, at 1000 ticks a second, fits well.
-        table.set_timeout(task::ticks(seconds) as u32);
+        // A day of them fits well.
+        table.set_timeout(task::ticks(seconds).div_ceil(ticks_in_grain()) as u32);
         if seconds != 0 {
             Self::start_clock_in(engine, table, 0);
         }
@@ -91,7 +86,7 @@ impl Engine {
             guard.data().alarm_rings();
             guard.data().timeout()
         };
-        let now = now();
+        let now = grain();
         let (mut from, mut again) = (Some(0), None::<u32>);
         while let Some(id) = from {
             let mut ready = 0;
@@ -126,13 +121,13 @@ impl Engine {
             }
             task::cond_resched();
         }
-        if let Some(ticks) = again {
-            Self::start_clock_in(engine, engine.table.lock().data(), ticks.max(1));
+        if let Some(grains) = again {
+            Self::start_clock_in(engine, engine.table.lock().data(), grains.max(1));
         }
     }
 
     /// Ends a request of the object that was not answered in time.
-    fn expire(&self, id: u32, object: &Arc<Object>, now: Now) {
+    fn expire(&self, id: u32, object: &Arc<Object>, now: u32) {
         let mut guard = self.table.lock();
         let expired = Self::with_guard(&mut guard, object, |slots, table, state| {
             let mut at = slots.at(id)?;

@@ -45,7 +45,7 @@ pub(crate) struct Entry {
     pub(super) prev: Link,
     pub(super) next: Link,
     /// Of a delivered READ: the number of the anonymous fd that it went out with. Of a delivered
-    /// OPEN whose fd was closed: when that was, in seconds.
+    /// OPEN whose fd was closed: when that was, in grains (`time.rs`).
     pub(super) note: u32,
 }
 

@@ -15,7 +15,7 @@ use core::num::NonZeroU32;
 pub(crate) enum Closer {
     /// A process that ends, or the kernel for it: it will answer nothing.
     Dies,
-    /// A process that goes on, at this second.
+    /// A process that goes on, at this grain of time.
     Lives(u32),
 }
 

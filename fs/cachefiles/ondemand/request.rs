@@ -23,7 +23,7 @@ pub(crate) struct Request {
     done: Completion,
     /// 0 or a negative errno, or [`UNANSWERED`]; set once, before `done`.
     outcome: AtomicI32,
-    /// When it was made, in ticks of the kernel's clock: the low bits.
+    /// When it was made, in grains (`time.rs`).
     pub(super) since: u32,
 }
 
@@ -33,7 +33,7 @@ impl Request {
             object,
             done <- Completion::new(),
             outcome: AtomicI32::new(UNANSWERED),
-            since: kext::task::jiffies() as u32,
+            since: super::clock::grain(),
         })
     }
 

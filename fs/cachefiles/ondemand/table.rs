@@ -50,9 +50,9 @@ pub(crate) struct Table {
     /// Where the search for the next request begins.
     cursor: u32,
     pub(super) dead: bool,
-    /// The tick of the kernel's clock at which time is to be looked at, if at all.
+    /// The grain (`time.rs`) at which time is to be looked at, if at all.
     pub(super) alarm: Option<u32>,
-    /// How long a request may be on its way, in ticks; 0 is for ever.
+    /// How long a request may be on its way, in grains; 0 is for ever.
     pub(super) timeout: u32,
 }
 

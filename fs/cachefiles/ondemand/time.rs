@@ -20,6 +20,15 @@ pub(crate) enum Tick {
     Overdue,
 }
 
+/// A quarter of a second, roughly: what time is counted in here, modulo 2^32, which are 34 years.
+///
+/// So coarse that the requests are looked at a few times a second at most, however many of them
+/// run out of time one after the other.
+pub(crate) const GRAINS_IN_SECOND: u32 = 4;
+
+/// Grains from one look to the next at what waits for more than its timeout.
+pub(crate) const PERIOD: u32 = GRAINS_IN_SECOND;
+
 /// How a request ends that was not answered in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expiry {
@@ -31,28 +40,17 @@ pub(crate) enum Expiry {
     Release,
 }
 
-/// The time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    /// In ticks of the kernel's clock, modulo 2^32.
-    pub(crate) ticks: u32,
-    /// In seconds, modulo 2^32.
-    pub(crate) second: u32,
-    /// Ticks from one look to the next at what waits for more than its timeout.
-    pub(crate) period: u32,
-}
-
-/// For so many seconds at least an OPEN waits for its answer after its fd was closed.
+/// For so many grains at least an OPEN waits for its answer after its fd was closed.
 ///
 /// A daemon that refuses may close the fd first, and says so then: until it does, the OPEN must
 /// not reach another of its threads.
-const GRACE: i32 = 2;
+const GRACE: i32 = 2 * GRAINS_IN_SECOND as i32;
 
 impl Table {
-    /// The clock is to ring in so many ticks. True if it is to be set to that: it was not set, or to
-    /// ring later.
-    pub(crate) fn set_alarm(&mut self, now: u32, ticks: u32) -> bool {
-        let at = now.wrapping_add(ticks);
+    /// The clock is to ring in so many grains. True if it is to be set to that: it was not set, or
+    /// to ring later.
+    pub(crate) fn set_alarm(&mut self, now: u32, grains: u32) -> bool {
+        let at = now.wrapping_add(grains);
         let is_soon_enough = |alarm: u32| (at.wrapping_sub(alarm) as i32) >= 0;
         if self.dead || self.alarm.is_some_and(is_soon_enough) {
             return false;
@@ -66,31 +64,33 @@ impl Table {
         self.alarm = None;
     }
 
-    /// Every request is to be answered in so many ticks of the kernel's clock; 0 is for ever.
-    pub(crate) fn set_timeout(&mut self, ticks: u32) {
-        self.timeout = ticks;
+    /// Every request is to be answered in so many grains; 0 is for ever.
+    pub(crate) fn set_timeout(&mut self, grains: u32) {
+        self.timeout = grains;
     }
 
     pub(crate) fn timeout(&self) -> u32 {
         self.timeout
     }
 
-    /// In how many ticks the time of a request that was made at `since` is over: 0 if it is.
+    /// In how many grains the time of a request that was made at `since` is over: 0 if it is.
     /// `None` where there is no limit to it, or nobody waits for it.
-    fn time_left(timeout: u32, entry: &Entry, since: u32, now: Now) -> Option<u32> {
+    fn time_left(timeout: u32, entry: &Entry, since: u32, now: u32) -> Option<u32> {
         let is_limited = timeout != 0 && entry.waiters != 0;
-        // It may have been made since the clock was read.
-        let age = (now.ticks.wrapping_sub(since) as i32).max(0);
-        is_limited.then(|| timeout.saturating_sub(age.unsigned_abs()))
+        // It may have been made since the clock was read. No request is older than 17 years.
+        let age = (now.wrapping_sub(since) as i32).max(0);
+        // The grain in which it was made had begun.
+        let limit = timeout.saturating_add(1);
+        is_limited.then(|| limit.saturating_sub(age.unsigned_abs()))
     }
 
-    /// Looks at what time has brought to a request that was made at `since`; and in how many ticks
+    /// Looks at what time has brought to a request that was made at `since`; and in how many grains
     /// it is to be looked at again, if that may bring anything. `timeout` is that of the table.
     pub(crate) fn tick(
         at: &mut impl At,
         object: &ObjectState,
         since: u32,
-        now: Now,
+        now: u32,
         timeout: u32,
     ) -> (Tick, Option<u32>) {
         let entry = at.entry();
@@ -101,8 +101,8 @@ impl Table {
         match (entry.kind, entry.phase) {
             (Kind::Open, Phase::Delivered) if object.fd().is_none() && !object.is_leaving() => {
                 // It may have been closed since the clock was read.
-                if now.second.wrapping_sub(entry.note) as i32 <= GRACE {
-                    let again = left.map_or(now.period, |left| left.min(now.period));
+                if now.wrapping_sub(entry.note) as i32 <= GRACE {
+                    let again = left.map_or(PERIOD, |left| left.min(PERIOD));
                     return (Tick::Nothing, Some(again));
                 }
                 entry::set_phase(at, Phase::Ready);
@@ -122,7 +122,7 @@ impl Table {
         entry: &mut Entry,
         object: &ObjectState,
         since: u32,
-        now: Now,
+        now: u32,
     ) -> Option<Expiry> {
         if Self::time_left(self.timeout, entry, since, now) != Some(0) {
             return None;

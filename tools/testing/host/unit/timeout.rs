@@ -68,6 +68,16 @@ fn a_reopen_that_is_not_answered_in_time_counts_as_refused() {
 }
 
 #[test]
+fn a_request_of_last_year_is_overdue_as_well() {
+    let mut world = opened(1);
+    let id = world.read(0, 0, 1).unwrap();
+    world.pass(300 * 86_400);
+    world.set_timeout(1);
+    world.tick();
+    assert_eq!(world.ended[&id], Outcome::Failed);
+}
+
+#[test]
 fn a_close_that_nobody_reads_in_time_stays_to_be_read() {
     let mut world = opened(1);
     let fd = fd_of(&world, 0);

@@ -7,7 +7,7 @@ use super::map::Map;
 use super::opening::Closer;
 use super::state::{AfterRefusal, ObjectState, State};
 use super::table::{Consequence, Refused, Table};
-use super::time::{Expiry, Now, Tick};
+use super::time::{Expiry, Tick, GRAINS_IN_SECOND};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
@@ -39,10 +39,8 @@ pub(super) struct World {
     pub(super) fds: BTreeMap<NonZeroU32, usize>,
     /// How often a reopening may be refused in a row.
     pub(super) tries: u32,
-    /// Seconds.
+    /// In grains.
     now: u32,
-    /// Of which there are 100 in a second.
-    ticks: u32,
     /// The clock is to ring.
     clock: bool,
     /// When each request was made.
@@ -69,8 +67,7 @@ impl World {
             fds: BTreeMap::new(),
             tries: 3,
             // Soon to wrap around.
-            now: u32::MAX - 1,
-            ticks: u32::MAX - 150,
+            now: u32::MAX - 6,
             clock: false,
             since: BTreeMap::new(),
             released: BTreeSet::new(),
@@ -133,7 +130,7 @@ impl World {
                 let consequence = admitted.enter(&mut self.slots);
                 assert!(consequence.ready <= 1);
                 self.owner.insert(id, object);
-                self.since.insert(id, self.time().ticks);
+                self.since.insert(id, self.now);
                 self.clock |= self.table.timeout() != 0;
                 self.follow_up(object, consequence);
                 Ok(id)
@@ -229,34 +226,32 @@ impl World {
         }
     }
 
-    fn time(&self) -> Now {
-        Now {
-            ticks: self.ticks,
-            second: self.now,
-            period: 100,
-        }
-    }
-
     /// Requests are made, and fds closed, a little after the clock was read.
     pub(super) fn clock_is_behind(&mut self) {
-        self.now = self.now.wrapping_sub(2);
-        self.ticks = self.ticks.wrapping_sub(200);
+        self.pass(2u32.wrapping_neg());
     }
 
     /// `timeout`
     pub(super) fn set_timeout(&mut self, seconds: u32) {
-        self.table.set_timeout(100 * seconds);
+        // What is left of the grain in which a request was made comes on top.
+        self.table
+            .set_timeout((GRAINS_IN_SECOND * seconds).saturating_sub(1));
         self.clock = true;
+    }
+
+    /// So many seconds go by, and nothing happens.
+    pub(super) fn pass(&mut self, seconds: u32) {
+        let grains = GRAINS_IN_SECOND.wrapping_mul(seconds);
+        self.now = self.now.wrapping_add(grains);
     }
 
     /// A second goes by.
     pub(super) fn tick(&mut self) {
-        self.now = self.now.wrapping_add(1);
-        self.ticks = self.ticks.wrapping_add(100);
+        self.pass(1);
         if !std::mem::take(&mut self.clock) {
             return;
         }
-        let (now, timeout) = (self.time(), self.table.timeout());
+        let (now, timeout) = (self.now, self.table.timeout());
         for id in self.in_table() {
             let (object, since) = (self.owner[&id], self.since[&id]);
             let Some(mut at) = self.slots.at(id) else {

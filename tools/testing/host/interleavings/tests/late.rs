@@ -3,8 +3,9 @@
 //! Requests that are not answered in time.
 
 use super::daemon::{daemon, successor, Manner};
-use super::explore::all_orders;
+use super::explore::{all_orders, once};
 use super::world::{world, World};
+use cachefiles_bindings::sched;
 use cachefiles_protocol::WireMessage;
 use kernel::error::code::{EBUSY, EIO};
 use kext::errno::ETIMEDOUT;
@@ -119,5 +120,49 @@ fn a_close_that_is_read_late_is_read_all_the_same() {
             spawn(move || assert_eq!(world.engine().open(&world.objects[0]), Ok(())))
         };
         world.end(worker, [first], [opener]);
+    });
+}
+
+#[test]
+fn requests_that_are_late_one_after_the_other_are_looked_at_a_few_times_a_second() {
+    once(|| {
+        let (world, worker) = world(1);
+        let object = world.objects[0].clone();
+        kext::anon_file::enter_process(1);
+        let opener = {
+            let world = world.clone();
+            spawn(move || assert_eq!(world.engine().open(&world.objects[0]), Ok(())))
+        };
+        let poller = world.poller(false);
+        let open = loop {
+            match world.read(1024, false).unwrap() {
+                Some(message) => break WireMessage::try_from(&message.bytes[..]).unwrap(),
+                None => poller.wait(),
+            }
+        };
+        let id = open.msg_id().into();
+        world.engine().copen(id, Ok(4096)).unwrap();
+        opener.join().unwrap();
+        kext::workqueue::hold_time(true);
+        world.set_timeout(5);
+        // One in each tick, of which there are 100 in a second.
+        for n in 0..200 {
+            world.engine().send_read(&object, 2 * n, 1);
+            kext::task::pass(1);
+        }
+        let looks = || {
+            let steps = sched::steps();
+            steps.iter().filter(|step| step.1 == "runs work").count()
+        };
+        let before = looks();
+        kext::workqueue::hold_time(false);
+        while !world.engine().ids_in_table().is_empty() {
+            kext::task::cond_resched();
+        }
+        let looks = looks() - before;
+        assert!(looks <= 15, "{looks} looks in 7 seconds");
+        kext::anon_file::close_all();
+        drop(object);
+        world.end(worker, None::<JoinHandle<()>>, []);
     });
 }
