@@ -148,8 +148,24 @@ impl Engine {
                 drop(taken);
                 node.shared().complete(Err(ETIMEDOUT));
             }
-            // No error: the object is of this cache.
-            Expiry::Refuse => drop(self.refuse(guard, object, id, ETIMEDOUT)),
+            Expiry::AskAgain => {
+                let expired = Self::with_guard(&mut guard, object, |slots, table, state| {
+                    let again = table.expire_open(slots, state, id);
+                    (again, slots.remove(id), state.has_close())
+                });
+                drop(guard);
+                node.shared().complete(Err(ETIMEDOUT));
+                // No error: the object is of this cache.
+                let Ok((again, _removed, closes)) = expired else {
+                    return;
+                };
+                if closes {
+                    self.finish_stale_closes(object);
+                }
+                if again {
+                    super::reopen::queue(object.as_arc_borrow());
+                }
+            }
             Expiry::Release => {
                 drop(guard);
                 node.shared().complete(Ok(()));

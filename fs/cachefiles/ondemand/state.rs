@@ -199,6 +199,12 @@ impl ObjectState {
         AfterRefusal::FailReads
     }
 
+    /// The OPEN was not answered in time. The fd, if there is one, no longer counts.
+    pub(super) fn lose_open(&mut self) {
+        self.fd = None;
+        self.opening = false;
+    }
+
     /// The next try is called off, as nobody waits for it.
     pub(super) fn settle(&mut self) {
         if self.state == State::Reopening && !self.opening {

@@ -34,8 +34,8 @@ pub(crate) const PERIOD: u32 = GRAINS_IN_SECOND;
 pub(crate) enum Expiry {
     /// Take it out, and fail it.
     Fail,
-    /// An OPEN that reads wait for: as if the daemon refused it.
-    Refuse,
+    /// An OPEN that reads wait for: see [`Table::expire_open`].
+    AskAgain,
     /// A CLOSE: it stays for the daemon to read, but nobody waits for that any more.
     Release,
 }
@@ -128,13 +128,31 @@ impl Table {
             return None;
         }
         Some(match entry.kind {
-            Kind::Open if object.state() == State::Reopening => Expiry::Refuse,
+            Kind::Open if object.state() == State::Reopening => Expiry::AskAgain,
             Kind::Open | Kind::Read { .. } => Expiry::Fail,
             Kind::Close(_) => {
                 entry.waiters = 0;
                 Expiry::Release
             }
         })
+    }
+
+    /// The OPEN `id`, which reads wait for, was not answered in time: it leaves the chain, and its
+    /// fd no longer counts. True where another is to be made, as reads are left.
+    ///
+    /// That is no refusal. It does not count as one, and no read ends by it.
+    pub(crate) fn expire_open<S: Slots>(
+        &self,
+        slots: &mut S,
+        object: &mut ObjectState,
+        id: u32,
+    ) -> bool {
+        entry::unlink(slots, object, id);
+        object.lose_open();
+        if !entry::has_reads(slots, object) {
+            object.settle();
+        }
+        object.wants_reopen()
     }
 
     /// First request of an object that goes away whose waiter is to be told.

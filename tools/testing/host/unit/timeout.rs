@@ -45,26 +45,81 @@ fn what_came_after_the_clock_was_read_has_its_time_before_it() {
 }
 
 #[test]
-fn a_reopen_that_is_not_answered_in_time_counts_as_refused() {
+fn a_reopen_that_is_not_answered_in_time_fails_nobody_and_is_made_anew() {
     let mut world = opened(1);
     world.daemon_dies();
+    world.set_timeout(2);
+    let mut made = Vec::new();
+    // Many more of them go without an answer than the daemon could refuse in a row.
+    for second in 0..20 {
+        made.push(world.read(0, 10 * second, 1).unwrap());
+        world.run_reopens();
+        if let Some((id, kind)) = world.daemon_read() {
+            assert_eq!((world.copen(id + 1, true), kind), (false, Kind::Open));
+        }
+        world.tick();
+        world.check();
+        if let [.., old, young] = made[..] {
+            assert_eq!(world.ended.get(&old), Some(&Outcome::Failed));
+            assert!(!world.ended.contains_key(&young), "its time is not over");
+        }
+    }
+    // The next one is answered.
+    world.run_reopens();
+    let (open, kind) = world.daemon_read().unwrap();
+    assert_eq!(kind, Kind::Open);
+    assert!(world.copen(open, true));
+    assert_eq!(world.daemon_read().unwrap().0, made[19]);
+    assert!(world.cread(0, made[19]));
+    assert!(world.in_table().is_empty());
+}
+
+#[test]
+fn a_reopen_that_is_not_answered_ends_with_the_last_read() {
+    let mut world = opened(1);
+    world.daemon_dies();
+    world.set_timeout(2);
     let read = world.read(0, 0, 1).unwrap();
-    world.tick();
     world.run_reopens();
     let (open, _) = world.daemon_read().unwrap();
-    world.set_timeout(2);
-    while !world.ended.contains_key(&open) {
+    for _ in 0..4 {
         world.tick();
         world.check();
     }
-    assert_eq!(world.ended[&read], Outcome::Failed, "it is the older one");
+    assert_eq!(world.ended[&read], Outcome::Failed);
     assert!(!world.copen(open, true), "the answer comes late");
+    assert!(world.in_table().is_empty() && !world.is_clock_set());
     // The next read begins anew.
     let read = world.read(0, 0, 1).unwrap();
     world.run_reopens();
     let (open, _) = world.daemon_read().unwrap();
     assert!(world.copen(open, true));
     assert_eq!(world.daemon_read().unwrap().0, read);
+}
+
+#[test]
+fn timeouts_between_refusals_do_not_count() {
+    let mut world = opened(1);
+    world.daemon_dies();
+    world.tries = 2;
+    let read = world.read(0, 0, 1).unwrap();
+    for refuses in [true, false, false] {
+        world.run_reopens();
+        let (open, _) = world.daemon_read().unwrap();
+        if refuses {
+            assert!(world.copen(open, false));
+            continue;
+        }
+        // As if the read was much younger than this OPEN.
+        world.set_timeout(1000);
+        world.was_made_before(open, 1100);
+        world.tick();
+        assert!(world.ended.contains_key(&open) && !world.ended.contains_key(&read));
+    }
+    world.run_reopens();
+    let (open, _) = world.daemon_read().unwrap();
+    assert!(world.copen(open, false));
+    assert_eq!(world.ended[&read], Outcome::Failed, "the second refusal");
 }
 
 #[test]

@@ -245,6 +245,12 @@ impl World {
         self.now = self.now.wrapping_add(grains);
     }
 
+    /// As if a request was so many seconds older.
+    pub(super) fn was_made_before(&mut self, id: u32, seconds: u32) {
+        let since = self.since.get_mut(&id).unwrap();
+        *since = since.wrapping_sub(GRAINS_IN_SECOND * seconds);
+    }
+
     /// A second goes by.
     pub(super) fn tick(&mut self) {
         self.pass(1);
@@ -267,7 +273,14 @@ impl World {
                 }
                 Tick::Overdue => match self.table.expire(at.entry(), state, since, now).unwrap() {
                     Expiry::Fail => self.take_out(id, Outcome::Failed),
-                    Expiry::Refuse => self.refuse(object, id),
+                    Expiry::AskAgain => {
+                        let state = &mut self.objects[object];
+                        if self.table.expire_open(&mut self.slots, state, id) {
+                            self.reopens.insert(object);
+                        }
+                        self.end(id, Outcome::Failed);
+                        self.finish_stale_closes(object);
+                    }
                     Expiry::Release => assert!(self.released.insert(id), "released twice"),
                 },
             }
