@@ -4,8 +4,10 @@
 
 mod completion;
 mod set_once;
+mod stack;
 mod wait_queue;
 
 pub use completion::Completion;
 pub use set_once::SetOnce;
+pub use stack::{Chain, Stack, StackNode};
 pub use wait_queue::{poll, WaitQueue};

@@ -30,6 +30,7 @@ mod rename;
 mod scratch;
 mod set_once;
 mod slab;
+mod stack;
 mod store;
 mod table;
 mod tally;
