@@ -37,11 +37,21 @@ pub fn wait_for(what: &str, limit: Duration, mut ready: impl FnMut() -> bool) ->
 pub fn load_module(path: &Path) -> Result<()> {
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .with_context(|| format!("opening {}", path.display()))?;
-    rustix::system::finit_module(&file, c"", 0)
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    rustix::system::finit_module(&file, &parameters_in(&line)?, 0)
         .with_context(|| format!("inserting {}", path.display()))?;
     wait_for("the device node", Duration::from_secs(5), || {
         Path::new("/dev/cachefiles").exists()
     })
+}
+
+/// The parameters for the module on the kernel's command line, as modprobe takes them from there.
+fn parameters_in(line: &str) -> Result<CString> {
+    let prefix = format!("{MODULE}.");
+    let words = line
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix(&prefix));
+    Ok(CString::new(words.collect::<Vec<_>>().join(" "))?)
 }
 
 /// Whether the module is loaded.

@@ -54,6 +54,9 @@ struct StormArgs {
     /// The cachefiles module to insert, and to remove at the end; its dependencies must be there
     #[arg(long, value_name = "FILE")]
     module: PathBuf,
+    /// What the module is inserted with, e.g. `async_reads=1`
+    #[arg(long, default_value = "", value_name = "PARAMETERS")]
+    parameters: String,
     /// Block device with the (ext4) filesystem of the cache; what an earlier cache left is deleted
     #[arg(long, value_name = "DEVICE")]
     cache_dev: PathBuf,

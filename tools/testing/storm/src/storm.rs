@@ -39,7 +39,7 @@ pub fn run(args: &StormArgs) -> Result<bool> {
             ..Outcome::default()
         },
     };
-    world::insert_module(&args.module)?;
+    world::insert_module(&args.module, &args.parameters)?;
     let read = world::mount_cache(args).and_then(|()| storm.rounds());
     if read.is_err() {
         // As far as it goes, so that the machine can be used further; what counts is the first

@@ -20,14 +20,15 @@ const NON_BLOCKING: i32 = 0o4000;
 /// How long something may stay busy after its last user has gone.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Inserts the module, unless it is there.
-pub fn insert_module(path: &Path) -> Result<()> {
+/// Inserts the module with these parameters, unless it is there.
+pub fn insert_module(path: &Path, parameters: &str) -> Result<()> {
     if Path::new("/sys/module/cachefiles").exists() {
         return Ok(());
     }
     let file =
         File::open(path).with_context(|| format!("cannot open the module {}", path.display()))?;
-    finit_module(&file, c"", 0).with_context(|| {
+    let parameters = CString::new(parameters)?;
+    finit_module(&file, &parameters, 0).with_context(|| {
         format!(
             "cannot insert {}: are netfs and erofs loaded? see the kernel log",
             path.display()
