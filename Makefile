@@ -46,7 +46,7 @@ help:
 	@echo 'Long tests:'
 	@echo '  test-debug       run the tests with KASAN, lockdep, kmemleak and fault injection; over an hour'
 	@echo '  test-kcsan       run the selftests and a storm with the detector of data races'
-	@echo '  test-configs     run the on-demand selftests with preempt=full, on btrfs, and with CFI'
+	@echo '  test-configs     run the on-demand selftests on btrfs, with preempt=full, async_reads, CFI'
 	@echo '  test-stock       run selftests, clients, parity, storm, hostile on a kernel of Debian as it is; STOCK'
 	@echo '  test-stock-all   build for every 6.12 kernel that Debian has, and run a storm on each'
 	@echo '  test-packages    install the packages in a machine with Debian 13, and use and remove them; as root'

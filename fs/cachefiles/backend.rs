@@ -11,8 +11,9 @@ use crate::resize;
 use crate::volume::Volume;
 use cachefiles_trace::RefWhy;
 use fscache::{
-    Backend, Begin, Begun, Cookie, Invalidation, IoSource, LookupSlot, ReadHole, ReadOperation,
-    Resources, SubreqFlags, VolumeHandle, WantState, WriteLimits, WriteOperation, WriteSubrequest,
+    Backend, Begin, Begun, Cookie, Invalidation, IoSource, LookupSlot, Prepared, ReadHole,
+    ReadOperation, Resources, SubreqFlags, VolumeHandle, WantState, WriteLimits, WriteOperation,
+    WriteSubrequest,
 };
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
@@ -198,7 +199,7 @@ impl Backend for Cachefiles {
         len: usize,
         flags: &mut SubreqFlags<'_>,
         ino: u64,
-    ) -> Result {
+    ) -> Result<Prepared> {
         let _span = span!("prepare_ondemand_read", "{start:x},{len:x}");
         io::prepare_ondemand_read(resources, start, len, flags, ino)
     }

@@ -37,6 +37,16 @@ impl Extent {
             Self::LastHole => Self::LastHole,
         }
     }
+
+    /// The end of a hole, which is at most `end`. `None` if it is data.
+    #[inline]
+    pub(crate) fn hole_end(self, end: i64) -> Option<i64> {
+        match self {
+            Self::Data(_) => None,
+            Self::Hole(data) => Some(data.min(end)),
+            Self::LastHole => Some(end),
+        }
+    }
 }
 
 /// Where the first part of a read comes from that begins in data and goes on behind it.

@@ -2,11 +2,14 @@
 
 //! Reading and writing cache files: direct I/O to the pages of netfs and EROFS.
 
+mod deferred;
 mod fetched;
+mod missing;
 mod prepare_read;
 mod read;
 mod write;
 
+pub(crate) use self::deferred::{Deferred, DeferredNode};
 pub(crate) use self::fetched::write_from_daemon;
 pub(crate) use self::prepare_read::{prepare_ondemand_read, prepare_read, query_occupancy};
 pub(crate) use self::read::read;
@@ -114,6 +117,17 @@ fn likely_extent(object: &Object, file: &File, pos: i64, end: i64) -> Result<Ext
         Err(question) => ask(object, file, pos, question)?,
     };
     Ok(extent.up_to(end))
+}
+
+/// The first hole from `pos` to `end`, as [`likely_extent`] finds it. Errors: those of `lseek()`.
+fn next_hole(object: &Object, file: &File, mut pos: i64, end: i64) -> Result<Option<(i64, i64)>> {
+    while pos < end {
+        match likely_extent(object, file, pos, end)? {
+            Extent::Data(data_end) => pos = data_end,
+            hole => return Ok(hole.hole_end(end).map(|hole_end| (pos, hole_end))),
+        }
+    }
+    Ok(None)
 }
 
 /// Asks the file system.

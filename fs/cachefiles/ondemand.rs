@@ -10,15 +10,19 @@
 //!
 //! - `state`, `entry`, `table`, `opening`, `time`, `message`: the decisions and the format, without any kernel;
 //! - `request`: a request and its slots in the xarray; `engine`: the table with its lock, waiting;
+//! - `fetch`: having holes filled by READs;
+//! - `deferral`: reads for which nobody waits;
 //! - `deliver`: the daemon's read; `answer`: `copen`, `cread`, `cfail`, `restore`;
 //! - `anon_fd`: the fd of an object; `reopen`: opening objects again; `clock`: what time brings.
 
 mod anon_fd;
 mod answer;
 mod clock;
+mod deferral;
 mod deliver;
 mod engine;
 mod entry;
+mod fetch;
 mod message;
 mod opening;
 mod reopen;
@@ -31,5 +35,6 @@ mod time;
 const BATCH: usize = 64;
 
 pub(crate) use anon_fd::{ObjectFd, SLAB as OBJECT_FDS};
+pub(crate) use deferral::Deferral;
 pub(crate) use engine::Engine;
 pub(crate) use state::ObjectState;

@@ -144,7 +144,7 @@ pub trait Backend: Sized + 'static {
     fn issue_write(write: WriteSubrequest<'_, Self>);
 
     /// Sees to it that `len` bytes at `start` can be read from the cache: has fetched what is
-    /// missing, and waits for it.
+    /// missing, and waits for it; or leaves that to the read that follows.
     ///
     /// The operation fails with the error, and the read that follows is not the backend's any more.
     fn prepare_ondemand_read(
@@ -153,7 +153,7 @@ pub trait Backend: Sized + 'static {
         len: usize,
         flags: &mut SubreqFlags<'_>,
         ino: u64,
-    ) -> Result;
+    ) -> Result<Prepared>;
 
     /// Where the first data in the range is, in bytes, and how long it goes on, both in whole
     /// granules.
@@ -177,6 +177,15 @@ pub enum Begin {
     /// It begins, but all that it can do is to fail, with this error: for an owner that cannot do
     /// without the operation, as EROFS.
     Failed(Error),
+}
+
+/// How an on-demand read is prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prepared {
+    /// All of it is in the cache.
+    Filled,
+    /// The read that follows sees to that: it is one with [`ReadHole::Fetch`].
+    Left,
 }
 
 /// How far an object has to be for an operation to begin (`enum fscache_want_state`).
@@ -219,6 +228,9 @@ pub enum ReadHole {
     Clear,
     /// Fail with `ENODATA`.
     Fail,
+    /// Have fetched what is missing: what was left when the read was prepared. The rest is as for
+    /// [`ReadHole::Fail`].
+    Fetch,
 }
 
 impl ReadHole {

@@ -51,11 +51,11 @@ mod subrequest;
 mod volume;
 
 pub use self::{
-    backend::{Backend, Begin, IoSource, ReadHole, WantState},
+    backend::{Backend, Begin, IoSource, Prepared, ReadHole, WantState},
     cache::{AcquiredCache, ObjectCount},
     callback::{Invalidation, Lookup, LookupSlot},
     cookie::{Cookie, CookieFlag, CookieRef},
-    operation::{Begun, Operation, ReadOperation, Termination, WriteOperation},
+    operation::{Begun, Operation, PendingRead, ReadOperation, Termination, WriteOperation},
     resources::Resources,
     subrequest::{SubreqFlags, WriteLimits, WriteSubrequest},
     volume::{Volume, VolumeHandle, VolumeRef},

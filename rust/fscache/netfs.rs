@@ -6,8 +6,8 @@
 //! (`struct netfs_cache_ops`).
 
 use crate::{
-    operation::Operation, Backend, IoSource, ReadHole, ReadOperation, Resources, SubreqFlags,
-    Termination, WriteSubrequest,
+    operation::Operation, Backend, IoSource, Prepared, ReadHole, ReadOperation, Resources,
+    SubreqFlags, Termination, WriteSubrequest,
 };
 use cachefiles_bindings as bindings;
 use core::marker::PhantomData;
@@ -46,6 +46,12 @@ impl<B: Backend> NetfsOps<B> {
         ..Self::TABLE
     };
 
+    /// Those of an operation whose read has fetched what is missing.
+    const FETCHING: bindings::cfh_netfs_ops = bindings::cfh_netfs_ops {
+        read: Some(Self::read_fetching),
+        ..Self::TABLE
+    };
+
     /// The part of the table that netfs knows of, with the rest behind it.
     #[inline]
     pub(crate) fn table() -> *const bindings::netfs_cache_ops {
@@ -57,6 +63,13 @@ impl<B: Backend> NetfsOps<B> {
     #[inline]
     pub(crate) fn table_of_failed() -> *const bindings::netfs_cache_ops {
         let table: &'static bindings::cfh_netfs_ops = &Self::FAILED;
+        core::ptr::from_ref(table).cast()
+    }
+
+    /// The same for an operation whose read has fetched what is missing.
+    #[inline]
+    pub(crate) fn table_of_fetching() -> *const bindings::netfs_cache_ops {
+        let table: &'static bindings::cfh_netfs_ops = &Self::FETCHING;
         core::ptr::from_ref(table).cast()
     }
 
@@ -100,7 +113,7 @@ impl<B: Backend> NetfsOps<B> {
         // give up before they are told.
         let memory = unsafe { IovIter::copy_of(iter) };
         let is_bvec = memory.is_bvec();
-        if hole == ReadHole::Fail {
+        if matches!(hole, ReadHole::Fail | ReadHole::Fetch) {
             // SAFETY: A valid iterator, with so many bytes left.
             unsafe { bindings::iov_iter_advance(iter, memory.count()) };
         }
@@ -125,6 +138,25 @@ impl<B: Backend> NetfsOps<B> {
         done: *const bindings::cfh_termination,
     ) -> c_int {
         let hole = ReadHole::from_raw(hole);
+        // SAFETY: The arguments are the caller's, for resources with an operation that has begun.
+        let operation = unsafe { Self::read_operation(cres, iter, hole, done) };
+        B::read(operation, start, hole).into_raw()
+    }
+
+    /// # Safety
+    ///
+    /// As for `read`.
+    unsafe extern "C" fn read_fetching(
+        cres: *mut bindings::netfs_cache_resources,
+        start: bindings::loff_t,
+        iter: *mut bindings::iov_iter,
+        hole: c_uint,
+        done: *const bindings::cfh_termination,
+    ) -> c_int {
+        let hole = match ReadHole::from_raw(hole) {
+            ReadHole::Fail => ReadHole::Fetch,
+            other => other,
+        };
         // SAFETY: The arguments are the caller's, for resources with an operation that has begun.
         let operation = unsafe { Self::read_operation(cres, iter, hole, done) };
         B::read(operation, start, hole).into_raw()
@@ -277,12 +309,14 @@ impl<B: Backend> NetfsOps<B> {
         // SAFETY: The caller passes places of its own for these two.
         let (len, flags) = unsafe { (*len, &mut *flags) };
         let mut flags = SubreqFlags::new(flags);
-        if let Err(error) =
-            B::prepare_ondemand_read(&mut resources, start, len, &mut flags, ino as u64)
-        {
+        match B::prepare_ondemand_read(&mut resources, start, len, &mut flags, ino as u64) {
+            Ok(Prepared::Filled) => {}
             // SAFETY: EROFS has resources for each read, and has nothing on its way with these
             // while it prepares it.
-            unsafe { resources.fail(error) };
+            Ok(Prepared::Left) => unsafe { resources.fetch_in_read() },
+            // SAFETY: EROFS has resources for each read, and has nothing on its way with these
+            // while it prepares it.
+            Err(error) => unsafe { resources.fail(error) },
         }
         IoSource::ReadFromCache as c_int
     }

@@ -10,14 +10,14 @@
 //! are one value, which ends by what takes it: [`Operation::finish`] at once, [`Operation::submit`]
 //! later. What is borrowed from it does not outlive that.
 //!
-//! An operation that is to wait for something else than the file system needs no more than this
-//! value: all three stay until the end is told, also when the call has returned. What it would take
-//! is a form of it without the lifetime, which holds the pointer to the resources, and a way to
-//! begin it that returns `-EIOCBQUEUED`.
+//! A read that is to wait for something else than the file system needs no more than this value:
+//! all three stay until the end is told, also when the call has returned. [`Operation::defer`]
+//! makes it a [`PendingRead`], which has no lifetime, and goes on wherever [`PendingRead::resume`]
+//! is called.
 
 use crate::{Backend, Resources};
 use cachefiles_bindings as bindings;
-use core::marker::PhantomData;
+use core::{marker::PhantomData, ptr::NonNull};
 use kernel::{
     error::{code::EIO, Error},
     ffi::{c_int, c_void},
@@ -134,6 +134,76 @@ impl<'op, B: Backend, D: Direction> Operation<'op, B, D> {
             self.transfer.run(&file, pos, owner)
         };
         answers.to(ret)
+    }
+}
+
+impl<'op, B: Backend> ReadOperation<'op, B> {
+    /// Lets the call return before the read is begun. Gives the operation back where nobody would
+    /// be told of the end.
+    #[inline]
+    pub fn defer(self) -> Result<(PendingRead<B>, Begun<'op>), Self> {
+        if !self.transfer.lender().is_wanted() {
+            return Err(self);
+        }
+        let begun = self.answers.to(-(bindings::EIOCBQUEUED as isize));
+        let resources = self.resources.as_ptr();
+        let (memory, done) = self.transfer.into_raw();
+        // INVARIANT: An operation's resources and memory stay until its end is told, whenever that
+        // is (promise of `new`). Nobody else has this one's `done`, and it is wanted.
+        let pending = PendingRead {
+            resources,
+            memory,
+            done,
+            _backend: PhantomData,
+        };
+        Ok((pending, begun))
+    }
+}
+
+/// A read whose call has returned, or is about to, and that has not been begun.
+///
+/// Dropping it tells the caller `EIO`.
+///
+/// # Invariants
+///
+/// Until `done` is told or dropped, `resources` are those of an operation of `B` that has begun,
+/// and `memory` is a valid iterator over memory to be read to, which nobody else uses. `done` is
+/// wanted.
+pub struct PendingRead<B: Backend> {
+    resources: NonNull<bindings::netfs_cache_resources>,
+    memory: bindings::iov_iter,
+    done: Termination,
+    _backend: PhantomData<fn() -> B>,
+}
+
+// SAFETY: Neither the resources nor the memory are of the task that asked for the read: the pages
+// are the kernel's, and what is to be told is told in any context.
+unsafe impl<B: Backend> Send for PendingRead<B> {}
+
+impl<B: Backend> PendingRead<B> {
+    /// What the operation has got hold of.
+    #[inline]
+    pub fn resources(&mut self) -> Resources<'_, B> {
+        // SAFETY: They stay until the end is told (type invariant), which it is not while this is
+        // borrowed.
+        unsafe { Resources::from_raw(self.resources.as_ptr()) }
+    }
+
+    /// Goes on with it: `f` has the operation as the call had it. What it would return to the
+    /// caller is of no interest any more.
+    ///
+    /// Process context; what `f` does may sleep.
+    #[inline]
+    pub fn resume(self, f: impl for<'op> FnOnce(ReadOperation<'op, B>) -> Begun<'op>) {
+        // SAFETY: The operation is not told of yet (type invariant).
+        let resources = unsafe { Resources::from_raw(self.resources.as_ptr()) };
+        // SAFETY: Valid, and over memory that nobody else uses until the end is told (type
+        // invariant).
+        let memory = unsafe { IovIter::copy_of(&self.memory) };
+        // SAFETY: Both stay until then (type invariant). `f` does for every lifetime, so that it
+        // can have no other operation or iterator with that of this one.
+        let operation = unsafe { Operation::new(resources, memory, self.done) };
+        let _begun = f(operation);
     }
 }
 

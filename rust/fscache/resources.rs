@@ -55,6 +55,11 @@ impl<'a, B: Backend> Resources<'a, B> {
         }
     }
 
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> NonNull<bindings::netfs_cache_resources> {
+        self.raw
+    }
+
     /// The cookie.
     #[inline]
     pub fn cookie(&self) -> &'a Cookie {
@@ -141,6 +146,17 @@ impl<'a, B: Backend> Resources<'a, B> {
             (*self.raw.as_ptr()).inval_counter = error.to_errno().unsigned_abs();
             (*self.raw.as_ptr()).ops = NetfsOps::<B>::table_of_failed();
         }
+    }
+
+    /// Leaves it to the read that follows to have fetched what is missing.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else uses the resources at this time.
+    #[inline]
+    pub(crate) unsafe fn fetch_in_read(&mut self) {
+        // SAFETY: Valid for `'a` (type invariant), and ours alone; the table lives for ever.
+        unsafe { (*self.raw.as_ptr()).ops = NetfsOps::<B>::table_of_fetching() };
     }
 
     /// The error that a failed operation fails with.

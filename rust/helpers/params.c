@@ -24,6 +24,11 @@ module_param_named(reopen_tries, cfh_reopen_tries, uint, 0644);
 MODULE_PARM_DESC(reopen_tries,
 		 "Refusals until the readers of an object get EIO (default: 3; 0: never)");
 
+bool cfh_async_reads;
+module_param_named(async_reads, cfh_async_reads, bool, 0644);
+MODULE_PARM_DESC(async_reads,
+		 "Readahead does not wait for the daemon (default: N)");
+
 unsigned int cfh_error_injection;
 
 #ifdef CONFIG_CACHEFILES_ERROR_INJECTION

@@ -7,6 +7,7 @@
 extern unsigned int cfh_debug;
 /* Read by Rust. */
 extern bool cfh_inherit_fds;
+extern bool cfh_async_reads;
 extern unsigned int cfh_reopen_tries;
 /* Stays 0 where the kernel is configured without it. */
 extern unsigned int cfh_error_injection;

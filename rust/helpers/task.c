@@ -23,6 +23,15 @@ bool cfh_current_lives(void)
 	return !(current->flags & (PF_EXITING | PF_KTHREAD));
 }
 
+/*
+ * Allocations of the running task do not call into a file system. One that is
+ * in the middle of readahead has this from mm/readahead.c.
+ */
+bool cfh_current_in_nofs(void)
+{
+	return current->flags & PF_MEMALLOC_NOFS;
+}
+
 /* An exiting task gives these up before its last files are released. */
 
 bool cfh_current_has_files(void)

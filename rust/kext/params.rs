@@ -56,6 +56,15 @@ pub fn reopen_tries() -> u32 {
     tries.load(Ordering::Relaxed)
 }
 
+/// `async_reads`: whether readahead goes on without the data that the daemon is asked for.
+#[inline]
+pub fn async_reads() -> bool {
+    // SAFETY: An aligned variable that lives as long as the module, and is only ever true or false.
+    // C stores a new value in one access.
+    let is_async = unsafe { AtomicBool::from_ptr(&raw mut bindings::cfh_async_reads) };
+    is_async.load(Ordering::Relaxed)
+}
+
 /// Whether there is an [`ErrorInjection`], or one in the making. C keeps what it needs to take the
 /// sysctl away in one place, so that two at a time would lose one.
 static IS_REGISTERED: AtomicBool = AtomicBool::new(false);

@@ -74,6 +74,14 @@ pub fn is_living() -> bool {
     unsafe { bindings::cfh_current_lives() }
 }
 
+/// Whether allocations of the running task do not call into a file system (`memalloc_nofs_save()`):
+/// so it is in all of readahead, and hardly anywhere else that reads a file. Any context.
+#[inline]
+pub fn is_nofs() -> bool {
+    // SAFETY: Reads a word of the running task that only this task changes.
+    unsafe { bindings::cfh_current_in_nofs() }
+}
+
 /// The wall clock, in seconds since 1970. Any context.
 #[inline]
 pub fn real_seconds() -> i64 {

@@ -2,12 +2,13 @@
 
 //! Where the data of a read is: in the cache, with the daemon, or with the server.
 
+use super::deferred::is_to_be_deferred;
 use super::{likely_extent, next_extent, seek, wait_for, wait_for_file};
 use crate::backend::Cachefiles;
 use crate::extent::{Extent, FirstPart};
 use crate::object::Object;
 use cachefiles_trace::{self as trace, ErrorSite, PrepRead};
-use fscache::{CookieFlag, IoSource, Resources, SubreqFlags, WantState};
+use fscache::{CookieFlag, IoSource, Prepared, Resources, SubreqFlags, WantState};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
@@ -51,7 +52,8 @@ pub(crate) fn prepare_read(
     source
 }
 
-/// Has the daemon fill every hole in `len` bytes at `start`, so that they can be read.
+/// Has the daemon fill every hole in `len` bytes at `start`, so that they can be read; or leaves
+/// that to the read, see [`super::deferred`].
 ///
 /// The range is never shortened, as EROFS can't cope with an answer for a part of a compressed
 /// extent.
@@ -67,15 +69,17 @@ pub(crate) fn prepare_ondemand_read(
     len: usize,
     flags: &mut SubreqFlags<'_>,
     netfs_ino: u64,
-) -> Result {
+) -> Result<Prepared> {
     let (opened, filled) = match wait_for_file(resources, WantState::Read) {
         Some((object, file)) => {
             let end = start.saturating_add_unsigned(len as u64);
             let known_end = object.known_data_end(file, start);
             let filled = if known_end.is_some_and(|known_end| known_end >= end) {
-                Ok(())
+                Ok(Prepared::Filled)
+            } else if is_to_be_deferred(&object, len) {
+                Ok(Prepared::Left)
             } else {
-                fill(object, file, start, end, flags)
+                fill(object, file, start, end, flags).map(|()| Prepared::Filled)
             };
             (Some(object), filled)
         }
@@ -85,7 +89,7 @@ pub(crate) fn prepare_ondemand_read(
         ),
     };
     let found = match filled {
-        Ok(()) => (IoSource::ReadFromCache, PrepRead::HaveData),
+        Ok(_) => (IoSource::ReadFromCache, PrepRead::HaveData),
         Err((_, source, why)) => (source, why),
     };
     trace_found(
@@ -260,12 +264,12 @@ pub(crate) fn query_occupancy(
     Ok((data_start, data_len))
 }
 
-fn round_up(value: i64, unit: i64) -> Option<i64> {
+pub(super) fn round_up(value: i64, unit: i64) -> Option<i64> {
     value
         .checked_add(unit - 1)
         .map(|value| round_down(value, unit))
 }
 
-fn round_down(value: i64, unit: i64) -> i64 {
+pub(super) fn round_down(value: i64, unit: i64) -> i64 {
     value - value.rem_euclid(unit)
 }

@@ -2,11 +2,11 @@
 
 //! Reads from the cache.
 
-use super::{seek, wait_for};
+use super::{deferred, seek, wait_for};
 use crate::backend::Cachefiles;
 use crate::object::{IoRef, Object};
 use cachefiles_trace::{self as trace, ErrorSite};
-use fscache::{Begun, ReadHole, ReadOperation, WantState};
+use fscache::{Begun, ReadHole, ReadOperation, Termination, WantState};
 use kernel::prelude::*;
 use kext::errno::{ENOBUFS, ENODATA, ESTALE};
 use kext::fs::{File, Whence};
@@ -14,7 +14,7 @@ use kext::io::{IoCompletion, IovIterDest, RequestSlot};
 use kext::params::injected_read_error;
 
 /// What a read leaves to be done when it ends.
-struct ReadDone {
+pub(super) struct ReadDone {
     object: IoRef,
     /// Bytes of hole in front that were filled with zeros.
     skipped: usize,
@@ -27,7 +27,7 @@ struct ReadDone {
 
 /// What the caller is told of a read that fails.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Failure {
+pub(super) enum Failure {
     /// The error: there is no other source.
     Error,
     /// That nothing was read. netfs then asks the server, which for an error it does not: Linux
@@ -45,11 +45,12 @@ impl Failure {
         match hole {
             ReadHole::Ignore => Self::Nothing,
             ReadHole::Fail if is_ondemand => Self::Whole,
+            ReadHole::Fetch => Self::Whole,
             ReadHole::Clear | ReadHole::Fail => Self::Error,
         }
     }
 
-    fn outcome(self, error: Error) -> isize {
+    pub(super) fn outcome(self, error: Error) -> isize {
         match self {
             Self::Error => error.to_errno() as isize,
             Self::Nothing => 0,
@@ -108,6 +109,9 @@ pub(crate) fn read<'op>(
     start: i64,
     hole: ReadHole,
 ) -> Begun<'op> {
+    if hole == ReadHole::Fetch {
+        return deferred::read(operation, start);
+    }
     let (mut resources, iter) = operation.parts();
     let Some((object, file)) = wait_for(&mut resources, WantState::Read) else {
         return operation.finish(Failure::of(hole, true).outcome(ENOBUFS));
@@ -127,11 +131,28 @@ pub(crate) fn read<'op>(
     if !is_data && len == 0 {
         return operation.finish(skipped as isize);
     }
-    let pos = start.saturating_add_unsigned(skipped as u64);
-    trace::read(object.debug_id(), file.inode(), pos, len);
     let Ok(slot) = RequestSlot::new() else {
         return operation.finish(failure.outcome(ENOMEM));
     };
+    start_read(operation, slot, start, skipped, failure)
+}
+
+/// Starts the read of what the operation has memory for, behind `skipped` bytes at `start`.
+#[inline]
+pub(super) fn start_read<'op>(
+    mut operation: ReadOperation<'op, Cachefiles>,
+    slot: RequestSlot<ReadDone, Termination>,
+    start: i64,
+    skipped: usize,
+    failure: Failure,
+) -> Begun<'op> {
+    let (resources, iter) = operation.parts();
+    let (Some(object), Some(file)) = (resources.object(), resources.file()) else {
+        return operation.finish(failure.outcome(ENOBUFS));
+    };
+    let len = iter.count();
+    let pos = start.saturating_add_unsigned(skipped as u64);
+    trace::read(object.debug_id(), file.inode(), pos, len);
     let owner = ReadDone {
         object: IoRef::new(object),
         skipped,

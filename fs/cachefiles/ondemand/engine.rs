@@ -9,18 +9,15 @@ use super::entry::{Entry, Kind};
 use super::request::{Request, RequestGuard, RequestNode, RequestSlots, RequestTable};
 use super::state::{ObjectState, State};
 use super::table::{Consequence, Refused, Table};
-use crate::extent::Extent;
-use crate::io::next_extent;
 use crate::notify::Notifier;
 use crate::object::Object;
 use cachefiles_trace as trace;
 use core::num::NonZeroU32;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow, UniqueArc};
 use kext::delayed_work::DelayedWork;
 use kext::errno::EALREADY;
-use kext::fs::File;
 use kext::gfp::Gfp;
 use kext::ids::CyclicIds;
 use kext::xarray::{new_locked_xarray, Guarded};
@@ -38,12 +35,14 @@ pub(crate) struct Engine {
     pub(super) clock: DelayedWork<Engine>,
     /// As in the table, for those who do not lock it.
     dead: AtomicBool,
+    /// Reads for which nobody waits.
+    pub(super) deferrals: AtomicU32,
 }
 
 /// A request that is waited for.
 pub(super) struct Waiting {
-    id: u32,
-    node: Arc<RequestNode>,
+    pub(super) id: u32,
+    pub(super) node: Arc<RequestNode>,
 }
 
 impl Engine {
@@ -54,6 +53,7 @@ impl Engine {
             notifier,
             clock <- DelayedWork::new(),
             dead: AtomicBool::new(false),
+            deferrals: AtomicU32::new(0),
         })
     }
 
@@ -114,32 +114,6 @@ impl Engine {
             .submit(object.as_arc_borrow(), Kind::Open)
             .map_err(|error| if error == EALREADY { EBUSY } else { error })?;
         self.wait(waiting)
-    }
-
-    /// Has the daemon fill the hole from `pos` to `end`. Returns up to where there is data at `pos`
-    /// after that, `None` where there is none.
-    ///
-    /// A read that lies inside another one in flight waits for that one. If it turns out not to
-    /// have brought what was needed, the daemon is asked once more, by a READ of our own.
-    /// Errors: as for [`Engine::open`].
-    pub(crate) fn fetch(
-        &self,
-        object: ArcBorrow<'_, Object>,
-        file: &File,
-        pos: i64,
-        end: i64,
-    ) -> Result<Option<i64>> {
-        let off = u64::try_from(pos).map_err(|_| EINVAL)?;
-        let len = u64::try_from(end.saturating_sub(pos)).map_err(|_| EINVAL)?;
-        loop {
-            let (waiting, is_own) = self.submit_read(object, off, len)?;
-            self.wait(waiting)?;
-            match next_extent(&object, file, pos, end)? {
-                Extent::Data(data_end) => return Ok(Some(data_end)),
-                _ if is_own => return Ok(None),
-                _ => {}
-            }
-        }
     }
 
     /// Takes an object away from the daemon: sends the CLOSE, and waits until it is read, the fd is
@@ -265,35 +239,6 @@ impl Engine {
         }
     }
 
-    /// Waits for a read in flight that covers this one, or puts one of its own into the table: then
-    /// the second result is true.
-    fn submit_read(
-        &self,
-        object: ArcBorrow<'_, Object>,
-        off: u64,
-        len: u64,
-    ) -> Result<(Waiting, bool)> {
-        let node = new_node(object, Kind::Read { off, len })?;
-        let mut guard = self.table.lock();
-        let joined = {
-            let (mut slots, table, state) = guard.with(object.ondemand()?)?;
-            table
-                .join_covering_read(&mut slots, state, off, len)
-                .map(|at| Waiting {
-                    id: at.id(),
-                    node: at.node().into(),
-                })
-        };
-        if let Some(waiting) = joined {
-            drop(guard);
-            return Ok((waiting, false));
-        }
-        Ok((
-            self.enter(guard, object, node, Kind::Read { off, len })?,
-            true,
-        ))
-    }
-
     /// Puts a request into the table. Errors: EIO the cache is dead, the object goes away or is
     /// not open; EALREADY an OPEN that is not wanted; ENOMEM; EBUSY the table is full.
     pub(super) fn submit(&self, object: ArcBorrow<'_, Object>, kind: Kind) -> Result<Waiting> {
@@ -305,7 +250,7 @@ impl Engine {
     ///
     /// Inlined, as one of its two callers is where every read that misses comes by.
     #[inline(always)]
-    fn enter(
+    pub(super) fn enter(
         &self,
         mut guard: RequestGuard<'_>,
         object: ArcBorrow<'_, Object>,
@@ -392,7 +337,10 @@ impl Engine {
 }
 
 #[inline]
-fn new_node(object: ArcBorrow<'_, Object>, kind: Kind) -> Result<Pin<UniqueArc<RequestNode>>> {
+pub(super) fn new_node(
+    object: ArcBorrow<'_, Object>,
+    kind: Kind,
+) -> Result<Pin<UniqueArc<RequestNode>>> {
     UniqueArc::pin_init(
         RequestNode::new(Request::new(object.into()), Entry::new(kind, 1)),
         GFP_KERNEL,

@@ -5,11 +5,12 @@
 use super::entry::{At, Entry, Slots};
 use super::state::ObjectState;
 use super::table::Table;
+use crate::io::{Deferred, DeferredNode};
 use crate::object::Object;
 use core::sync::atomic::{AtomicI32, Ordering};
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kext::sync::Completion;
+use kext::sync::{Completion, Stack};
 use kext::xarray::{self, GuardedAccess, LockedXArray, Mark, Node, Position};
 
 /// No errno: there is no answer yet.
@@ -23,6 +24,9 @@ pub(crate) struct Request {
     done: Completion,
     /// 0 or a negative errno, or [`UNANSWERED`]; set once, before `done`.
     outcome: AtomicI32,
+    /// Reads that wait for it, with no task that does. They come while it is in the table, under
+    /// the table's lock, or before it gets there.
+    deferred: Stack<Deferred>,
     /// When it was made, in grains (`time.rs`).
     pub(super) since: u32,
 }
@@ -33,6 +37,7 @@ impl Request {
             object,
             done <- Completion::new(),
             outcome: AtomicI32::new(UNANSWERED),
+            deferred: Stack::new(),
             since: super::clock::grain(),
         })
     }
@@ -47,18 +52,26 @@ impl Request {
         Some(state)
     }
 
+    /// A read waits for it. Dropped with the request, it fails.
+    #[inline]
+    pub(super) fn add_deferred(&self, node: DeferredNode) {
+        self.deferred.push(node);
+    }
+
     /// Ends the waiting. Called by whoever took the request out of the table. For a CLOSE that nobody
     /// reads in time it was ended before that: then nothing happens.
+    ///
+    /// Process context, with no lock held: reads go on from here.
     pub(crate) fn complete(&self, outcome: Result) {
-        let outcome = outcome.err().map_or(0, |error| error.to_errno());
-        let answered = self.outcome.compare_exchange(
-            UNANSWERED,
-            outcome,
-            Ordering::Release,
-            Ordering::Relaxed,
-        );
+        let errno = outcome.err().map_or(0, |error| error.to_errno());
+        let answered =
+            self.outcome
+                .compare_exchange(UNANSWERED, errno, Ordering::Release, Ordering::Relaxed);
         if answered.is_ok() {
             self.done.complete_all();
+            for node in self.deferred.take() {
+                Deferred::answered(node, outcome);
+            }
         }
     }
 

@@ -75,6 +75,13 @@ impl<'a, D: Direction, L: Lender> Transfer<'a, D, L> {
         &self.lender
     }
 
+    /// Takes it apart: where the memory is, as C has it, and who is told. It is put together again
+    /// by [`Transfer::new`].
+    #[inline]
+    pub fn into_raw(self) -> (bindings::iov_iter, L) {
+        (self.iter.into_raw(), self.lender)
+    }
+
     /// Ends it, in the context that it came in.
     #[inline]
     pub fn end(self, result: isize) {
@@ -121,6 +128,9 @@ struct Request<T, L> {
 pub struct RequestSlot<T, L> {
     place: KBox<MaybeUninit<Request<T, L>>>,
 }
+
+// SAFETY: Memory with nothing in it yet, which any task may use, and free.
+unsafe impl<T, L> Send for RequestSlot<T, L> {}
 
 impl<T: IoCompletion, L: Lender> RequestSlot<T, L> {
     /// Allocates it. May sleep. Error: `ENOMEM`.

@@ -15,6 +15,7 @@ kunit::suite!(
         over_a_list_of_pages_a_failure_is_not_returned,
         an_operation_that_fails_when_it_is_prepared_fails_its_read,
         an_operation_may_begin_to_fail,
+        a_deferred_read_is_queued_and_told_once,
     ]
 );
 
@@ -101,6 +102,31 @@ fn reads_fail(plan: Plan, error: Error) -> Outcome {
         let before = bench.cache.ended.get();
         drop(reading);
         ensure_eq!(bench.cache.ended.get(), before + 1);
+    }
+    Ok(())
+}
+
+fn a_deferred_read_is_queued_and_told_once() -> Outcome {
+    let queued = -529; // EIOCBQUEUED
+    let failed = EIO.to_errno() as isize;
+    for (plan, result, filler) in [(Plan::DeferRead, 8192, 0), (Plan::DropRead, failed, 0xee)] {
+        let bench = Bench::new(plan)?;
+        let volume = bench.volume(&[])?;
+        let cookie = volume.cookie(WANTED)?;
+        let in_use = cookie.use_for(false);
+        let reading = in_use.begin_read()?;
+        for is_list in [false, true] {
+            let buffer = Buffer::new(2, 0xee)?;
+            let read = if is_list {
+                reading.read_pages(0, buffer)?
+            } else {
+                reading.read(0, buffer)?
+            };
+            let returned = if is_list { 0 } else { queued };
+            ensure_eq!((read.returned, read.result), (returned, result));
+            ensure_eq!((read.times, read.left), (1, 0));
+            ensure!(read.buffer.is_all(0, 8192, filler));
+        }
     }
     Ok(())
 }

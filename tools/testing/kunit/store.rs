@@ -6,7 +6,7 @@ use crate::tally::{Counted, Tally};
 use core::sync::atomic::{AtomicU32, Ordering};
 use fscache::{
     AcquiredCache, Backend, Begin, Begun, Cookie, CookieFlag, CookieRef, Invalidation, IoSource,
-    LookupSlot, ReadHole, ReadOperation, Resources, SubreqFlags, VolumeHandle, WantState,
+    LookupSlot, Prepared, ReadHole, ReadOperation, Resources, SubreqFlags, VolumeHandle, WantState,
     WriteLimits, WriteOperation, WriteSubrequest,
 };
 use kernel::prelude::*;
@@ -40,6 +40,10 @@ pub(crate) enum Plan {
     FailOperation,
     /// A read fails.
     FailRead,
+    /// A read is deferred, and resumed before its call returns.
+    DeferRead,
+    /// A read is deferred, and dropped.
+    DropRead,
 }
 
 /// How often something was asked for.
@@ -200,15 +204,21 @@ impl<const N: u8> Backend for Store<N> {
 
     /// Reads zeros, up to the end of the buffer.
     fn read<'op>(mut operation: ReadOperation<'op, Self>, _: i64, _: ReadHole) -> Begun<'op> {
-        let (resources, iter) = operation.parts();
-        let fails = resources
-            .object()
-            .is_some_and(|object| object.cache.plan == Plan::FailRead);
-        if fails {
-            return operation.fail(EIO);
+        let (resources, _) = operation.parts();
+        let plan = resources.object().map(|object| object.cache.plan);
+        match plan {
+            Some(Plan::FailRead) => operation.fail(EIO),
+            Some(plan @ (Plan::DeferRead | Plan::DropRead)) => match operation.defer() {
+                Ok((mut pending, begun)) => {
+                    if plan == Plan::DeferRead && pending.resources().object().is_some() {
+                        pending.resume(clear);
+                    }
+                    begun
+                }
+                Err(operation) => clear(operation),
+            },
+            _ => clear(operation),
         }
-        let bytes = iter.zero(iter.count());
-        operation.finish(bytes as isize)
     }
 
     fn write<'op>(operation: WriteOperation<'op, Self>, _: i64) -> Begun<'op> {
@@ -250,7 +260,7 @@ impl<const N: u8> Backend for Store<N> {
         _: usize,
         _: &mut SubreqFlags<'_>,
         _: u64,
-    ) -> Result {
+    ) -> Result<Prepared> {
         Err(ENODATA)
     }
 
@@ -262,6 +272,13 @@ impl<const N: u8> Backend for Store<N> {
     ) -> Result<(i64, usize)> {
         Err(ENODATA)
     }
+}
+
+/// Reads zeros.
+fn clear<'op, const N: u8>(mut operation: ReadOperation<'op, Store<N>>) -> Begun<'op> {
+    let (_, iter) = operation.parts();
+    let bytes = iter.zero(iter.count());
+    operation.finish(bytes as isize)
 }
 
 /// What the tests of fscache call their cache.

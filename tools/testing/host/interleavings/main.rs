@@ -32,9 +32,11 @@ mod ondemand {
     mod anon_fd;
     mod answer;
     mod clock;
+    mod deferral;
     mod deliver;
     mod engine;
     mod entry;
+    mod fetch;
     mod message;
     mod opening;
     mod reopen;
@@ -47,6 +49,7 @@ mod ondemand {
     /// requests.
     const BATCH: usize = 1;
 
+    pub(crate) use deferral::Deferral;
     pub(crate) use engine::Engine;
     pub(crate) use state::{ObjectState, State};
 
@@ -73,6 +76,10 @@ mod ondemand {
         ) {
             let object = object.as_arc_borrow();
             drop(self.submit(object, entry::Kind::Read { off, len }).unwrap());
+        }
+
+        pub(crate) fn deferrals(&self) -> u32 {
+            self.deferrals.load(core::sync::atomic::Ordering::SeqCst)
         }
 
         pub(crate) fn state_of(&self, object: &crate::object::Object) -> State {

@@ -5,6 +5,7 @@
 mod batches;
 mod bounded;
 mod daemon;
+mod deferred;
 mod explore;
 mod failover;
 mod going_away;

@@ -5,11 +5,13 @@
 use super::daemon::{successor, threads, Manner};
 use super::explore::by_chance;
 use super::world::{world, World, PAGES};
+use crate::io::End;
 use cachefiles_bindings::sched::{self, choose};
 use kernel::error::code::{EBUSY, EINTR, EIO, ENOENT};
 use kernel::error::Result;
 use kext::errno::EBADFD;
 use shuttle::thread::{spawn, JoinHandle};
+use std::sync::{Arc, Mutex};
 
 const OBJECTS: u32 = 2;
 
@@ -37,17 +39,28 @@ fn check<T>(result: Result<T>) {
     }
 }
 
-fn any_reader(world: &World) -> JoinHandle<()> {
-    let world = world.clone();
+/// Of reads for which nobody waits.
+type Ends = Arc<Mutex<Vec<Arc<End>>>>;
+
+fn any_reader(world: &World, ends: &Ends) -> JoinHandle<()> {
+    let (world, ends) = (world.clone(), ends.clone());
     spawn(move || {
+        let mut mine = Vec::new();
         for _ in 0..2 {
             let object = choose(OBJECTS as usize);
             if choose(4) == 0 {
                 check(world.engine().open(&world.objects[object]));
+            } else if choose(2) == 0 {
+                let page = choose(PAGES as usize - 1) as i64;
+                mine.push(world.defer(object, page, 1 + choose(2) as i64));
             } else {
                 let page = choose(PAGES as usize - 1) as i64;
                 check(world.fetch_range(object, page, 1 + choose(2) as i64));
             }
+        }
+        for end in mine {
+            end.wait();
+            ends.lock().unwrap().push(end);
         }
     })
 }
@@ -56,7 +69,8 @@ fn any_reader(world: &World) -> JoinHandle<()> {
 /// other; `restore` at will; a signal, a drop, and now and then the death of the cache.
 fn storm() {
     let (world, worker) = world(OBJECTS);
-    let mut others: Vec<_> = (0..3).map(|_| any_reader(&world)).collect();
+    let ends = Ends::default();
+    let mut others: Vec<_> = (0..3).map(|_| any_reader(&world, &ends)).collect();
 
     let first = threads(&world, 1, [any_manner(), any_manner()]);
     let second = successor(&world, 2, any_manner(), first);
@@ -83,6 +97,10 @@ fn storm() {
         others.push(spawn(move || world.kill()));
     }
     world.end(worker, [third], others);
+    for end in ends.lock().unwrap().iter() {
+        let told = end.told();
+        assert_eq!(told.len(), 1, "told {told:?}");
+    }
 }
 
 #[test]

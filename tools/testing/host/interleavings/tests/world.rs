@@ -4,6 +4,7 @@
 
 use super::daemon::{daemon, Manner};
 use crate::cache::{Cache, Pin};
+use crate::io::{Deferred, End};
 use crate::notify::Notifier;
 use crate::object::Object;
 use crate::ondemand::{Engine, State};
@@ -174,6 +175,17 @@ impl Inner {
             .is_some())
     }
 
+    /// Begins to read so many pages, and does not wait.
+    pub(super) fn defer(&self, object: usize, page: i64, pages: i64) -> std::sync::Arc<End> {
+        Deferred::begin(&self.objects[object], (page * PAGE, (page + pages) * PAGE))
+    }
+
+    /// A page is there from the beginning.
+    pub(super) fn fill(&self, object: usize, page: i64) {
+        let file = self.objects[object].file().unwrap();
+        file.fill(page * PAGE, PAGE as usize);
+    }
+
     /// netfs puts an object away.
     pub(super) fn drop_object(&self, object: usize) {
         let object = &self.objects[object];
@@ -224,6 +236,8 @@ impl Inner {
         }
 
         assert_eq!(self.engine().ids_in_table(), [], "requests are left");
+        let deferrals = self.engine().deferrals();
+        assert_eq!(deferrals, 0, "reads are left for which nobody waits");
         assert!(!self.is_readable(), "the device is readable for ever");
         for object in &self.objects {
             let state = self.engine().state_of(object);

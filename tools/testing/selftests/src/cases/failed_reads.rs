@@ -180,7 +180,7 @@ fn in_any_image(
     Ok(())
 }
 
-fn read_completed_without_data_fails_in_any_image(ctx: &Context) -> Result<()> {
+pub fn read_completed_without_data_fails_in_any_image(ctx: &Context) -> Result<()> {
     in_any_image(ctx, &[NOTHING, HALF], |scene| {
         for _ in 0..20 {
             let reader = read_in_background(&scene.file()?);
@@ -214,7 +214,28 @@ fn reader_that_is_killed_leaves_any_image_readable(ctx: &Context) -> Result<()> 
     })
 }
 
-fn refused_reopening_fails_reads_of_any_image(ctx: &Context) -> Result<()> {
+/// What the killed reader has asked for is not gone with it: the daemon fails it.
+pub fn killed_reader_leaves_its_reads_to_the_daemon(ctx: &Context) -> Result<()> {
+    in_any_image(ctx, &[NOTHING, HALF], |scene| {
+        for _ in 0..3 {
+            let reader = Actor::reader(&scene.file()?)?;
+            scene
+                .session
+                .pump_until("a READ", |session| !session.held.is_empty())?;
+            reader.kill()?;
+            for read in std::mem::take(&mut scene.session.held) {
+                match scene.session.device.cfail(read.msg_id, Errno::IO) {
+                    // EINVAL: one that was waited for is gone with the reader.
+                    Ok(()) | Err(Errno::INVAL) => {}
+                    Err(errno) => bail!("cfail: {errno:?}"),
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+pub fn refused_reopening_fails_reads_of_any_image(ctx: &Context) -> Result<()> {
     in_any_image(ctx, &[NOTHING, HALF], |scene| {
         let reader = scene.read_held()?;
         let blobs = std::mem::take(&mut scene.session.blobs);
@@ -225,7 +246,7 @@ fn refused_reopening_fails_reads_of_any_image(ctx: &Context) -> Result<()> {
     })
 }
 
-fn error_of_the_disk_fails_reads_of_any_image(ctx: &Context) -> Result<()> {
+pub fn error_of_the_disk_fails_reads_of_any_image(ctx: &Context) -> Result<()> {
     // With all of it there, nothing fails before the read itself.
     in_any_image(ctx, &[NOTHING, HALF, ALL], |scene| {
         drop_caches()?;
@@ -284,7 +305,7 @@ fn file_cut_off_under_any_image_is_not_taken_for_data(ctx: &Context) -> Result<(
     Ok(())
 }
 
-fn closed_device_fails_reads_of_any_image(ctx: &Context) -> Result<()> {
+pub fn closed_device_fails_reads_of_any_image(ctx: &Context) -> Result<()> {
     for image in images(ctx)? {
         for cached in [NOTHING, HALF] {
             let mut scene = Scene::new(ctx, &image, cached)?;

@@ -33,7 +33,8 @@ pub const TESTS: &[Test] = &[
     .c_skips("it has no such parameter, and always does so"),
 ];
 
-fn set(name: &str, value: &str) -> Result<()> {
+/// Sets a parameter of the module.
+pub fn set(name: &str, value: &str) -> Result<()> {
     let path = format!("/sys/module/cachefiles/parameters/{name}");
     fs::write(&path, value).with_context(|| format!("writing {value} to {path}"))
 }

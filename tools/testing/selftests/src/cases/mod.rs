@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The tests, by what they are about.
 
+mod async_reads;
 mod bind;
 mod commands;
 mod crash;
@@ -69,6 +70,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         failed_reads::TESTS,
         unopened::TESTS,
         failing::TESTS,
+        async_reads::TESTS,
         timeout::TESTS,
         object_fd::TESTS,
         position::TESTS,

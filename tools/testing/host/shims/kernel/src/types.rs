@@ -48,6 +48,21 @@ impl<T> KBox<T> {
     }
 }
 
+impl<T> KBox<T> {
+    /// As a pointer, which holds the box.
+    pub fn into_raw(this: Self) -> *mut T {
+        Box::into_raw(this.0)
+    }
+
+    /// # Safety
+    ///
+    /// `ptr` is of `into_raw`, whose box this takes.
+    pub unsafe fn from_raw(ptr: *mut T) -> Self {
+        // SAFETY: The caller's promise.
+        Self(unsafe { Box::from_raw(ptr) })
+    }
+}
+
 impl<T> Deref for KBox<T> {
     type Target = T;
     fn deref(&self) -> &T {

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a read for which nobody waits still lacks.
+//!
+//! Knows the engine's side of such a read and nothing else of it: also compiled into the model of
+//! the engine.
+
+use super::{next_extent, next_hole};
+use crate::object::Object;
+use kernel::prelude::*;
+use kext::fs::File;
+
+/// A hole: where it begins and ends, in bytes.
+pub(crate) type Hole = (i64, i64);
+
+/// The part of a read that is not known to be in the cache.
+pub(crate) struct Missing {
+    /// Up to here there is data.
+    pos: i64,
+    end: i64,
+    /// The READ that it waits for is its own: that one may not end without data.
+    is_own: bool,
+}
+
+impl Missing {
+    /// Of a read up to `end` whose first hole begins at `pos`.
+    pub(crate) fn new(pos: i64, end: i64) -> Self {
+        Self {
+            pos,
+            end,
+            is_own: false,
+        }
+    }
+
+    /// Where the read ends.
+    pub(crate) fn end(&self) -> i64 {
+        self.end
+    }
+
+    /// Whether the READ that it waits for from now on was sent for it, and not for another.
+    pub(crate) fn set_own(&mut self, is_own: bool) {
+        self.is_own = is_own;
+    }
+
+    /// The READ that it waited for is done: the hole that is to be asked for next, if there is one.
+    ///
+    /// Errors: EIO there still is a hole where the daemon says that it has filled it; those of
+    /// `lseek()`.
+    pub(crate) fn look(&mut self, object: &Object, file: &File) -> Result<Option<Hole>> {
+        let extent = next_extent(object, file, self.pos, self.end)?;
+        if let Some(hole_end) = extent.hole_end(self.end) {
+            return if self.is_own {
+                Err(EIO)
+            } else {
+                Ok(Some((self.pos, hole_end)))
+            };
+        }
+        let hole = next_hole(object, file, self.pos, self.end)?;
+        self.pos = hole.map_or(self.end, |(pos, _)| pos);
+        Ok(hole)
+    }
+}

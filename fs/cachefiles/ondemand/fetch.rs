@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Having holes filled: READs, and those who share them.
+
+use super::engine::{new_node, Engine, Waiting};
+use super::entry::Kind;
+use crate::extent::Extent;
+use crate::io::{next_extent, DeferredNode};
+use crate::object::Object;
+use kernel::prelude::*;
+use kernel::sync::ArcBorrow;
+use kext::fs::File;
+
+impl Engine {
+    /// Has the daemon fill the hole from `pos` to `end`. Returns up to where there is data at `pos`
+    /// after that, `None` where there is none.
+    ///
+    /// A read that lies inside another one in flight waits for that one. If it turns out not to
+    /// have brought what was needed, the daemon is asked once more, by a READ of our own.
+    /// Errors: as for [`Engine::open`].
+    pub(crate) fn fetch(
+        &self,
+        object: ArcBorrow<'_, Object>,
+        file: &File,
+        pos: i64,
+        end: i64,
+    ) -> Result<Option<i64>> {
+        let off = u64::try_from(pos).map_err(|_| EINVAL)?;
+        let len = u64::try_from(end.saturating_sub(pos)).map_err(|_| EINVAL)?;
+        loop {
+            let (waiting, is_own) = self.submit_read(object, off, len, None)?;
+            self.wait(waiting)?;
+            match next_extent(&object, file, pos, end)? {
+                Extent::Data(data_end) => return Ok(Some(data_end)),
+                _ if is_own => return Ok(None),
+                _ => {}
+            }
+        }
+    }
+
+    /// Has the daemon fill the hole from `pos` to `end` for a read that nobody waits for: that goes
+    /// on when a READ is answered that covers the hole. If none can be made, it fails.
+    pub(crate) fn fetch_for(
+        &self,
+        object: ArcBorrow<'_, Object>,
+        pos: i64,
+        end: i64,
+        node: DeferredNode,
+    ) {
+        let range = (u64::try_from(pos), u64::try_from(end.saturating_sub(pos)));
+        if let (Ok(off), Ok(len)) = range {
+            // An error is told by the drop of the node.
+            let _ = self.submit_read(object, off, len, Some(node));
+        }
+    }
+
+    /// Waits for a read in flight that covers this one, or puts one of its own into the table: then
+    /// the second result is true. With a `deferred` it is that which waits, in the place of the
+    /// task.
+    fn submit_read(
+        &self,
+        object: ArcBorrow<'_, Object>,
+        off: u64,
+        len: u64,
+        mut deferred: Option<DeferredNode>,
+    ) -> Result<(Waiting, bool)> {
+        let node = new_node(object, Kind::Read { off, len })?;
+        let mut guard = self.table.lock();
+        let joined = {
+            let (mut slots, table, state) = guard.with(object.ondemand()?)?;
+            table
+                .join_covering_read(&mut slots, state, off, len)
+                .map(|at| {
+                    if let Some(mut deferred) = deferred.take() {
+                        deferred.set_own(false);
+                        at.shared().add_deferred(deferred);
+                    }
+                    Waiting {
+                        id: at.id(),
+                        node: at.node().into(),
+                    }
+                })
+        };
+        if let Some(waiting) = joined {
+            drop(guard);
+            return Ok((waiting, false));
+        }
+        if let Some(mut deferred) = deferred {
+            deferred.set_own(true);
+            node.shared().add_deferred(deferred);
+        }
+        Ok((
+            self.enter(guard, object, node, Kind::Read { off, len })?,
+            true,
+        ))
+    }
+}
