@@ -66,7 +66,11 @@ impl<T: HasInode> InUse<T> {
             Traced::Not => {}
         }
         drop(locked);
-        is_ours.then_some(Self {
+        // Only where the mark is ours is there a value that takes it away.
+        if !is_ours {
+            return None;
+        }
+        Some(Self {
             held,
             traced,
             owns_mark: true,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use cachefiles_protocol::Device;
+use cachefiles_protocol::{Device, Errno};
 
 use super::attribute::{self, Attribute, DIRTY};
 use super::world::{BLOCK, Client, Server, bind, cookie_states, graves, stored_files};
@@ -375,6 +375,11 @@ fn file_that_another_object_uses_is_not_shared(ctx: &Context) -> Result<()> {
             .iter()
             .any(|line| line.starts_with("CacheFiles: ") && line.contains("in use")),
         "nothing is said of it in {lines:?}"
+    );
+    let marked = super::world::command_at(&device, &one, "inuse")?;
+    ensure!(
+        marked == Err(Errno::BUSY),
+        "the first one's mark is gone: {marked:?}"
     );
     drop(open);
     client.unmount()?;
