@@ -214,17 +214,17 @@ fn fill(
         };
         flags.set_copy_to_cache();
         let fetched = match object.cache().ondemand() {
-            Some(engine) => engine.fetch(object, file, round_down(pos, page), hole_end),
+            Some(engine) => engine.fetch(object, file, (round_down(pos, page), hole_end), pos),
             // EROFS on a cache that is bound without a daemon to ask.
             None => Ok(None),
         };
         match fetched {
-            Ok(Some(data_end)) if data_end > pos => {
+            Ok(Some(data_end)) => {
                 flags.clear_ondemand();
                 pos = data_end;
             }
             // The daemon said that it is done, and the data is not there.
-            Ok(_) => return Err((EIO, IoSource::DownloadFromServer, why)),
+            Ok(None) => return Err((EIO, IoSource::DownloadFromServer, why)),
             Err(error) => return Err((error, IoSource::InvalidRead, why)),
         }
     }

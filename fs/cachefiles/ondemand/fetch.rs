@@ -12,8 +12,8 @@ use kernel::sync::ArcBorrow;
 use kext::fs::File;
 
 impl Engine {
-    /// Has the daemon fill the hole from `pos` to `end`. Returns up to where there is data at `pos`
-    /// after that, `None` where there is none.
+    /// Has the daemon fill the hole from `start` to `end`. Returns up to where there is data at `pos`
+    /// in it after that, `None` where there is none.
     ///
     /// A read that lies inside another one in flight waits for that one. If it turns out not to
     /// have brought what was needed, the daemon is asked once more, by a READ of our own.
@@ -22,11 +22,11 @@ impl Engine {
         &self,
         object: ArcBorrow<'_, Object>,
         file: &File,
+        (start, end): (i64, i64),
         pos: i64,
-        end: i64,
     ) -> Result<Option<i64>> {
-        let off = u64::try_from(pos).map_err(|_| EINVAL)?;
-        let len = u64::try_from(end.saturating_sub(pos)).map_err(|_| EINVAL)?;
+        let off = u64::try_from(start).map_err(|_| EINVAL)?;
+        let len = u64::try_from(end.saturating_sub(start)).map_err(|_| EINVAL)?;
         loop {
             let (waiting, is_own) = self.submit_read(object, off, len, None)?;
             self.wait(waiting)?;

@@ -171,7 +171,7 @@ impl Inner {
         let (pos, end) = (page * PAGE, (page + pages) * PAGE);
         Ok(self
             .engine()
-            .fetch(object.as_arc_borrow(), &file, pos, end)?
+            .fetch(object.as_arc_borrow(), &file, (pos, end), pos)?
             .is_some())
     }
 
