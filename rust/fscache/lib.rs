@@ -9,10 +9,10 @@
 //! A backend implements [`Backend`] and hands itself to fscache with [`AcquiredCache::add`]. Its
 //! own state hangs off fscache's three structures, each as an `Arc` in the field `cache_priv`:
 //!
-//! | C structure | set by | valid until | |---|---|---| | `fscache_cache` | [`AcquiredCache::add`]
-//! | [`AcquiredCache::relinquish`] | | `fscache_volume` | after [`Backend::acquire_volume`] |
-//! [`Backend::free_volume`], [`VolumeRef::detach`] | | `fscache_cookie` | [`LookupSlot::attach`] |
-//! after [`Backend::withdraw_cookie`] |
+//! - of `fscache_cache`, from [`AcquiredCache::add`] to [`AcquiredCache::relinquish`];
+//! - of `fscache_volume`, from the end of [`Backend::acquire_volume`] to [`Backend::free_volume`]
+//!   or [`VolumeRef::detach`];
+//! - of `fscache_cookie`, from [`LookupSlot::attach`] to the end of [`Backend::withdraw_cookie`].
 //!
 //! # What keeps the pointers valid
 //!
