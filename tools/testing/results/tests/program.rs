@@ -77,6 +77,13 @@ fn a_failure_a_truncated_report_and_a_status_are_failures() {
             1,
             "0 passed, 1 failed\n",
         ),
+        // Nor is it told by a failure that is expected, or by what a test says.
+        (
+            &["tap", "group", "--status", "124"],
+            "1..1\nnot ok 1 - a # TODO C: 1\n  not ok\n",
+            1,
+            "0 passed, 1 failed\n",
+        ),
         (
             &["cargo", "group", "--status", "101"],
             "error: no\n",
