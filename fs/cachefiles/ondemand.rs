@@ -8,7 +8,8 @@
 //! of the fd (`Engine::fd_closed`) puts them back, and `reopen` asks the next daemon to open the
 //! object again.
 //!
-//! - `state`, `entry`, `table`, `opening`, `time`, `message`: the decisions and the format, without any kernel;
+//! - `state`, `entry`, `table`, `opening`, `time`, `message`: the decisions and the format, without
+//!   any kernel;
 //! - `request`: a request and its slots in the xarray; `engine`: the table with its lock, waiting;
 //! - `fetch`: having holes filled by READs;
 //! - `deferral`: reads for which nobody waits;
@@ -31,7 +32,8 @@ mod state;
 mod table;
 mod time;
 
-/// Requests that are looked at for each time that the lock of the table is taken, where all have to be.
+/// Requests that are looked at for each time that the lock of the table is taken, where all have to
+/// be.
 const BATCH: usize = 64;
 
 pub(crate) use anon_fd::{ObjectFd, SLAB as OBJECT_FDS};

@@ -163,11 +163,12 @@ impl Engine {
         Ok(())
     }
 
-    /// `cfail ID,ERRNO`: the daemon cannot serve a READ. All who wait for it get the errno; EIO where
-    /// it is one that programs do not get to see.
+    /// `cfail ID,ERRNO`: the daemon cannot serve a READ. All who wait for it get the errno; EIO
+    /// where it is one that programs do not get to see.
     ///
     /// What the READ has become since it was read does not matter: its fd may be closed, and it on
-    /// its way to be handed out again. Error: EINVAL no READ with this id was read and not answered.
+    /// its way to be handed out again. Error: EINVAL no READ with this id was read and not
+    /// answered.
     pub(crate) fn cfail(&self, id: u64, errno: i32) -> Result {
         let id = u32::try_from(id).map_err(|_| EINVAL)?;
         let mut guard = self.table.lock();

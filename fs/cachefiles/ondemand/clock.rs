@@ -75,7 +75,8 @@ impl Engine {
         }
     }
 
-    /// Nothing happens by itself any more. The cache is dead, so that nobody starts the clock again.
+    /// Nothing happens by itself any more. The cache is dead, so that nobody starts the clock
+    /// again.
     pub(crate) fn stop_clock(&self) {
         self.clock.cancel_sync();
     }

@@ -143,7 +143,8 @@ impl Engine {
                     return;
                 }
                 // There is no other time to tell the daemon, and an fd that it keeps for ever keeps
-                // object and cookie, for which the next mount would wait. There will be memory again.
+                // object and cookie, for which the next mount would wait. There will be memory
+                // again.
                 Err(error) if error == ENOMEM || error == EBUSY => kext::task::sleep(1),
                 Err(_) => return,
             }

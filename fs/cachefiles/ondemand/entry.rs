@@ -169,8 +169,8 @@ pub(super) fn unlink<S: Slots>(slots: &mut S, object: &mut ObjectState, id: u32)
     }
 }
 
-/// The first of the object's requests that is wanted, of those that are found at once: its OPEN, its
-/// CLOSE, and the oldest of its READs.
+/// The first of the object's requests that is wanted, of those that are found at once: its OPEN,
+/// its CLOSE, and the oldest of its READs.
 pub(super) fn find<S: Slots>(
     slots: &mut S,
     object: &ObjectState,

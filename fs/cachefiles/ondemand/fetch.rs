@@ -12,8 +12,8 @@ use kernel::sync::ArcBorrow;
 use kext::fs::File;
 
 impl Engine {
-    /// Has the daemon fill the hole from `start` to `end`. Returns up to where there is data at `pos`
-    /// in it after that, `None` where there is none.
+    /// Has the daemon fill the hole from `start` to `end`. Returns up to where there is data at
+    /// `pos` in it after that, `None` where there is none.
     ///
     /// A read that lies inside another one in flight waits for that one. If it turns out not to
     /// have brought what was needed, the daemon is asked once more, by a READ of our own.

@@ -75,9 +75,10 @@ impl Table {
     /// Tells READs of the object that it is open, or that it is not, after either has begun:
     /// `limit` of them, from the READ `from` on, or else from the oldest.
     ///
-    /// Where it is open, what is parked, or was delivered with another fd, becomes ready; else all of
-    /// them are parked. Those to whom nothing is new stay as they are, so that it does no harm when the
-    /// object has changed once more, and others began from the oldest again: all come to the same.
+    /// Where it is open, what is parked, or was delivered with another fd, becomes ready; else all
+    /// of them are parked. Those to whom nothing is new stay as they are, so that it does no harm
+    /// when the object has changed once more, and others began from the oldest again: all come to
+    /// the same.
     pub(crate) fn sweep<S: Slots>(
         slots: &mut S,
         object: &ObjectState,
@@ -134,8 +135,8 @@ impl Table {
         }
     }
 
-    /// The OPEN `id`, delivered with the fd `fd`, did not reach the daemon: it is as if it was never
-    /// taken. True if it can be handed out now.
+    /// The OPEN `id`, delivered with the fd `fd`, did not reach the daemon: it is as if it was
+    /// never taken. True if it can be handed out now.
     pub(crate) fn take_back<S: Slots>(
         &self,
         slots: &mut S,
@@ -159,9 +160,9 @@ impl Table {
     /// An anonymous fd is closed for good.
     ///
     /// Who was served through it can't be any more: reads are to be swept, and the object is opened
-    /// again. An unanswered OPEN is handed out again: at once if its daemon dies, else after a while,
-    /// if there is no answer until then. A CLOSE is answered by this; it stays for the caller to take
-    /// out, see [`Table::next_stale_close`].
+    /// again. An unanswered OPEN is handed out again: at once if its daemon dies, else after a
+    /// while, if there is no answer until then. A CLOSE is answered by this; it stays for the
+    /// caller to take out, see [`Table::next_stale_close`].
     pub(crate) fn close_fd<S: Slots>(
         &mut self,
         slots: &mut S,

@@ -58,8 +58,8 @@ impl Request {
         self.deferred.push(node);
     }
 
-    /// Ends the waiting. Called by whoever took the request out of the table. For a CLOSE that nobody
-    /// reads in time it was ended before that: then nothing happens.
+    /// Ends the waiting. Called by whoever took the request out of the table. For a CLOSE that
+    /// nobody reads in time it was ended before that: then nothing happens.
     ///
     /// Process context, with no lock held: reads go on from here.
     pub(crate) fn complete(&self, outcome: Result) {

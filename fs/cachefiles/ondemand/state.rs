@@ -135,8 +135,8 @@ impl ObjectState {
                 self.state = State::Reopening;
                 !self.opening
             }
-            // The requests of a reopen that was under way were failed when the cache died, and nothing is
-            // left that would go on with it.
+            // The requests of a reopen that was under way were failed when the cache died, and
+            // nothing is left that would go on with it.
             State::Reopening if self.first == Link::NONE && !self.opening => {
                 self.failed_reopens = 0;
                 true
@@ -180,8 +180,8 @@ impl ObjectState {
     /// The OPEN failed. What has to be done about the reads that wait for it.
     ///
     /// A daemon that refuses every reopen is asked `tries` times in a row (255 at most), or without
-    /// end if that is 0, at its own pace: the next try is only made when the last was answered. Then
-    /// the waiting reads fail.
+    /// end if that is 0, at its own pace: the next try is only made when the last was answered.
+    /// Then the waiting reads fail.
     ///
     /// The fd, if there is one, no longer counts: the daemon that refused knows that it did.
     pub(super) fn refuse(&mut self, tries: u32) -> AfterRefusal {

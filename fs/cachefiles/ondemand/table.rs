@@ -75,8 +75,8 @@ impl Table {
         self.dead
     }
 
-    /// Requests are admitted again. There is none in the slots: none was admitted, and the caller has
-    /// failed those of before.
+    /// Requests are admitted again. There is none in the slots: none was admitted, and the caller
+    /// has failed those of before.
     pub(crate) fn revive(&mut self) {
         self.dead = false;
     }
@@ -212,9 +212,9 @@ impl Table {
     /// `restore`: what was delivered and not answered is handed out again, where it can be. True
     /// if so.
     ///
-    /// An OPEN that is on its way to somebody, or whose fd is still held by them, is left with them:
-    /// a second fd for the same object would be of no use, and when theirs closes the OPEN comes
-    /// back by itself.
+    /// An OPEN that is on its way to somebody, or whose fd is still held by them, is left with
+    /// them: a second fd for the same object would be of no use, and when theirs closes the OPEN
+    /// comes back by itself.
     pub(crate) fn restore(at: &mut impl At, object: &ObjectState) -> bool {
         let entry = at.entry();
         let is_held =

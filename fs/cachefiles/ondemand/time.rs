@@ -115,8 +115,8 @@ impl Table {
 
     /// Ends a request that was not answered in time. `None` where it has got time meanwhile.
     ///
-    /// Who drops an object need not wait for its CLOSE any more; but the daemon, if it is ever there
-    /// again, is to hear of it, or it would keep the fd.
+    /// Who drops an object need not wait for its CLOSE any more; but the daemon, if it is ever
+    /// there again, is to hear of it, or it would keep the fd.
     pub(crate) fn expire(
         &self,
         entry: &mut Entry,
