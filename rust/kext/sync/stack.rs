@@ -67,8 +67,8 @@ pub struct Stack<T> {
 
 // SAFETY: Values are only handed on, from the task that pushes one to the task that takes it.
 unsafe impl<T: Send> Send for Stack<T> {}
-// SAFETY: As no reference to a value in it is given out, sharing the stack is no more than handing
-// values from one task to another.
+// SAFETY: No reference to a value in it is given out, so that sharing the stack is no more than
+// handing values from one task to another.
 unsafe impl<T: Send> Sync for Stack<T> {}
 
 impl<T> Default for Stack<T> {
