@@ -83,6 +83,12 @@ impl<T: HasInode> InUse<T> {
         self.owns_mark = false;
     }
 
+    /// Has the trace say nothing when the mark goes.
+    pub(crate) fn untraced(mut self) -> Self {
+        self.traced = Traced::Not;
+        self
+    }
+
     /// Another reference to it, which does not keep the mark.
     pub(crate) fn held(&self) -> ARef<T> {
         self.held.clone()

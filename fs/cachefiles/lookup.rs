@@ -361,7 +361,11 @@ fn replace_with_empty(
         object.spoil(current);
         return false;
     };
-    let old = object.replace_file(Some(file));
+    let mut old = object.replace_file(Some(file));
+    if was_tmpfile {
+        // Nobody can have seen the mark of a file without a name; C says nothing of it either.
+        old = old.map(InUse::untraced);
+    }
     object.set_tmpfile(true);
     cookie.set_flag(CookieFlag::NeedsUpdate);
     invalidation.resume();
