@@ -104,13 +104,14 @@ pub fn warn_without_erofs() {
     }
 }
 
-const EROFS_WAY: &str = "on Debian install erofs-ondemand-dkms; elsewhere the kernel needs CONFIG_EROFS_FS_ONDEMAND=y; \
-     if erofs.ko was replaced, unmount all images and `rmmod erofs`";
+const EROFS_WAY: &str = "on Debian install erofs-ondemand-dkms; elsewhere the kernel needs \
+     CONFIG_EROFS_FS_ONDEMAND=y; if erofs.ko was replaced, unmount all images and `rmmod erofs`";
 const MODULE_WAY: &str =
     "install cachefiles-rs-dkms, or build the module for this kernel (`make modules install`)";
 const LOAD_WAY: &str = "`modprobe cachefiles`";
-const REPLACE_WAY: &str = "if ours is installed, unmount all images, stop the daemon, `rmmod cachefiles`, `modprobe cachefiles`; \
-     else install cachefiles-rs-dkms";
+const REPLACE_WAY: &str = "if ours is installed, unmount all images, stop the daemon, \
+     `rmmod cachefiles`, `modprobe cachefiles`; else install cachefiles-rs-dkms";
+const NO_SYMBOLS: &str = "this kernel has no /proc/kallsyms: try a mount";
 
 impl Machine<'_> {
     /// The machine that this runs on.
@@ -191,13 +192,16 @@ impl Machine<'_> {
         let state = modules.state("cachefiles");
         match (self.is_ours(&state), &state) {
             (Some(true), _) => Verdict::Good("is part of it".into()),
-            (Some(false), State::Running) if modules.has_symbol("cachefiles_ondemand_") => {
-                Verdict::Good("of the C module: readers see errors when the daemon dies".into())
-            }
-            (Some(false), State::Running) => Verdict::Missing(
-                "the C module that runs was built without CONFIG_CACHEFILES_ONDEMAND".into(),
-                REPLACE_WAY,
-            ),
+            (Some(false), State::Running) => match modules.has_symbol("cachefiles_ondemand_") {
+                Some(true) => {
+                    Verdict::Good("of the C module: readers see errors when the daemon dies".into())
+                }
+                Some(false) => Verdict::Missing(
+                    "the C module that runs was built without CONFIG_CACHEFILES_ONDEMAND".into(),
+                    REPLACE_WAY,
+                ),
+                None => Verdict::Unknown(NO_SYMBOLS),
+            },
             (_, State::Absent) => Verdict::Missing("there is no such module".into(), MODULE_WAY),
             (_, State::Running | State::Installed(_)) => {
                 Verdict::Unknown("`modprobe cachefiles`, and call this again")
@@ -221,8 +225,11 @@ impl Machine<'_> {
             )
         };
         match modules.state("erofs") {
-            State::Running if modules.has_symbol("erofs_fscache_") => Verdict::Good("runs".into()),
-            State::Running => lacks(),
+            State::Running => match modules.has_symbol("erofs_fscache_") {
+                Some(true) => Verdict::Good("runs".into()),
+                Some(false) => lacks(),
+                None => Verdict::Unknown(NO_SYMBOLS),
+            },
             State::Installed(path) => match modules.depends_on_netfs("erofs") {
                 Some(true) => Verdict::Good(format!("not loaded; {path}")),
                 Some(false) => lacks(),

@@ -8,6 +8,8 @@ use rustix::io::Errno;
 
 use super::Verdict;
 
+/// `linux/magic.h`
+pub(super) const TMPFS_MAGIC: i64 = 0x0102_1994;
 const OTHER_WAY: &str = "put the cache on ext4, XFS or btrfs";
 
 /// Looks at the directory, and at the file system that it is on.
@@ -17,6 +19,10 @@ pub fn look(dir: &Path) -> Verdict {
             format!("{} is no directory", dir.display()),
             "create it: mkdir -p",
         );
+    }
+    // It has all that is tried out below, and yet cannot be told to write itself to a disk.
+    if statfs(dir).is_ok_and(|stat| stat.f_type == TMPFS_MAGIC) {
+        return Verdict::Missing("it is on a tmpfs, which has no disk".into(), OTHER_WAY);
     }
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = match open(dir, flags, Mode::RUSR | Mode::WUSR) {

@@ -56,18 +56,18 @@ impl<'a> Modules<'a> {
         Some(others.split(' ').any(|path| is_module(path, "netfs")))
     }
 
-    /// Whether the running kernel or one of its modules has a symbol that begins with this.
-    pub fn has_symbol(&self, beginning: &str) -> bool {
-        let Ok(file) = File::open(self.root.join("proc/kallsyms")) else {
-            return false;
-        };
-        BufReader::new(file)
+    /// Whether the running kernel or one of its modules has a symbol that begins with this; `None`
+    /// if the kernel does not list its symbols.
+    pub fn has_symbol(&self, beginning: &str) -> Option<bool> {
+        let file = File::open(self.root.join("proc/kallsyms")).ok()?;
+        let found = BufReader::new(file)
             .lines()
             .map_while(Result::ok)
             .any(|line| {
                 let symbol = line.split_whitespace().nth(2);
                 symbol.is_some_and(|symbol| symbol.starts_with(beginning))
-            })
+            });
+        Some(found)
     }
 
     fn is_built_in(&self, name: &str) -> bool {

@@ -127,6 +127,10 @@ fn symbols_tell_the_modes_of_what_runs() {
     )
     .unwrap();
     assert!(world.line(EROFS).starts_with("MISSING"));
+    // A kernel without a list of its symbols.
+    fs::remove_file(world.root.path().join("proc/kallsyms")).unwrap();
+    assert!(world.line(EROFS).starts_with("unknown"));
+    assert!(world.line("its on-demand mode").starts_with("unknown"));
 }
 
 #[test]
@@ -156,6 +160,11 @@ fn a_directory_is_tried_out() {
     // Where the tests' own directory cannot hold a cache either, that is told.
     assert!(!matches!(dir::look(root.path()), Verdict::Unknown(_)));
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    // Where there is no tmpfs in its usual place, there is none to be seen through.
+    let shm = Path::new("/dev/shm");
+    if rustix::fs::statfs(shm).is_ok_and(|stat| stat.f_type == dir::TMPFS_MAGIC) {
+        assert!(matches!(dir::look(shm), Verdict::Missing(..)));
+    }
     // procfs makes no files.
     assert!(!matches!(
         dir::look(Path::new("/proc/self")),
