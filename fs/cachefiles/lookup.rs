@@ -363,7 +363,7 @@ fn replace_with_empty(
     };
     let mut old = object.replace_file(Some(file));
     if was_tmpfile {
-        // Nobody can have seen the mark of a file without a name; C says nothing of it either.
+        // As in C, the trace does not tell when the mark of a file without a name goes.
         old = old.map(InUse::untraced);
     }
     object.set_tmpfile(true);
