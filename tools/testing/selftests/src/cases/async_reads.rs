@@ -10,7 +10,7 @@ use cachefiles_protocol::Errno;
 
 use self::ahead::{WINDOW, end, holding, most_in_flight, plain, switch_on, want};
 use super::failed_reads;
-use super::gates::set;
+use super::gates::{readers_wait, set};
 use super::mount::fill_every;
 use crate::actor::Actor;
 use crate::context::{Context, expect_io_errno};
@@ -135,6 +135,7 @@ fn readahead_keeps_two_reads_in_flight_with_async_reads(ctx: &Context) -> Result
 }
 
 fn fadvise_does_not_wait_with_async_reads(ctx: &Context) -> Result<()> {
+    readers_wait()?;
     let image = plain(8);
     let (mut session, mount) = holding(ctx, &image)?;
     let task = want(&mount.file("file"));

@@ -13,6 +13,7 @@ use cachefiles_protocol::{Errno, key_path};
 use rustix::fs::{FallocateFlags, fallocate};
 use sha2::{Digest, Sha256};
 
+use super::gates::readers_wait;
 use super::module::Injection;
 use super::mount::fill_every;
 use crate::actor::Actor;
@@ -201,6 +202,7 @@ pub fn read_completed_without_data_fails_in_any_image(ctx: &Context) -> Result<(
 }
 
 fn reader_that_is_killed_leaves_any_image_readable(ctx: &Context) -> Result<()> {
+    readers_wait()?;
     in_any_image(ctx, &[NOTHING, HALF], |scene| {
         for _ in 0..3 {
             let reader = Actor::reader(&scene.file()?)?;

@@ -2,6 +2,7 @@
 //! What can be had as it is in the C module, by a parameter of ours.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::Errno;
@@ -37,6 +38,15 @@ pub const TESTS: &[Test] = &[
 pub fn set(name: &str, value: &str) -> Result<()> {
     let path = format!("/sys/module/cachefiles/parameters/{name}");
     fs::write(&path, value).with_context(|| format!("writing {value} to {path}"))
+}
+
+/// Has every reader wait for its own READ, so that this goes when the reader is killed, also where
+/// the machine was started with `async_reads`. The C module has nothing else.
+pub fn readers_wait() -> Result<()> {
+    if Path::new("/sys/module/cachefiles/parameters/async_reads").exists() {
+        set("async_reads", "0")?;
+    }
+    Ok(())
 }
 
 /// The flags that the fd of an OPEN comes with.

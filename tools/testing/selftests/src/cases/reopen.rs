@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{Errno, Open};
 
+use super::gates::readers_wait;
 use super::restore::{finish, one_read_in_flight, two_blobs};
 use crate::actor::Actor;
 use crate::context::Context;
@@ -258,6 +259,7 @@ fn readers_get_eio_once_a_reopening_was_refused_three_times(ctx: &Context) -> Re
 }
 
 fn reader_killed_while_its_object_reopens_leaves_no_trace(ctx: &Context) -> Result<()> {
+    readers_wait()?;
     let image = two_blobs();
     let mut session = ctx.session("over", &image)?;
     let mount = session.mount(&ctx.mount_point("over"), "fsid=over")?;
@@ -315,6 +317,7 @@ fn unmount_after_a_crash_needs_no_daemon(ctx: &Context) -> Result<()> {
 
 /// Unmounts while an object reopens: its OPEN is in the daemon's hands, and is returned.
 fn unmounted_while_an_object_reopens(ctx: &Context) -> Result<(Session, Open)> {
+    readers_wait()?;
     let image = two_blobs();
     let mut session = ctx.session("over", &image)?;
     let mount = session.mount(&ctx.mount_point("over"), "fsid=over")?;

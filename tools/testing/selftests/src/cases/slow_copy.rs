@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail, ensure};
 use cachefiles_protocol::{Errno, Message, ObjectFd, WireMessage};
 
+use super::gates::readers_wait;
 use super::restore::two_blobs;
 use crate::actor::Actor;
 use crate::context::Context;
@@ -124,6 +125,7 @@ pub fn finish(
 }
 
 fn reader_killed_while_its_read_is_copied_does_no_harm(ctx: &Context) -> Result<()> {
+    readers_wait()?;
     let image = two_blobs();
     let (mut session, mount) = mounted(ctx, &image)?;
     let reader = Actor::reader(&mount.file("b"))?;
