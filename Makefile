@@ -36,7 +36,7 @@ help:
 	@echo 'Test:'
 	@echo '  test             run all tests that take less than an hour; ends with N passed, N failed'
 	@echo '  lint             check the rules of the tree, formatting, clippy, shellcheck'
-	@echo '  kunit            run the unit tests of rust/ inside a kernel; FILTER="kext_table*" for some'
+	@echo '  kunit            run the unit tests of rust/ inside a kernel; FILTER="kernel_ext_table*" for some'
 	@echo '  clients          cache 9p and NFS with Debian'\''s cachefilesd, on both modules'
 	@echo '  parity           compare what user space sees of our module and of the C module, row by row'
 	@echo '  hostile          run a daemon that does everything it must not; TIME, SEED, REPLAY=<seed>, HONEST=1'

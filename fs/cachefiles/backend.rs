@@ -17,7 +17,7 @@ use fscache::{
 };
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
-use kext::log::span;
+use kernel_ext::log::span;
 
 /// The cache back end, as a set of types and functions.
 pub(crate) struct Cachefiles;
@@ -60,7 +60,7 @@ impl Backend for Cachefiles {
             match Object::new(&volume.into(), cookie) {
                 Ok(object) => break object,
                 // Workers are not killed for want of memory: there will be some again.
-                Err(error) if error == ENOMEM && needs_operations => kext::task::sleep(1),
+                Err(error) if error == ENOMEM && needs_operations => kernel_ext::task::sleep(1),
                 Err(_) => return false,
             }
         };

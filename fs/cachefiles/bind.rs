@@ -16,10 +16,10 @@ use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::sync::Arc;
 use kernel::types::ARef;
-use kext::cred::{Cred, NewCred};
-use kext::errno::EOPNOTSUPP;
-use kext::fs::{may_create_in, Dentry, Inode, Path};
-use kext::sync::{Completion, WaitQueue};
+use kernel_ext::cred::{Credential, NewCredential};
+use kernel_ext::errno::EOPNOTSUPP;
+use kernel_ext::fs::{may_create_in, Dentry, Inode, Path};
+use kernel_ext::sync::{Completion, WaitQueue};
 
 /// What the daemon set up before `bind`.
 pub(crate) struct Settings<'a> {
@@ -48,9 +48,9 @@ pub(crate) enum Mode {
 /// attributes, making directories, sync, blocks of at most a page); EROFS; ERANGE no block size;
 /// EBUSY the tag or the directory is in use; EINTR killed; ENOMEM; what the path's look-up says.
 pub(crate) fn bind(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<Cache>> {
-    let _span = kext::log::span!("bind", "{:?}", settings.limits);
+    let _span = kernel_ext::log::span!("bind", "{:?}", settings.limits);
     bind_cache(settings, waiters).inspect_err(|error| {
-        kext::log::error!("Failed to register: {}", error.to_errno());
+        kernel_ext::log::error!("Failed to register: {}", error.to_errno());
     })
 }
 
@@ -93,7 +93,7 @@ fn take_over(settings: &Settings<'_>, cache: &Arc<Cache>) -> Result<bool> {
         return Ok(false);
     }
     cache.revive();
-    kext::log::info!("File cache on {} taken over", cache.fscache.name());
+    kernel_ext::log::info!("File cache on {} taken over", cache.fscache.name());
     // Only the culling state is of interest here: a full cache can still be read.
     let _ = cache.has_space(0, 0, Purpose::Check);
     Ok(true)
@@ -101,7 +101,7 @@ fn take_over(settings: &Settings<'_>, cache: &Arc<Cache>) -> Result<bool> {
 
 /// Tells the administrator what is in the way, and what to do about it.
 fn refuse_kept(cache: &Cache, difference: &str) {
-    kext::log::error!(
+    kernel_ext::log::error!(
         "File cache on {} is kept for what is mounted, and this bind is of another {}: \
          bind it as before, or unmount first",
         cache.fscache.name(),
@@ -161,7 +161,7 @@ fn add_cache_at(
         .fscache
         .add::<Cachefiles>(cache.clone())
         .inspect_err(|_| kept::forget(cache.gone()))?;
-    kext::log::info!("File cache on {} registered", cache.fscache.name());
+    kernel_ext::log::info!("File cache on {} registered", cache.fscache.name());
 
     // Only the culling state is of interest here: a full cache can still be read.
     let _ = cache.has_space(0, 0, Purpose::Check);
@@ -169,11 +169,11 @@ fn add_cache_at(
 }
 
 /// The daemon's credentials without its keyrings, in the security context that it named, if any.
-fn service_cred(security_id: Option<u32>) -> Result<ARef<Cred>> {
-    let mut cred = NewCred::for_service()?;
+fn service_cred(security_id: Option<u32>) -> Result<ARef<Credential>> {
+    let mut cred = NewCredential::for_service()?;
     if let Some(id) = security_id {
         cred.set_security_override(id).inspect_err(|error| {
-            kext::log::error!(
+            kernel_ext::log::error!(
                 "The security context may not be used: error {}",
                 error.to_errno()
             );
@@ -183,15 +183,15 @@ fn service_cred(security_id: Option<u32>) -> Result<ARef<Cred>> {
 }
 
 /// The same, with new files labelled as those of the cache's directory.
-fn files_cred(base: &Cred, root: &Inode) -> Result<ARef<Cred>> {
-    let mut cred = base.with(NewCred::of_current)?;
+fn files_cred(base: &Credential, root: &Inode) -> Result<ARef<Credential>> {
+    let mut cred = base.with(NewCredential::of_current)?;
     cred.create_files_as(root)?;
     Ok(cred.publish())
 }
 
 fn check_features(path: &Path) -> Result {
     if path.mount().is_idmapped() {
-        kext::log::warn!("A cache on an id-mapped mount is not supported");
+        kernel_ext::log::warn!("A cache on an id-mapped mount is not supported");
         return Err(EINVAL);
     }
     let root = path.dentry();
@@ -199,7 +199,7 @@ fn check_features(path: &Path) -> Result {
         && root.super_block_can_sync_and_statfs()
         && root.super_block_size() <= PAGE_SIZE as u64;
     if !suitable {
-        kext::log::error!(
+        kernel_ext::log::error!(
             "The file system lacks what a cache needs: tmpfile, xattrs, sync, blocks of at most a page"
         );
         return Err(EOPNOTSUPP);
@@ -216,7 +216,7 @@ fn check_permissions(path: &Path) -> Result {
     for (result, what) in [(directories, "directories"), (files, "files")] {
         match result {
             Err(error) if error != EOPNOTSUPP => {
-                kext::log::error!(
+                kernel_ext::log::error!(
                     "Making {} in the cache is denied: error {}",
                     what,
                     error.to_errno()

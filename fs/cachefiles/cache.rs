@@ -24,17 +24,17 @@ use kernel::sync::Arc;
 use kernel::types::ARef;
 use kernel::uaccess::UserSliceWriter;
 use kernel::workqueue::{impl_has_work, new_work, Work};
-use kext::cred::Cred;
-use kext::fs::Mount;
-use kext::gfp::Gfp;
-use kext::sync::Completion;
-use kext::xarray::Registry;
+use kernel_ext::cred::Credential;
+use kernel_ext::fs::Mount;
+use kernel_ext::gfp::Gfp;
+use kernel_ext::sync::Completion;
+use kernel_ext::xarray::Registry;
 
 /// Where a cache is kept.
 pub(crate) struct Backing {
     pub(crate) mount: ARef<Mount>,
     /// What files are opened, made and removed with.
-    pub(crate) cred: ARef<Cred>,
+    pub(crate) cred: ARef<Credential>,
     /// The security context that the daemon named.
     pub(crate) security_id: Option<u32>,
     pub(crate) space: Space,
@@ -147,7 +147,7 @@ impl Cache {
     /// the file system lets us. Besides, fscache begins no operation on a cache that was given up
     /// to an I/O error, and EROFS corrupts memory where it cannot begin one.
     pub(crate) fn io_error(&self, what: core::fmt::Arguments<'_>) {
-        kext::log::error!("I/O Error: {}", what);
+        kernel_ext::log::error!("I/O Error: {}", what);
         if self.ondemand.is_none() {
             self.fscache.io_error();
         }
@@ -162,7 +162,7 @@ impl Cache {
         if error == EIO && self.ondemand.is_none() {
             self.io_error(format_args!("{what} (error {errno})"));
         } else {
-            kext::log::error!("{} (error {})", what, errno);
+            kernel_ext::log::error!("{} (error {})", what, errno);
         }
     }
 
@@ -172,7 +172,7 @@ impl Cache {
             .space
             .reserve(files, blocks, purpose)
             .inspect_err(|&error| {
-                if error != kext::errno::ENOBUFS {
+                if error != kernel_ext::errno::ENOBUFS {
                     cachefiles_trace::vfs_error(
                         None,
                         self.backing.mount.root_inode(),
@@ -223,7 +223,7 @@ impl Cache {
     /// The last pin is gone: no daemon can come any more.
     fn let_go(self: &Arc<Self>) {
         if kept::keep(self) {
-            kext::log::info!(
+            kernel_ext::log::info!(
                 "File cache on {} has lost its daemon: kept for what is mounted",
                 self.fscache.name()
             );
@@ -241,7 +241,7 @@ impl Cache {
     /// Waits for everything in use to be put away, so the daemon's side has to be dead by now:
     /// else it might wait for an answer that nobody gives.
     pub(crate) fn withdraw(&self) {
-        kext::log::info!("File cache on {} unregistering", self.fscache.name());
+        kernel_ext::log::info!("File cache on {} unregistering", self.fscache.name());
         if let Some(engine) = self.ondemand() {
             engine.stop_clock();
         }
@@ -291,7 +291,7 @@ impl Cache {
             let object = objects.remove(id);
             drop(objects);
             drop(object);
-            kext::task::cond_resched();
+            kernel_ext::task::cond_resched();
         }
     }
 
@@ -316,7 +316,7 @@ impl Cache {
         let Some(pinned) = pinned else {
             // netfs is freeing it, and about to take it off the list.
             drop(volumes);
-            kext::task::cond_resched();
+            kernel_ext::task::cond_resched();
             return Some((None, None));
         };
         let volume = volumes.remove(id);

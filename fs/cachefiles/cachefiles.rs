@@ -45,8 +45,8 @@ mod space;
 mod volume;
 
 use kernel::prelude::*;
-use kext::chardev::MiscDevice;
-use kext::params::ErrorInjection;
+use kernel_ext::miscdevice::MiscDeviceRegistration;
+use kernel_ext::params::ErrorInjection;
 
 /// What log lines begin with.
 const LOG_PREFIX: &[u8] = b"CacheFiles\0";
@@ -61,17 +61,17 @@ module! {
 
 /// What lives as long as the module is loaded. The device goes first.
 struct Module {
-    _device: Pin<KBox<MiscDevice<device::Device>>>,
+    _device: Pin<KBox<MiscDeviceRegistration<device::Device>>>,
     _error_injection: ErrorInjection,
     /// Go last.
-    _object_fds: kext::slab::Created<ondemand::ObjectFd>,
+    _object_fds: kernel_ext::slab::Created<ondemand::ObjectFd>,
 }
 
 impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let loaded = ErrorInjection::register().and_then(|error_injection| {
             let object_fds = ondemand::OBJECT_FDS.create()?;
-            let device = MiscDevice::register(kernel::c_str!("cachefiles"), module);
+            let device = MiscDeviceRegistration::register(kernel::c_str!("cachefiles"), module);
             Ok(Self {
                 _device: KBox::pin_init(device, GFP_KERNEL)?,
                 _error_injection: error_injection,
@@ -79,8 +79,8 @@ impl kernel::Module for Module {
             })
         });
         match &loaded {
-            Ok(_) => kext::log::info!("Loaded"),
-            Err(error) => kext::log::error!("failed to register: {}", error.to_errno()),
+            Ok(_) => kernel_ext::log::info!("Loaded"),
+            Err(error) => kernel_ext::log::error!("failed to register: {}", error.to_errno()),
         }
         loaded
     }
@@ -88,12 +88,12 @@ impl kernel::Module for Module {
 
 impl Drop for Module {
     fn drop(&mut self) {
-        kext::log::info!("Unloading");
+        kernel_ext::log::info!("Unloading");
         kept::unload();
         device::unload();
         // Nobody can call us any more, but who was the last to do so may still be on the way out:
         // the end of an operation or of a withdrawal lets the cache go before it returns.
-        kext::workqueue::flush(fscache::queue());
-        kext::task::synchronize_rcu_tasks();
+        kernel_ext::workqueue::flush(fscache::queue());
+        kernel_ext::task::synchronize_rcu_tasks();
     }
 }

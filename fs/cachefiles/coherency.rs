@@ -11,9 +11,9 @@ use cachefiles_trace::{self as trace, Coherency, ErrorSite};
 use fscache::CookieFlag;
 use kernel::prelude::*;
 use kernel::str::CStr;
-use kext::errno::{ENODATA, ESTALE};
-use kext::fs::{Dentry, File};
-use kext::params::{injected_read_error, injected_remove_error, injected_write_error};
+use kernel_ext::errno::{ENODATA, ESTALE};
+use kernel_ext::fs::{Dentry, File};
+use kernel_ext::params::{injected_read_error, injected_remove_error, injected_write_error};
 
 const XATTR: &CStr = kernel::c_str!("user.CacheFiles.cache");
 
@@ -124,7 +124,7 @@ fn check_object_as<const N: usize>(object: &Object, file: &File, coherency: &[u8
                 Ok(()) => (Coherency::CheckOk, Ok(())),
                 Err(mismatch) => {
                     if mismatch == Mismatch::Dirty {
-                        kext::log::warn!("Dirty object in cache");
+                        kernel_ext::log::warn!("Dirty object in cache");
                     }
                     (file_why(mismatch), Err(ESTALE))
                 }

@@ -9,8 +9,8 @@ use crate::in_use::InUse;
 use cachefiles_trace::Killed;
 use kernel::prelude::*;
 use kernel::types::ARef;
-use kext::errno::ESTALE;
-use kext::fs::{Dentry, LockedDir, Path};
+use kernel_ext::errno::ESTALE;
+use kernel_ext::fs::{Dentry, LockedDir, Path};
 
 /// Removes the file `name`, or moves the directory of that name to the graveyard.
 ///
@@ -33,7 +33,7 @@ fn cull_from(cache: &Cache, path: &Path, name: &[u8]) -> Result {
         if error == ENOMEM {
             return ENOMEM;
         }
-        kext::log::error!("Culling failed: error {}", error.to_errno());
+        kernel_ext::log::error!("Culling failed: error {}", error.to_errno());
         EIO
     })?;
     marked.removed();
@@ -54,12 +54,12 @@ pub(crate) fn check_in_use(cache: &Cache, name: &[u8]) -> Result {
 fn working_directory(cache: &Cache, command: &str) -> Result<Path> {
     let path = Path::of_cwd()?;
     if !path.dentry().can_lookup() {
-        kext::log::error!("The {} command needs a directory to work in", command);
+        kernel_ext::log::error!("The {} command needs a directory to work in", command);
         return Err(ENOTDIR);
     }
     // The daemon may be root, but what it removes through us is what we made.
     if !path.dentry().is_within(&cache.store) {
-        kext::log::error!(
+        kernel_ext::log::error!(
             "The {} command works in the cache's directories only",
             command
         );
@@ -78,7 +78,7 @@ fn look_up_unused(cache: &Cache, dir: &LockedDir<'_>, name: &[u8]) -> Result<ARe
             EIO
         }
         error => {
-            kext::log::error!("Lookup for culling failed: error {}", error.to_errno());
+            kernel_ext::log::error!("Lookup for culling failed: error {}", error.to_errno());
             EIO
         }
     })?;

@@ -13,10 +13,10 @@ use kernel::prelude::*;
 use kernel::str::{CStr, CString};
 use kernel::sync::{new_mutex, Arc, ArcBorrow, Mutex, UniqueArc};
 use kernel::uaccess::{UserSliceReader, UserSliceWriter};
-use kext::chardev::CharDevice;
-use kext::errno::EOPNOTSUPP;
-use kext::global::Global;
-use kext::sync::{poll, SetOnce, WaitQueue};
+use kernel_ext::errno::EOPNOTSUPP;
+use kernel_ext::global::Global;
+use kernel_ext::miscdevice::MiscDevice;
+use kernel_ext::sync::{poll, SetOnce, WaitQueue};
 
 /// Set while the device is open, or a cache that was bound through it is not gone yet.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
@@ -84,12 +84,12 @@ pub(crate) struct Device {
     claim: Arc<Claim>,
 }
 
-impl CharDevice for Device {
+impl MiscDevice for Device {
     type Data = Self;
 
     /// Errors: EPERM without CAP_SYS_ADMIN, EBUSY when it's open already.
     fn open() -> Result<Arc<Self>> {
-        if !kext::cred::capable_sys_admin() {
+        if !kernel_ext::cred::capable_sys_admin() {
             return Err(EPERM);
         }
         let claim = Arc::new(Claim::take()?, GFP_KERNEL)?;
@@ -124,7 +124,7 @@ impl CharDevice for Device {
     /// there is no message, and before `bind`. Error: EIO there will never be a message again.
     #[inline]
     fn read(device: ArcBorrow<'_, Self>, out: UserSliceWriter) -> Result<usize> {
-        let Some(pin) = device.bound.get() else {
+        let Some(pin) = device.bound.as_ref() else {
             return Ok(0);
         };
         match pin.cache().ondemand() {
@@ -180,7 +180,7 @@ impl CharDevice for Device {
 
 impl Device {
     fn cache(&self) -> Option<&Arc<Cache>> {
-        self.bound.get().map(|pin| pin.cache())
+        self.bound.as_ref().map(|pin| pin.cache())
     }
 
     fn check_alive(&self) -> Result {
@@ -191,7 +191,7 @@ impl Device {
     }
 
     fn execute(&self, command: Command<'_>) -> Result {
-        let _span = kext::log::span!("command", "{command:?}");
+        let _span = kernel_ext::log::span!("command", "{command:?}");
         match command {
             // Answers to requests take no lock here, so that none waits for another command.
             Command::Copen(args) => return self.copen(args),
@@ -209,14 +209,16 @@ impl Device {
             Command::Bind(args) => self.bind(&mut config, args),
             Command::Limit(limit, args) => config.limits.set(limit, args).map_err(|error| {
                 if error == BadLimit::OutOfRange {
-                    kext::log::error!("Limits must be in the order 0% <= stop < cull < run < 100%");
+                    kernel_ext::log::error!(
+                        "Limits must be in the order 0% <= stop < cull < run < 100%"
+                    );
                 }
                 EINVAL
             }),
             Command::Dir(args) => {
                 let dir = non_empty(args, "directory")?;
                 if config.dir.is_some() {
-                    kext::log::error!("The cache directory is set already");
+                    kernel_ext::log::error!("The cache directory is set already");
                     return Err(EEXIST);
                 }
                 config.dir = Some(to_cstring(dir)?);
@@ -233,18 +235,19 @@ impl Device {
             Command::SecCtx(args) => {
                 let context = non_empty(args, "security context")?;
                 if config.security_id.is_some() {
-                    kext::log::error!("The security context is set already");
+                    kernel_ext::log::error!("The security context is set already");
                     return Err(EINVAL);
                 }
-                config.security_id = Some(kext::cred::secctx_to_secid(&to_cstring(context)?)?);
+                config.security_id =
+                    Some(kernel_ext::cred::secctx_to_secid(&to_cstring(context)?)?);
                 Ok(())
             }
             Command::Debug(args) => {
                 let mask = command::parse_debug_mask(args).map_err(|_| {
-                    kext::log::error!("The debug command takes a mask");
+                    kernel_ext::log::error!("The debug command takes a mask");
                     EINVAL
                 })?;
-                kext::params::set_debug_mask(mask);
+                kernel_ext::params::set_debug_mask(mask);
                 Ok(())
             }
             Command::Timeout(args) => self.set_timeout(&mut config, args),
@@ -262,18 +265,18 @@ impl Device {
 
     fn bind(&self, config: &mut Config, args: &[u8]) -> Result {
         let Some(dir) = &config.dir else {
-            kext::log::error!("No cache directory specified");
+            kernel_ext::log::error!("No cache directory specified");
             return Err(EINVAL);
         };
-        if self.bound.get().is_some() {
-            kext::log::error!("The cache is bound already");
+        if self.bound.as_ref().is_some() {
+            kernel_ext::log::error!("The cache is bound already");
             return Err(EBUSY);
         }
         let mode = match args {
             b"" => Mode::Original,
             b"ondemand" => Mode::OnDemand,
             _ => {
-                kext::log::error!("Invalid argument to the 'bind' command");
+                kernel_ext::log::error!("Invalid argument to the 'bind' command");
                 return Err(EINVAL);
             }
         };
@@ -298,14 +301,14 @@ impl Device {
             Engine::set_timeout(engine, config.timeout);
         }
         // `config` is locked, so nobody else can have bound in between.
-        self.bound.set(pin.into());
+        self.bound.populate(pin.into());
         Ok(())
     }
 
     fn copen(&self, args: &[u8]) -> Result {
         let engine = self.ondemand()?;
         let copen = command::parse_copen(args).map_err(|error| {
-            kext::log::error!("The copen command takes an id and a size");
+            kernel_ext::log::error!("The copen command takes an id and a size");
             number_error(error)
         })?;
         engine.copen(copen.id, copen.size.map_err(number_error))
@@ -314,7 +317,7 @@ impl Device {
     fn cfail(&self, args: &[u8]) -> Result {
         let engine = self.ondemand()?;
         let cfail = command::parse_cfail(args).map_err(|error| {
-            kext::log::error!("The cfail command takes an id and a negative errno");
+            kernel_ext::log::error!("The cfail command takes an id and a negative errno");
             number_error(error)
         })?;
         engine.cfail(cfail.id, cfail.errno)
@@ -327,7 +330,9 @@ impl Device {
             None => None,
         };
         config.timeout = command::parse_timeout(args).map_err(|_| {
-            kext::log::error!("The timeout command takes seconds: 0 for none, or up to a day");
+            kernel_ext::log::error!(
+                "The timeout command takes seconds: 0 for none, or up to a day"
+            );
             EINVAL
         })?;
         if let Some(engine) = engine {
@@ -348,7 +353,10 @@ impl Device {
         self.cache()
             .filter(|cache| !cache.is_dead())
             .ok_or_else(|| {
-                kext::log::error!("The {} command needs a bound cache that is alive", command);
+                kernel_ext::log::error!(
+                    "The {} command needs a bound cache that is alive",
+                    command
+                );
                 EIO
             })
     }
@@ -363,7 +371,7 @@ fn number_error(error: BadNumber) -> Error {
 
 fn non_empty<'a>(args: &'a [u8], what: &str) -> Result<&'a [u8]> {
     if args.is_empty() {
-        kext::log::error!("Empty {} specified", what);
+        kernel_ext::log::error!("Empty {} specified", what);
         return Err(EINVAL);
     }
     Ok(args)
@@ -371,7 +379,7 @@ fn non_empty<'a>(args: &'a [u8], what: &str) -> Result<&'a [u8]> {
 
 fn check_name(name: &[u8], command: &str) -> Result {
     if name.is_empty() || name.contains(&b'/') {
-        kext::log::error!(
+        kernel_ext::log::error!(
             "The {} command takes the name of a file in the working directory",
             command
         );

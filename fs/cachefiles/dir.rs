@@ -8,8 +8,8 @@ use crate::space::Purpose;
 use cachefiles_trace::{self as trace, ErrorSite};
 use kernel::prelude::*;
 use kernel::types::ARef;
-use kext::fs::{Dentry, Inode, LockedDir};
-use kext::params::{injected_read_error, injected_write_error};
+use kernel_ext::fs::{Dentry, Inode, LockedDir};
+use kernel_ext::params::{injected_read_error, injected_write_error};
 
 /// A directory of the cache, marked as in use for as long as this lives.
 pub(crate) struct CacheDir(InUse<Dentry>);
@@ -25,7 +25,7 @@ impl CacheDir {
         let (dentry, is_new) =
             Self::look_up_or_make(backing, &locked, name).inspect_err(|error| {
                 if *error != ENOMEM {
-                    kext::log::error!(
+                    kernel_ext::log::error!(
                         "Cannot open the cache's directory {}: error {}",
                         name.escape_ascii(),
                         error.to_errno()
@@ -34,7 +34,7 @@ impl CacheDir {
             })?;
         let ino = dentry.inode().ok_or(EIO)?.ino();
         let Some(dir) = InUse::mark(None, dentry) else {
-            kext::log::notice!(
+            kernel_ext::log::notice!(
                 "Directory {} (inode {}) is in use already",
                 name.escape_ascii(),
                 ino
@@ -44,7 +44,7 @@ impl CacheDir {
         drop(locked);
         let dir = Self(dir);
         if !dir.can_lookup() {
-            kext::log::error!("{} is not a directory", name.escape_ascii());
+            kernel_ext::log::error!("{} is not a directory", name.escape_ascii());
             return Err(EIO);
         }
         if !dir.inode().is_some_and(Inode::can_be_cache_dir) {

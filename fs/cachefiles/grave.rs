@@ -9,9 +9,9 @@ use cachefiles_trace::{self as trace, ErrorSite, Killed};
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 use kernel::str::CString;
-use kext::errno::ESTALE;
-use kext::fs::{Dentry, LockedDir, RenameLock};
-use kext::params::{injected_read_error, injected_remove_error};
+use kernel_ext::errno::ESTALE;
+use kernel_ext::fs::{Dentry, LockedDir, RenameLock};
+use kernel_ext::params::{injected_read_error, injected_remove_error};
 
 /// Removes `victim` from the locked directory `dir`; `object` is the one it belonged to.
 ///
@@ -25,7 +25,7 @@ pub(crate) fn bury(
     victim: &Dentry,
     why: Killed,
 ) -> Result {
-    let _span = kext::log::span!("bury", "{why:?}");
+    let _span = kernel_ext::log::span!("bury", "{why:?}");
     if !victim.is_child_of(dir.dentry()) || victim.is_unhashed() {
         return Err(ESTALE);
     }
@@ -119,7 +119,7 @@ fn move_to_graveyard(
         };
         if !grave.is_negative() {
             drop(lock);
-            kext::task::cond_resched();
+            kernel_ext::task::cond_resched();
             continue;
         }
         if grave.is_mountpoint() {
@@ -157,7 +157,7 @@ fn grave_name(cache: &Cache) -> Result<CString> {
         .wrapping_add(1);
     CString::try_from_fmt(kernel::fmt!(
         "{:08x}{:08x}",
-        kext::task::real_seconds() as u32,
+        kernel_ext::task::real_seconds() as u32,
         number
     ))
 }

@@ -7,7 +7,7 @@
 
 use cachefiles_trace as trace;
 use kernel::types::{ARef, AlwaysRefCounted};
-use kext::fs::{Dentry, File, Inode};
+use kernel_ext::fs::{Dentry, File, Inode};
 
 /// What has an inode, as long as it is held.
 pub(crate) trait HasInode: AlwaysRefCounted {

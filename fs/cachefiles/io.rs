@@ -21,9 +21,9 @@ use crate::object::Object;
 use fscache::{Begin, Resources, WantState};
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
-use kext::errno::ENOBUFS;
-use kext::fs::{File, Whence};
-use kext::params::injected_read_error;
+use kernel_ext::errno::ENOBUFS;
+use kernel_ext::fs::{File, Whence};
+use kernel_ext::params::injected_read_error;
 
 /// Attaches the object's file to the operation. Refused where there has to be one and is none;
 /// failed, with ENOBUFS, if the object could not be looked up.
@@ -42,7 +42,7 @@ pub(crate) fn begin(resources: &mut Resources<'_, Cachefiles>, want: WantState) 
         }
     }
     if want != WantState::Params {
-        kext::log::error!("An operation needs the object's file, and there is none");
+        kernel_ext::log::error!("An operation needs the object's file, and there is none");
         return Begin::Refused;
     }
     Begin::Begun

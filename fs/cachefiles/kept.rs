@@ -19,10 +19,10 @@ use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::sync::Arc;
 use kernel::workqueue::WorkItem;
-use kext::fs::Dentry;
-use kext::global::Global;
-use kext::module::ModuleRef;
-use kext::sync::Completion;
+use kernel_ext::fs::Dentry;
+use kernel_ext::global::Global;
+use kernel_ext::module::ModuleRef;
+use kernel_ext::sync::Completion;
 
 /// How far an on-demand cache is.
 enum Stage {

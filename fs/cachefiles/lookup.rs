@@ -15,9 +15,9 @@ use fscache::{CookieFlag, Invalidation, Lookup};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::types::ARef;
-use kext::errno::ESTALE;
-use kext::fs::{Dentry, File, LockedDir, Path};
-use kext::params::{injected_read_error, injected_write_error};
+use kernel_ext::errno::ESTALE;
+use kernel_ext::fs::{Dentry, File, LockedDir, Path};
+use kernel_ext::params::{injected_read_error, injected_write_error};
 
 /// Where the file of an object comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(crate) fn look_up(object: &Arc<Object>, lookup: &Lookup<'_>) -> Result<Found
             }
         };
         if !dentry.is_regular() {
-            kext::log::error!("{} is not a file", name.escape_ascii());
+            kernel_ext::log::error!("{} is not a file", name.escape_ascii());
             let locked = fan.lock_as_parent()?;
             grave::bury(object.cache(), Some(object), locked, &dentry, Killed::Weird)?;
             return create(object, lookup, &fan);
@@ -60,7 +60,7 @@ pub(crate) fn look_up(object: &Arc<Object>, lookup: &Lookup<'_>) -> Result<Found
         if let Some(marked) = take(object, &name, &fan, dentry)? {
             return open(object, lookup, &fan, marked);
         }
-        kext::task::cond_resched();
+        kernel_ext::task::cond_resched();
     }
 }
 
@@ -83,7 +83,7 @@ fn take(
     if !dentry.is_child_of(locked.dentry()) || dentry.is_unhashed() {
         return Ok(None);
     }
-    kext::log::notice!(
+    kernel_ext::log::notice!(
         "File {} (inode {}) is in use already",
         name.escape_ascii(),
         inode.ino()
@@ -93,7 +93,7 @@ fn take(
 
 /// Notes towards netfs that there is nothing to be found, and makes a new file.
 fn create(object: &Arc<Object>, lookup: &Lookup<'_>, fan: &Dentry) -> Result<Found> {
-    kext::log::debug!("OBJ{:x}: no file, make one", object.debug_id());
+    kernel_ext::log::debug!("OBJ{:x}: no file, make one", object.debug_id());
     lookup.negative();
     create_file(object, fan)
 }
@@ -184,7 +184,7 @@ fn open(
     offer_to_daemon(object)?;
 
     if let Err(error) = coherency::check_object(object, &file) {
-        kext::log::debug!(
+        kernel_ext::log::debug!(
             "OBJ{:x}: the file is not of this object: {error:?}",
             object.debug_id()
         );
@@ -198,7 +198,7 @@ fn open(
         };
     }
     cookie.clear_flag(CookieFlag::NoDataToRead);
-    kext::log::debug!("OBJ{:x}: inode {}", object.debug_id(), file.inode().ino());
+    kernel_ext::log::debug!("OBJ{:x}: inode {}", object.debug_id(), file.inode().ino());
     // Culling goes by atime, which look-up and open leave alone.
     file.touch_atime();
     object.replace_file(Some(file));
@@ -215,7 +215,7 @@ fn offer_to_daemon(object: &Arc<Object>) -> Result {
 
 fn check_operations(file: &File) -> Result {
     if !file.has_iter_ops() {
-        kext::log::notice!("The cache's file system has no read_iter and write_iter");
+        kernel_ext::log::notice!("The cache's file system has no read_iter and write_iter");
         return Err(EINVAL);
     }
     Ok(())
@@ -288,7 +288,7 @@ fn look_up_locked(object: &Object, fan: &LockedDir<'_>, name: &[u8]) -> Result<A
 }
 
 fn commit(object: &Object, file: &ARef<File>) {
-    kext::log::debug!("OBJ{:x}: commit", object.debug_id());
+    kernel_ext::log::debug!("OBJ{:x}: commit", object.debug_id());
     let cookie = object.cookie();
     let written = cookie.test_and_clear_flag(CookieFlag::LocalWrite);
     let changed = cookie.test_and_clear_flag(CookieFlag::NeedsUpdate);

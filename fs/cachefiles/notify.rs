@@ -21,7 +21,7 @@
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::sync::Arc;
-use kext::sync::{poll, WaitQueue};
+use kernel_ext::sync::{poll, WaitQueue};
 
 /// Shared by those who make things happen to a cache. The daemon learns of them by the wait queue,
 /// which is that of the device: a cache may be bound again by another daemon, but who polls stays

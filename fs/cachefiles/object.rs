@@ -16,8 +16,8 @@ use kernel::prelude::*;
 use kernel::sync::{new_spinlock, Arc, ArcBorrow, SpinLock};
 use kernel::types::ARef;
 use kernel::workqueue::{impl_has_work, new_work, Work};
-use kext::fs::File;
-use kext::xarray::Guarded;
+use kernel_ext::fs::File;
+use kernel_ext::xarray::Guarded;
 
 /// Numbers objects for those who watch.
 static LAST_DEBUG_ID: AtomicU32 = AtomicU32::new(0);

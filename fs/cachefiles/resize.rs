@@ -8,9 +8,9 @@ use crate::object::Object;
 use cachefiles_trace::{self as trace, ErrorSite, Trunc};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
-use kext::errno::ENOBUFS;
-use kext::fs::{FallocMode, File};
-use kext::params::{injected_remove_error, injected_write_error};
+use kernel_ext::errno::ENOBUFS;
+use kernel_ext::fs::{FallocMode, File};
+use kernel_ext::params::{injected_remove_error, injected_write_error};
 
 /// Unit of direct I/O on cache files, in bytes. Part of the on-disk format.
 const DIO_BLOCK_SIZE: u64 = 4096;

@@ -10,8 +10,8 @@ use kernel::str::CString;
 use kernel::sync::Arc;
 use kernel::types::ARef;
 use kernel::uaccess::UserSliceWriter;
-use kext::errno::{EMSGSIZE, ENOBUFS};
-use kext::fs::{Inode, Mount, Path, Statfs, EXT4_SUPER_MAGIC};
+use kernel_ext::errno::{EMSGSIZE, ENOBUFS};
+use kernel_ext::fs::{Inode, Mount, Path, Statfs, EXT4_SUPER_MAGIC};
 
 /// What room is asked for, as far as the statistics tell refusals apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,11 +46,12 @@ impl Allowance {
     /// Grants a small part of what is left, so that no limit is reached unnoticed.
     fn grant(&self, blocks_left: u64) {
         self.blocks.store(blocks_left / 16, Ordering::Relaxed);
-        self.granted.store(kext::task::jiffies(), Ordering::Release);
+        self.granted
+            .store(kernel_ext::task::jiffies(), Ordering::Release);
     }
 
     fn take(&self, blocks: u64) -> bool {
-        self.granted.load(Ordering::Acquire) == kext::task::jiffies()
+        self.granted.load(Ordering::Acquire) == kernel_ext::task::jiffies()
             && self
                 .blocks
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
@@ -125,7 +126,7 @@ impl Space {
         let block_size = u32::try_from(stats.bsize)
             .ok()
             .filter(|&size| size as usize <= kernel::page::PAGE_SIZE)
-            .ok_or(kext::errno::EOPNOTSUPP)?;
+            .ok_or(kernel_ext::errno::EOPNOTSUPP)?;
         Ok(Self {
             mount: root.mount().into(),
             notifier,

@@ -12,8 +12,8 @@ use fscache::VolumeHandle;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
 use kernel::types::ARef;
-use kext::errno::ESTALE;
-use kext::fs::Dentry;
+use kernel_ext::errno::ESTALE;
+use kernel_ext::fs::Dentry;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -78,7 +78,7 @@ impl Volume {
                         // The next round would find it again, and so on.
                         return Err(ESTALE);
                     }
-                    kext::task::cond_resched();
+                    kernel_ext::task::cond_resched();
                 }
                 Err(error) => return Err(error),
             }

@@ -6,7 +6,7 @@
  * A name is generated only if bindgen_parameters allows it.
  */
 
-/* kext: misc device, files, polling, wait queues */
+/* kernel_ext: misc device, files, polling, wait queues */
 #include <linux/anon_inodes.h>
 #include <linux/fcntl.h>
 #include <linux/miscdevice.h>

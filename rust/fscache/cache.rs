@@ -22,7 +22,7 @@ use kernel::{
     str::{CStr, CString},
     sync::{new_mutex, Arc, Mutex},
 };
-use kext::module::ModuleRef;
+use kernel_ext::module::ModuleRef;
 
 /// How far a cache is.
 enum Phase {
@@ -277,7 +277,7 @@ impl AcquiredCache {
         let objects = self.shared.objects.load(Ordering::Acquire);
         let attached = self.shared.attached.load(Ordering::Acquire);
         if objects != 0 || attached != 0 {
-            kext::log::error!(
+            kernel_ext::log::error!(
                 "Cache {} is given up in use: {} objects, {} attached",
                 self.name(),
                 objects,
@@ -288,7 +288,7 @@ impl AcquiredCache {
             return;
         }
         while self.shared.leaving.load(Ordering::Acquire) != 0 {
-            kext::task::sleep(1);
+            kernel_ext::task::sleep(1);
         }
         // The last object may be on its way between its two counts.
         //

@@ -3,7 +3,7 @@
 //! A gate that many pass shortly, in any context, until it is closed for good.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use kext::task::sleep;
+use kernel_ext::task::sleep;
 
 /// See the module.
 ///

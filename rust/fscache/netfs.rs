@@ -12,7 +12,7 @@ use crate::{
 use cachefiles_bindings as bindings;
 use core::marker::PhantomData;
 use kernel::ffi::{c_int, c_uint, c_ulong, c_ulonglong};
-use kext::io::IovIter;
+use kernel_ext::io::IovIter;
 
 /// The table of functions of a backend.
 pub(crate) struct NetfsOps<B>(PhantomData<B>);

@@ -23,7 +23,7 @@ use kernel::{
     ffi::{c_int, c_void},
     types::ARef,
 };
-use kext::{
+use kernel_ext::{
     fs::File,
     io::{Dest, Direction, IoCompletion, IovIter, Lender, RequestSlot, Source, Transfer},
 };

@@ -13,7 +13,7 @@ use core::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 use kernel::{error::Error, ffi::c_void, sync::ArcBorrow, types::ARef};
-use kext::{errno::error, fs::File};
+use kernel_ext::{errno::error, fs::File};
 
 /// The resources of an operation, during one callback.
 ///

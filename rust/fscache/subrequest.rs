@@ -9,7 +9,7 @@ use crate::{operation::Operation, Backend, Resources, Termination, WriteOperatio
 use cachefiles_bindings as bindings;
 use core::{marker::PhantomData, ptr::NonNull};
 use kernel::ffi::c_ulong;
-use kext::io::{IovIter, IovIterSource, Lender};
+use kernel_ext::io::{IovIter, IovIterSource, Lender};
 
 /// The flags of a subrequest (`netfs_io_subrequest::flags`). Only the caller uses them meanwhile.
 pub struct SubreqFlags<'a>(&'a mut c_ulong);

@@ -5,7 +5,7 @@
 #include <linux/poll.h>
 #include <linux/wait.h>
 
-/* Of kext::global */
+/* Of kernel_ext::global */
 static DEFINE_MUTEX(cfh_global_mutex);
 
 void cfh_lock_global(void)

@@ -10,12 +10,12 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::alloc::flags::GFP_KERNEL;
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kext::fs::File;
-use kext::io::{
+use kernel_ext::fs::File;
+use kernel_ext::io::{
     Dest, Direction, IoCompletion, IovIter, IovIterDest, IovIterSource, Lender, RequestSlot,
     Source, Transfer,
 };
-use kext::sync::SetOnce;
+use kernel_ext::sync::SetOnce;
 
 /// What a direct I/O is made in on any disk.
 const BLOCK: usize = 4096;
@@ -154,9 +154,9 @@ impl Pending {
     #[track_caller]
     pub fn wait(&self) -> Outcome<&Finished> {
         let finished = &self.told.finished;
-        crate::wait_until("the I/O to end", || finished.get().is_some())?;
+        crate::wait_until("the I/O to end", || finished.as_ref().is_some())?;
         finished
-            .get()
+            .as_ref()
             .ok_or_else(|| crate::Stop::failed("an end", format_args!("there is none")))
     }
 
@@ -203,7 +203,7 @@ impl Lender for Loan {
             same_file: self.told.same_file.load(Ordering::Relaxed),
         };
         // The buffer stays with the one who waits.
-        self.told.finished.set(finished);
+        self.told.finished.populate(finished);
     }
 }
 

@@ -8,7 +8,7 @@ use kernel::error::{from_err_ptr, to_result, Error};
 use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::types::ARef;
-use kext::fs::File;
+use kernel_ext::fs::File;
 
 /// Opens a file for reading and writing, by its name in the first process' root. Sleeps. Errors:
 /// those of `open()`.

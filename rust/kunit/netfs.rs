@@ -19,9 +19,9 @@ use kernel::ffi::c_void;
 use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::sync::Arc;
-use kext::errno::error;
-use kext::io::IovIterDest;
-use kext::sync::SetOnce;
+use kernel_ext::errno::error;
+use kernel_ext::io::IovIterDest;
+use kernel_ext::sync::SetOnce;
 
 /// A volume that wants to be cached. Given up when this is dropped.
 ///
@@ -308,8 +308,8 @@ impl Reading<'_> {
             left = iter.count();
             returned
         });
-        let waited = crate::wait_until("the read to end", || told.result.get().is_some());
-        let Some(&(result, was_async)) = told.result.get() else {
+        let waited = crate::wait_until("the read to end", || told.result.as_ref().is_some());
+        let Some(&(result, was_async)) = told.result.as_ref() else {
             // The memory may still be written to.
             core::mem::forget(buffer);
             waited?;
@@ -336,7 +336,7 @@ unsafe extern "C" fn tell(told: *mut c_void, result: isize, was_async: bool) {
     let told = unsafe { &*told.cast_const().cast::<Told>() };
     told.times.fetch_add(1, Ordering::SeqCst);
     // Last, as the reader goes on then.
-    told.result.set((result, was_async));
+    told.result.populate((result, was_async));
 }
 
 impl Drop for Reading<'_> {

@@ -4,8 +4,8 @@
 
 use crate::bindings;
 use kernel::error::{to_result, Result};
-use kext::cred::Cred;
-use kext::fs::{Dentry, Inode};
+use kernel_ext::cred::Credential;
+use kernel_ext::fs::{Dentry, Inode};
 
 /// The user id of the file's owner.
 pub fn owner(inode: &Inode) -> u32 {
@@ -23,7 +23,7 @@ pub fn set_owner(dentry: &Dentry, uid: u32) -> Result {
 }
 
 /// Whether this task acts with just these credentials.
-pub fn acts_with(cred: &Cred) -> bool {
+pub fn acts_with(cred: &Credential) -> bool {
     // SAFETY: A task has credentials at any time; they are only compared.
     core::ptr::eq(unsafe { bindings::cfh_current_cred() }, cred.as_ptr())
 }

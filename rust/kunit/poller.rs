@@ -7,7 +7,7 @@
 use crate::bindings;
 use core::ptr::NonNull;
 use kernel::prelude::*;
-use kext::fs::File;
+use kernel_ext::fs::File;
 
 /// One who has polled a file, and waits for its events until this is dropped.
 ///
@@ -20,7 +20,7 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Polls the file for `events`, a mask of [`kext::sync::poll`]. Sleeps. Error: ENOMEM.
+    /// Polls the file for `events`, a mask of [`kernel_ext::sync::poll`]. Sleeps. Error: ENOMEM.
     pub fn new(file: &File, events: u32) -> Result<Self> {
         Self::with(file, events, false)
     }

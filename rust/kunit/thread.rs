@@ -217,7 +217,7 @@ impl<T: Send + 'static> Drop for Thread<T> {
         // One that does not end goes on without us: it has its own part in the packet, and keeps
         // the module.
         if !self.ends_within(PATIENCE_AFTER_KILL) {
-            kext::log::error!("a thread of a test does not end");
+            kernel_ext::log::error!("a thread of a test does not end");
         }
     }
 }

@@ -20,7 +20,7 @@ pub use reasons::{Coherency, ErrorSite, Killed, PrepRead, RefWhy, Trunc};
 
 use cachefiles_bindings as bindings;
 use kernel::error::Error;
-use kext::fs::{Dentry, Inode};
+use kernel_ext::fs::{Dentry, Inode};
 
 /// The debug id of an object that there may be none of, as the C functions take it.
 #[inline]

@@ -17,9 +17,9 @@ use fscache::{Begun, PendingRead, ReadOperation, Termination, WantState};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
-use kext::errno::ENOBUFS;
-use kext::io::RequestSlot;
-use kext::sync::StackNode;
+use kernel_ext::errno::ENOBUFS;
+use kernel_ext::io::RequestSlot;
+use kernel_ext::sync::StackNode;
 
 /// Bytes of the largest read that is always waited for.
 ///
@@ -32,9 +32,9 @@ const LARGEST_WAITED_FOR: usize = 4 * PAGE_SIZE;
 /// Whether a read of so many bytes of the object need not wait here for what is missing: whoever
 /// asks for it does not do so to use it at once.
 pub(super) fn is_to_be_deferred(object: &Object, len: usize) -> bool {
-    kext::params::async_reads()
+    kernel_ext::params::async_reads()
         && len > LARGEST_WAITED_FOR
-        && kext::task::is_nofs()
+        && kernel_ext::task::is_nofs()
         && object
             .cache()
             .ondemand()

@@ -8,8 +8,8 @@ use crate::space::Purpose;
 use cachefiles_trace as trace;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
-use kext::errno::ENOBUFS;
-use kext::io::IovIterSource;
+use kernel_ext::errno::ENOBUFS;
+use kernel_ext::io::IovIterSource;
 
 /// The daemon's write through the anonymous fd, at a page boundary. Returns the bytes written.
 ///
@@ -37,14 +37,14 @@ pub(crate) fn write_from_daemon(
         object.known(&file, |known| known.learn_data(age, start, end));
     }
     // A negative answer is an error number, which an `i32` holds.
-    usize::try_from(result).map_err(|_| kext::errno::error(result as i32))
+    usize::try_from(result).map_err(|_| kernel_ext::errno::error(result as i32))
 }
 
 /// ENOBUFS has several causes, which only the log tells apart.
 #[cold]
 fn note_misaligned(object: &Object, start: i64) {
     let Ok(name) = object.name() else { return };
-    kext::log::error!(
+    kernel_ext::log::error!(
         "The daemon writes to {} at {}, which is no multiple of the page size: ENOBUFS",
         name.escape_ascii(),
         start
@@ -54,7 +54,7 @@ fn note_misaligned(object: &Object, start: i64) {
 #[cold]
 fn note_no_room(object: &Object, error: Error) {
     if let (true, Ok(name)) = (error == ENOBUFS, object.name()) {
-        kext::log::error!(
+        kernel_ext::log::error!(
             "No room for what the daemon writes to {} above the limits fstop and bstop: ENOBUFS",
             name.escape_ascii()
         );

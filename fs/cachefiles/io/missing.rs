@@ -8,7 +8,7 @@
 use super::{next_extent, next_hole};
 use crate::object::Object;
 use kernel::prelude::*;
-use kext::fs::File;
+use kernel_ext::fs::File;
 
 /// A hole: where it begins and ends, in bytes.
 pub(crate) type Hole = (i64, i64);

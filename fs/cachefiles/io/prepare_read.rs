@@ -12,8 +12,8 @@ use fscache::{CookieFlag, IoSource, Prepared, Resources, SubreqFlags, WantState}
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
-use kext::errno::{ENOBUFS, ENODATA};
-use kext::fs::{File, Whence};
+use kernel_ext::errno::{ENOBUFS, ENODATA};
+use kernel_ext::fs::{File, Whence};
 
 /// Where the read of `len` bytes at `start` is to be served from, by a network file system: `len`
 /// is shortened to what comes from one source.

@@ -8,10 +8,10 @@ use crate::object::{IoRef, Object};
 use cachefiles_trace::{self as trace, ErrorSite};
 use fscache::{Begun, ReadHole, ReadOperation, Termination, WantState};
 use kernel::prelude::*;
-use kext::errno::{ENOBUFS, ENODATA, ESTALE};
-use kext::fs::{File, Whence};
-use kext::io::{IoCompletion, IovIterDest, RequestSlot};
-use kext::params::injected_read_error;
+use kernel_ext::errno::{ENOBUFS, ENODATA, ESTALE};
+use kernel_ext::fs::{File, Whence};
+use kernel_ext::io::{IoCompletion, IovIterDest, RequestSlot};
+use kernel_ext::params::injected_read_error;
 
 /// What a read leaves to be done when it ends.
 pub(super) struct ReadDone {
@@ -92,7 +92,7 @@ impl IoCompletion for ReadDone {
 #[cold]
 fn note_error(object: &Object, file: &File, result: isize) -> Error {
     // An error number, which an `i32` holds.
-    let error = kext::errno::error(result as i32);
+    let error = kernel_ext::errno::error(result as i32);
     trace::io_error(
         Some(object.debug_id()),
         file.inode(),

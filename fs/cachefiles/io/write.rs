@@ -16,10 +16,10 @@ use fscache::{
 };
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
-use kext::errno::ENOBUFS;
-use kext::fs::{FallocMode, File, Whence};
-use kext::io::{write_sync, IoCompletion, IovIterSource, RequestSlot};
-use kext::params::{injected_remove_error, injected_write_error};
+use kernel_ext::errno::ENOBUFS;
+use kernel_ext::fs::{FallocMode, File, Whence};
+use kernel_ext::io::{write_sync, IoCompletion, IovIterSource, RequestSlot};
+use kernel_ext::params::{injected_remove_error, injected_write_error};
 
 /// What `read()` and `write()` take at most, in bytes (`MAX_RW_COUNT`): the largest number of pages
 /// that an `int` holds.
@@ -78,7 +78,7 @@ pub(super) fn note_end(object: &Object, file: &File, blocks: u64, result: isize)
 #[cold]
 fn note_error(object: &Object, file: &File, result: isize) {
     // An error number, which an `i32` holds.
-    let error = kext::errno::error(result as i32);
+    let error = kernel_ext::errno::error(result as i32);
     trace::io_error(
         Some(object.debug_id()),
         file.inode(),

@@ -11,12 +11,12 @@ use core::sync::atomic::{AtomicI64, Ordering};
 use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::sync::Arc;
-use kext::anon_file::{oflags, AnonFile, AnonFileOps, FdReservation, KiocbRef};
-use kext::errno::{ENOBUFS, EOPNOTSUPP};
-use kext::fs::Whence;
-use kext::gfp::Gfp;
-use kext::io::IovIterSource;
-use kext::slab::{Slab, SlabBox};
+use kernel_ext::anon_file::{oflags, AnonFile, AnonFileOps, FileDescriptorReservation, KiocbRef};
+use kernel_ext::errno::{ENOBUFS, EOPNOTSUPP};
+use kernel_ext::fs::Whence;
+use kernel_ext::gfp::Gfp;
+use kernel_ext::io::IovIterSource;
+use kernel_ext::slab::{Slab, SlabBox};
 
 /// `_IOW(0x98, 1, int)`: the READ whose id is the argument is done.
 const READ_COMPLETE: u32 = kernel::ioctl::_IOW::<i32>(0x98, 1);
@@ -71,7 +71,7 @@ impl NewFd {
     }
 
     /// From here on it's the daemon's.
-    pub(super) fn install(self, fd: FdReservation) {
+    pub(super) fn install(self, fd: FileDescriptorReservation) {
         fd.install(self.file);
     }
 }

@@ -16,8 +16,8 @@ use core::num::NonZeroU32;
 use fscache::CookieFlag;
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kext::errno::EBADFD;
-use kext::params::reopen_tries;
+use kernel_ext::errno::EBADFD;
+use kernel_ext::params::reopen_tries;
 
 /// The largest errno that is for programs: those behind it mean something to the kernel alone.
 const MAX_USER_ERRNO: i32 = 511;
@@ -41,7 +41,7 @@ impl Engine {
         match size {
             Ok(size @ 0..) => self.accept(guard, &object, id, size),
             Ok(size) if size >= -MAX_ERRNO => {
-                self.refuse(guard, &object, id, kext::errno::error(size as i32))
+                self.refuse(guard, &object, id, kernel_ext::errno::error(size as i32))
             }
             Ok(_) => {
                 self.refuse(guard, &object, id, EINVAL)?;
@@ -127,7 +127,7 @@ impl Engine {
             AfterRefusal::TryAgain => super::reopen::queue(object.as_arc_borrow()),
             AfterRefusal::FailReads => {
                 if let Ok(name) = object.name() {
-                    kext::log::error!(
+                    kernel_ext::log::error!(
                         "The daemon does not open {} again: its readers get an I/O error",
                         name.escape_ascii()
                     );
@@ -183,7 +183,7 @@ impl Engine {
         let node = Self::take(&mut guard, &object, id);
         drop(guard);
         let error = if errno >= -MAX_USER_ERRNO {
-            kext::errno::error(errno)
+            kernel_ext::errno::error(errno)
         } else {
             EIO
         };
@@ -214,7 +214,7 @@ impl Engine {
                 return;
             }
             from = swept.next;
-            kext::task::cond_resched();
+            kernel_ext::task::cond_resched();
         }
     }
 
@@ -237,7 +237,7 @@ impl Engine {
     ///
     /// A daemon that goes on may be about to refuse the OPEN that the fd came with.
     pub(super) fn fd_closed(&self, object: &Arc<Object>, fd: NonZeroU32) {
-        let closer = if kext::task::is_living() {
+        let closer = if kernel_ext::task::is_living() {
             Closer::Lives(super::clock::grain())
         } else {
             Closer::Dies

@@ -12,9 +12,9 @@ use super::time::{Expiry, Tick, GRAINS_IN_SECOND, PERIOD};
 use super::BATCH;
 use crate::object::Object;
 use kernel::sync::Arc;
-use kext::delayed_work::Delayed;
-use kext::errno::ETIMEDOUT;
-use kext::task;
+use kernel_ext::delayed_work::Delayed;
+use kernel_ext::errno::ETIMEDOUT;
+use kernel_ext::task;
 
 /// Ticks of the kernel's clock in a grain.
 fn ticks_in_grain() -> usize {
@@ -172,6 +172,6 @@ impl Engine {
                 node.shared().complete(Ok(()));
             }
         }
-        kext::log::warn!("The daemon did not answer a request in time");
+        kernel_ext::log::warn!("The daemon did not answer a request in time");
     }
 }

@@ -16,9 +16,9 @@ use core::num::NonZeroU32;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::uaccess::UserSliceWriter;
-use kext::anon_file::{oflags, FdReservation};
-use kext::errno::EMSGSIZE;
-use kext::gfp::Gfp;
+use kernel_ext::anon_file::{oflags, FileDescriptorReservation};
+use kernel_ext::errno::EMSGSIZE;
+use kernel_ext::gfp::Gfp;
 
 /// A request on its way to the daemon, with its id.
 enum Delivery {
@@ -60,7 +60,7 @@ impl Engine {
                     Some(len.inspect_err(|_| self.put_back(id))?)
                 }
                 Delivery::Parked => {
-                    kext::task::cond_resched();
+                    kernel_ext::task::cond_resched();
                     None
                 }
             };
@@ -189,13 +189,17 @@ impl Engine {
     }
 
     /// Errors: EMFILE, ENFILE, ENOMEM.
-    fn new_fd(&self, pin: &Arc<Pin>, object: &Arc<Object>) -> Result<(FdReservation, NewFd)> {
-        let on_exec = if kext::params::inherit_fds() {
+    fn new_fd(
+        &self,
+        pin: &Arc<Pin>,
+        object: &Arc<Object>,
+    ) -> Result<(FileDescriptorReservation, NewFd)> {
+        let on_exec = if kernel_ext::params::inherit_fds() {
             0
         } else {
             oflags::O_CLOEXEC
         };
-        let fd = FdReservation::new(oflags::O_WRONLY | on_exec)?;
+        let fd = FileDescriptorReservation::new(oflags::O_WRONLY | on_exec)?;
         let file = anon_fd::create(ObjectFd::new(
             object.clone(),
             NonZeroU32::new(self.fd_ids.alloc(Gfp::Kernel)?).ok_or(EINVAL)?,

@@ -16,11 +16,11 @@ use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow, UniqueArc};
-use kext::delayed_work::DelayedWork;
-use kext::errno::EALREADY;
-use kext::gfp::Gfp;
-use kext::ids::CyclicIds;
-use kext::xarray::{new_locked_xarray, Guarded};
+use kernel_ext::delayed_work::DelayedWork;
+use kernel_ext::errno::EALREADY;
+use kernel_ext::gfp::Gfp;
+use kernel_ext::ids::CyclicIds;
+use kernel_ext::xarray::{new_locked_xarray, Guarded};
 
 /// The on-demand engine.
 #[pin_data]
@@ -107,7 +107,7 @@ impl Engine {
             return Ok(());
         }
         if !object.cookie().wants_cache_size() {
-            kext::log::error!("On-demand mode needs objects whose size the daemon may set");
+            kernel_ext::log::error!("On-demand mode needs objects whose size the daemon may set");
             return Err(EINVAL);
         }
         let waiting = self
@@ -130,7 +130,7 @@ impl Engine {
         if let Ok(Some(_)) = left {
             self.fail_requests(object, EIO, |slots, state| Table::next_left(slots, state));
         }
-        kext::workqueue::cancel_work_sync(object);
+        kernel_ext::workqueue::cancel_work_sync(object);
     }
 
     /// Sends the CLOSE, and waits until it is read or the fd is closed.
@@ -145,7 +145,7 @@ impl Engine {
                 // There is no other time to tell the daemon, and an fd that it keeps for ever keeps
                 // object and cookie, for which the next mount would wait. There will be memory
                 // again.
-                Err(error) if error == ENOMEM || error == EBUSY => kext::task::sleep(1),
+                Err(error) if error == ENOMEM || error == EBUSY => kernel_ext::task::sleep(1),
                 Err(_) => return,
             }
         }

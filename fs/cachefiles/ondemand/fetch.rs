@@ -9,7 +9,7 @@ use crate::io::{next_extent, DeferredNode};
 use crate::object::Object;
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
-use kext::fs::File;
+use kernel_ext::fs::File;
 
 impl Engine {
     /// Has the daemon fill the hole from `start` to `end`. Returns up to where there is data at

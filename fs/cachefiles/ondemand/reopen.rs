@@ -13,7 +13,7 @@ use crate::object::Object;
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
 use kernel::workqueue::WorkItem;
-use kext::params::reopen_tries;
+use kernel_ext::params::reopen_tries;
 
 /// Has a worker see to it: never the task that is here now, which may be the daemon itself.
 pub(super) fn queue(object: ArcBorrow<'_, Object>) {

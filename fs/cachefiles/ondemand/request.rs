@@ -10,8 +10,8 @@ use crate::object::Object;
 use core::sync::atomic::{AtomicI32, Ordering};
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kext::sync::{Completion, Stack};
-use kext::xarray::{self, GuardedAccess, LockedXArray, Mark, Node, Position};
+use kernel_ext::sync::{Completion, Stack};
+use kernel_ext::xarray::{self, GuardedAccess, LockedXArray, Mark, Node, Position};
 
 /// No errno: there is no answer yet.
 const UNANSWERED: i32 = 1;
@@ -81,7 +81,7 @@ impl Request {
         self.done.wait_killable().ok()?;
         Some(match self.outcome.load(Ordering::Acquire) {
             0 => Ok(()),
-            errno => Err(kext::errno::error(errno)),
+            errno => Err(kernel_ext::errno::error(errno)),
         })
     }
 }

@@ -12,8 +12,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::alloc::flags::GFP_KERNEL;
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kext::errno::{error, ENOBUFS};
-use kext::sync::SetOnce;
+use kernel_ext::errno::{error, ENOBUFS};
+use kernel_ext::sync::SetOnce;
 
 /// What a read makes of a hole.
 #[derive(Clone, Copy, Debug)]
@@ -147,8 +147,8 @@ impl Writing<'_> {
                 )
             }
         });
-        let waited = crate::wait_until("the write to end", || told.result.get().is_some());
-        let Some(&(result, _)) = told.result.get() else {
+        let waited = crate::wait_until("the write to end", || told.result.as_ref().is_some());
+        let Some(&(result, _)) = told.result.as_ref() else {
             // The memory may still be read.
             core::mem::forget(buffer);
             waited?;

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::anon_file`: descriptors that are reserved first, and files that are installed last.
+//! `kernel_ext::anon_file`: descriptors that are reserved first, and files that are installed last.
 
 use crate::tally::{Counted, Tally};
 use core::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::sync::Arc;
-use kext::anon_file::{oflags, AnonFile, AnonFileOps, FdReservation, KiocbRef};
-use kext::fs::Whence;
-use kext::gfp::Gfp;
-use kext::io::IovIterSource;
-use kext::slab::{Created, Slab, SlabBox};
+use kernel_ext::anon_file::{oflags, AnonFile, AnonFileOps, FileDescriptorReservation, KiocbRef};
+use kernel_ext::fs::Whence;
+use kernel_ext::gfp::Gfp;
+use kernel_ext::io::IovIterSource;
+use kernel_ext::slab::{Created, Slab, SlabBox};
 use kunit::{close_fd, ensure, ensure_eq, file_of_fd, flush_closed_files, foreign_module};
 use kunit::{users_of_this_module, Outcome};
 
 kunit::suite!(
-    "kext_anon_file",
+    "kernel_ext_anon_file",
     [
         a_reservation_that_is_dropped_gives_the_number_back,
         reservations_have_numbers_of_their_own,
@@ -154,7 +154,7 @@ struct Installed(u32);
 
 impl Installed {
     fn new(file: TestFile) -> Outcome<Self> {
-        let reservation = FdReservation::new(oflags::O_CLOEXEC)?;
+        let reservation = FileDescriptorReservation::new(oflags::O_CLOEXEC)?;
         let fd = reservation.fd();
         reservation.install(file);
         Ok(Self(fd))
@@ -169,31 +169,31 @@ impl Drop for Installed {
 }
 
 fn a_reservation_that_is_dropped_gives_the_number_back() -> Outcome {
-    let first = FdReservation::new(0)?;
+    let first = FileDescriptorReservation::new(0)?;
     let fd = first.fd();
     drop(first);
     for _ in 0..3 {
-        ensure_eq!(FdReservation::new(oflags::O_CLOEXEC)?.fd(), fd);
+        ensure_eq!(FileDescriptorReservation::new(oflags::O_CLOEXEC)?.fd(), fd);
     }
     Ok(())
 }
 
 fn reservations_have_numbers_of_their_own() -> Outcome {
-    let first = FdReservation::new(0)?;
-    let second = FdReservation::new(0)?;
-    let third = FdReservation::new(0)?;
+    let first = FileDescriptorReservation::new(0)?;
+    let second = FileDescriptorReservation::new(0)?;
+    let third = FileDescriptorReservation::new(0)?;
     let (a, b, c) = (first.fd(), second.fd(), third.fd());
     ensure!(a < b && b < c, "they are {a}, {b}, {c}");
     drop(second);
-    ensure_eq!(FdReservation::new(0)?.fd(), b);
+    ensure_eq!(FileDescriptorReservation::new(0)?.fd(), b);
     Ok(())
 }
 
 fn when_no_number_is_free_it_is_emfile() -> Outcome {
-    let first = FdReservation::new(0)?;
+    let first = FileDescriptorReservation::new(0)?;
     let mut all = KVec::new();
     let error = loop {
-        match FdReservation::new(0) {
+        match FileDescriptorReservation::new(0) {
             Ok(reservation) => all.push(reservation, GFP_KERNEL)?,
             Err(error) => break error,
         }
@@ -203,20 +203,20 @@ fn when_no_number_is_free_it_is_emfile() -> Outcome {
     let lowest = first.fd();
     drop(first);
     drop(all);
-    ensure_eq!(FdReservation::new(0)?.fd(), lowest);
+    ensure_eq!(FileDescriptorReservation::new(0)?.fd(), lowest);
     Ok(())
 }
 
 fn an_exiting_task_has_no_numbers() -> Outcome {
-    let refused = kunit::as_if_exiting(|| FdReservation::new(oflags::O_CLOEXEC).err());
+    let refused = kunit::as_if_exiting(|| FileDescriptorReservation::new(oflags::O_CLOEXEC).err());
     ensure_eq!(refused, Some(ESRCH));
-    drop(FdReservation::new(oflags::O_CLOEXEC)?);
+    drop(FileDescriptorReservation::new(oflags::O_CLOEXEC)?);
     Ok(())
 }
 
 fn nothing_is_visible_before_it_is_installed() -> Outcome {
     let bench = Bench::new()?;
-    let reservation = FdReservation::new(0)?;
+    let reservation = FileDescriptorReservation::new(0)?;
     let file = bench.file()?;
     ensure!(file_of_fd(reservation.fd()).is_none());
     drop(file);
@@ -229,7 +229,10 @@ fn what_is_installed_stays_until_it_is_closed() -> Outcome {
     let installed = Installed::new(bench.file()?)?;
     let fd = installed.0;
     ensure!(file_of_fd(fd).is_some());
-    ensure!(FdReservation::new(0)?.fd() != fd, "{fd} was given again");
+    ensure!(
+        FileDescriptorReservation::new(0)?.fd() != fd,
+        "{fd} was given again"
+    );
     ensure_eq!(bench.alive(), 1);
     close_fd(fd)?;
     ensure!(file_of_fd(fd).is_none());

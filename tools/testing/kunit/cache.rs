@@ -191,7 +191,7 @@ fn no_volume_comes_to_a_cache_that_was_withdrawn() -> Outcome {
     let bench = Bench::new(Plan::Nothing)?;
     bench.acquired.withdraw();
     let volume = bench.volume(&[])?;
-    ensure!(bench.cache.volume.get().is_none());
+    ensure!(bench.cache.volume.as_ref().is_none());
     ensure_eq!(bench.cache.tally.alive(), 0);
     drop(volume);
     Ok(())

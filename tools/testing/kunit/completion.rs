@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::sync::Completion`: waiting for what happens once, unless one is killed.
+//! `kernel_ext::sync::Completion`: waiting for what happens once, unless one is killed.
 
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kext::sync::Completion;
+use kernel_ext::sync::Completion;
 use kunit::{ensure, ensure_eq, spawn, Outcome, Thread};
 
 kunit::suite!(
-    "kext_completion",
+    "kernel_ext_completion",
     [
         at_first_it_has_not_happened,
         nobody_waits_for_what_has_happened,
@@ -137,6 +137,6 @@ fn what_has_happened_counts_more_than_a_signal() -> Outcome {
 /// Lets some time pass, so that a thread that was woken can run.
 fn kernel_sleeps() {
     for _ in 0..3 {
-        kext::task::synchronize_rcu();
+        kernel_ext::task::synchronize_rcu();
     }
 }

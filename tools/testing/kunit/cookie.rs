@@ -7,7 +7,7 @@ use crate::store::{Bench, Plan};
 use fscache::{Cookie, CookieFlag};
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kext::errno::ENOBUFS;
+use kernel_ext::errno::ENOBUFS;
 use kunit::{ensure, ensure_eq, users_of_file, wait_until, Buffer, Outcome, Wanted};
 
 kunit::suite!(
@@ -41,9 +41,9 @@ const WANTED: Wanted<'_> = Wanted {
 /// The reason for which an inspection ended, if it has not passed.
 fn inspected(bench: &Bench) -> Outcome {
     wait_until("the cookie to be looked up", || {
-        bench.cache.inspected.get().is_some()
+        bench.cache.inspected.as_ref().is_some()
     })?;
-    match bench.cache.inspected.get() {
+    match bench.cache.inspected.as_ref() {
         Some(Err(stop)) => Err(stop.clone()),
         _ => Ok(()),
     }
@@ -200,7 +200,7 @@ fn an_object_in_use_can_be_withdrawn() -> Outcome {
         kept.withdraw();
     }
     // Not while somebody reads.
-    kext::task::synchronize_rcu();
+    kernel_ext::task::synchronize_rcu();
     ensure_eq!(bench.cache.withdrawn.get(), 0);
     drop(reading);
     wait_until("the object to be withdrawn", || {
@@ -269,7 +269,7 @@ fn one_who_writes_is_told_once() -> Outcome {
         bench.cache.prepared.get() == 1
     })?;
     let second = cookie.use_for(true);
-    kext::task::synchronize_rcu();
+    kernel_ext::task::synchronize_rcu();
     ensure_eq!(bench.cache.prepared.get(), 1);
     drop((reader, first, second));
     Ok(())

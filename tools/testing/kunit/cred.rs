@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::cred`: acting as somebody else, for a while.
+//! `kernel_ext::cred`: acting as somebody else, for a while.
 
 use crate::scratch::Scratch;
 use kernel::prelude::*;
-use kext::cred::{self, NewCred};
-use kext::errno::EOPNOTSUPP;
-use kext::sync::Completion;
+use kernel_ext::cred::{self, NewCredential};
+use kernel_ext::errno::EOPNOTSUPP;
+use kernel_ext::sync::Completion;
 use kunit::{acts_with, ensure, ensure_eq, owner, set_owner, skip, spawn, Outcome};
 
 kunit::suite!(
-    "kext_cred",
+    "kernel_ext_cred",
     [
         credentials_are_in_force_for_a_call,
         overrides_nest,
@@ -27,7 +27,7 @@ kunit::suite!(
 const SOMEBODY: u32 = 1234;
 
 fn credentials_are_in_force_for_a_call() -> Outcome {
-    let cred = NewCred::for_service()?.publish();
+    let cred = NewCredential::for_service()?.publish();
     for _ in 0..2 {
         ensure!(!acts_with(&cred));
         ensure!(cred.with(|| acts_with(&cred)));
@@ -37,8 +37,8 @@ fn credentials_are_in_force_for_a_call() -> Outcome {
 }
 
 fn overrides_nest() -> Outcome {
-    let outer = NewCred::for_service()?.publish();
-    let inner = NewCred::of_current()?.publish();
+    let outer = NewCredential::for_service()?.publish();
+    let inner = NewCredential::of_current()?.publish();
     outer.with(|| -> Outcome {
         inner.with(|| -> Outcome {
             ensure!(acts_with(&inner));
@@ -54,7 +54,7 @@ fn overrides_nest() -> Outcome {
 }
 
 fn an_early_return_ends_the_override() -> Outcome {
-    let cred = NewCred::for_service()?.publish();
+    let cred = NewCredential::for_service()?.publish();
     let refused: Result = cred.with(|| Err(EOPNOTSUPP));
     ensure_eq!(refused, Err(EOPNOTSUPP));
     ensure!(!acts_with(&cred));
@@ -62,7 +62,7 @@ fn an_early_return_ends_the_override() -> Outcome {
 }
 
 fn another_task_acts_as_before() -> Outcome {
-    let cred = NewCred::for_service()?.publish();
+    let cred = NewCredential::for_service()?.publish();
     let end = kernel::sync::Arc::pin_init(Completion::new(), GFP_KERNEL)?;
     let (theirs, wait) = (cred.clone(), end.clone());
     let thread = spawn(move || {
@@ -80,7 +80,7 @@ fn another_task_acts_as_before() -> Outcome {
 }
 
 fn credentials_outlive_the_one_who_made_them() -> Outcome {
-    let cred = NewCred::for_service()?.publish();
+    let cred = NewCredential::for_service()?.publish();
     let copy = cred.clone();
     ensure!(copy.with(|| {
         drop(cred);
@@ -94,7 +94,7 @@ fn files_are_made_for_the_owner_of_another() -> Outcome {
     for at in Scratch::on_each()? {
         let model = at.file(b"model")?;
         set_owner(&model, SOMEBODY)?;
-        let mut cred = NewCred::for_service()?;
+        let mut cred = NewCredential::for_service()?;
         if let Some(inode) = model.inode() {
             ensure_eq!(owner(inode), SOMEBODY);
             cred.create_files_as(inode)?;
@@ -112,12 +112,12 @@ fn files_are_made_for_the_owner_of_another() -> Outcome {
 fn a_copy_is_of_what_is_in_force() -> Outcome {
     let at = Scratch::on_tmpfs()?;
     set_owner(at.dir(), SOMEBODY)?;
-    let mut cred = NewCred::for_service()?;
+    let mut cred = NewCredential::for_service()?;
     if let Some(inode) = at.dir().inode() {
         cred.create_files_as(inode)?;
     }
     let cred = cred.publish();
-    let copy = cred.with(NewCred::of_current)?.publish();
+    let copy = cred.with(NewCredential::of_current)?.publish();
     ensure!(!acts_with(&copy));
     let file = copy.with(|| at.nameless());
     ensure_eq!(owner(file?.inode()), SOMEBODY);
@@ -126,7 +126,7 @@ fn a_copy_is_of_what_is_in_force() -> Outcome {
 
 fn the_service_of_root_may_administer_the_system() -> Outcome {
     ensure!(cred::capable_sys_admin());
-    let service = NewCred::for_service()?.publish();
+    let service = NewCredential::for_service()?.publish();
     ensure!(service.with(cred::capable_sys_admin));
     Ok(())
 }

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::delayed_work`: work that is done after a while.
+//! `kernel_ext::delayed_work`: work that is done after a while.
 
 use crate::tally::{Counted, Tally};
 use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kext::delayed_work::{Delayed, DelayedWork};
-use kext::task::{jiffies, ticks};
+use kernel_ext::delayed_work::{Delayed, DelayedWork};
+use kernel_ext::task::{jiffies, ticks};
 use kunit::{ensure, ensure_eq, spawn, wait_until, Outcome};
 
 kunit::suite!(
-    "kext_delayed_work",
+    "kernel_ext_delayed_work",
     [
         work_is_done_when_its_time_has_come,
         a_sooner_time_takes_the_place_of_a_later_one,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::chardev` and `kext::sync::WaitQueue`: a device that is opened and polled, by its node.
+//! `kernel_ext::miscdevice` and `kernel_ext::sync::WaitQueue`: a device that is opened and polled, by its node.
 
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -8,14 +8,14 @@ use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
 use kernel::types::ARef;
 use kernel::uaccess::{UserSliceReader, UserSliceWriter};
-use kext::chardev::{CharDevice, MiscDevice};
-use kext::fs::File;
-use kext::sync::{poll, WaitQueue};
+use kernel_ext::fs::File;
+use kernel_ext::miscdevice::{MiscDevice, MiscDeviceRegistration};
+use kernel_ext::sync::{poll, WaitQueue};
 use kunit::{ensure, ensure_eq, flush_closed_files, users_of_this_module};
 use kunit::{foreign_module, Outcome, Poller, Shelf};
 
 kunit::suite!(
-    "kext_device",
+    "kernel_ext_device",
     [
         opening_and_closing_are_told_once_each,
         an_open_file_keeps_the_module,
@@ -49,7 +49,7 @@ static BOARD: Shelf<Board> = Shelf::new();
 
 struct Device;
 
-impl CharDevice for Device {
+impl MiscDevice for Device {
     type Data = Board;
 
     fn open() -> Result<Arc<Board>> {
@@ -88,7 +88,7 @@ impl CharDevice for Device {
 /// A registered device. Files of it are to be dropped before this.
 struct Bench {
     board: Arc<Board>,
-    device: Option<Pin<KBox<MiscDevice<Device>>>>,
+    device: Option<Pin<KBox<MiscDeviceRegistration<Device>>>>,
 }
 
 impl Bench {
@@ -110,7 +110,7 @@ impl Bench {
             device: None,
         };
         let name = kernel::c_str!("kunit_cachefiles");
-        let device = MiscDevice::register(name, &crate::THIS_MODULE);
+        let device = MiscDeviceRegistration::register(name, &crate::THIS_MODULE);
         bench.device = Some(KBox::pin_init(device, GFP_KERNEL)?);
         Ok(bench)
     }
@@ -200,7 +200,7 @@ fn an_open_file_outlives_its_device() -> Outcome {
 
 fn the_device_of_another_module_is_refused() -> Outcome {
     let name = kernel::c_str!("kunit_foreign");
-    let device = MiscDevice::<Device>::register(name, foreign_module());
+    let device = MiscDeviceRegistration::<Device>::register(name, foreign_module());
     ensure_eq!(KBox::pin_init(device, GFP_KERNEL).err(), Some(EINVAL));
     let found = kunit::open(kernel::c_str!("/dev/kunit_foreign"));
     ensure_eq!(found.err(), Some(ENOENT));

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::fs`: names, and the directories that they are in.
+//! `kernel_ext::fs`: names, and the directories that they are in.
 
 use crate::scratch::Scratch;
 use kernel::prelude::*;
 use kernel::str::CString;
-use kext::errno::{ENAMETOOLONG, ESTALE};
-use kext::fs::{Dentry, RenameLock};
+use kernel_ext::errno::{ENAMETOOLONG, ESTALE};
+use kernel_ext::fs::{Dentry, RenameLock};
 use kunit::{ensure, ensure_eq, Outcome};
 
 kunit::suite!(
-    "kext_dir",
+    "kernel_ext_dir",
     [
         a_name_that_nobody_has_is_negative,
         a_directory_that_is_made_is_there,
@@ -174,7 +174,7 @@ fn a_nameless_file_is_not_deleted_by_its_dentry() -> Outcome {
     Ok(())
 }
 
-/// Everything that is borrowed from a dentry relies on this: see the head of `kext::fs`.
+/// Everything that is borrowed from a dentry relies on this: see the head of `kernel_ext::fs`.
 fn a_file_that_is_held_outlives_its_name() -> Outcome {
     for at in Scratch::on_each()? {
         // The one reference there is to the name.

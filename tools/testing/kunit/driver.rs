@@ -4,7 +4,7 @@
 //! test can choose. It is bound by who inserts the tests, under the tag `kunit-driver`, on an ext4.
 
 use kernel::str::CStr;
-use kext::errno::{ENOBUFS, ENODATA, ESTALE};
+use kernel_ext::errno::{ENOBUFS, ENODATA, ESTALE};
 use kunit::{
     ensure, ensure_eq, skip, wait_until, Buffer, Hole, NetCookie, NetVolume, Outcome, Wanted,
 };

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::errno`: numbers that C and user space know, too.
+//! `kernel_ext::errno`: numbers that C and user space know, too.
 
 use kernel::prelude::*;
-use kext::errno;
+use kernel_ext::errno;
 use kunit::{ensure_eq, Outcome};
 
 kunit::suite!(
-    "kext_errno",
+    "kernel_ext_errno",
     [
         errors_have_the_numbers_of_the_abi,
         a_negative_number_is_its_error,

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::fs`: open files, inodes and mounts.
+//! `kernel_ext::fs`: open files, inodes and mounts.
 
 use crate::scratch::Scratch;
 use kernel::prelude::*;
 use kernel::types::ARef;
-use kext::cred::NewCred;
-use kext::errno::EOPNOTSUPP;
-use kext::fs::{Dentry, FallocMode, File, Inode, Path, Whence};
-use kext::io::write_sync;
+use kernel_ext::cred::NewCredential;
+use kernel_ext::errno::EOPNOTSUPP;
+use kernel_ext::fs::{Dentry, FallocMode, File, Inode, Path, Whence};
+use kernel_ext::io::write_sync;
 use kunit::{ensure, ensure_eq, Buffer, Outcome, Stop};
 
 kunit::suite!(
-    "kext_file",
+    "kernel_ext_file",
     [
         only_a_regular_file_that_is_there_is_opened,
         a_nameless_file_is_made_in_a_directory_only,
@@ -53,7 +53,7 @@ fn fill(file: &File, block: i64) -> Outcome {
 }
 
 fn open(at: &Scratch, name: &Dentry) -> Result<ARef<File>> {
-    let cred = NewCred::of_current()?.publish();
+    let cred = NewCredential::of_current()?.publish();
     File::open_cache_file(&Path::new(at.mount(), name)?, &cred)
 }
 
@@ -72,7 +72,7 @@ fn only_a_regular_file_that_is_there_is_opened() -> Outcome {
 
 fn a_nameless_file_is_made_in_a_directory_only() -> Outcome {
     for at in Scratch::on_each()? {
-        let cred = NewCred::of_current()?.publish();
+        let cred = NewCredential::of_current()?.publish();
         let file = at.nameless()?;
         ensure!(!file.dentry().is_negative() && file.dentry().is_regular());
         ensure_eq!(file.inode().size(), 0);

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::xarray`: values outside of a table that its lock protects.
+//! `kernel_ext::xarray`: values outside of a table that its lock protects.
 
 use core::convert::Infallible;
 use kernel::prelude::*;
 use kernel::sync::{Arc, UniqueArc};
-use kext::gfp::Gfp;
-use kext::new_locked_xarray;
-use kext::xarray::{Guarded, LockedXArray, Node};
+use kernel_ext::gfp::Gfp;
+use kernel_ext::new_locked_xarray;
+use kernel_ext::xarray::{Guarded, LockedXArray, Node};
 use kunit::{ensure_eq, spawn, Outcome};
 
 kunit::suite!(
-    "kext_guarded",
+    "kernel_ext_guarded",
     [
         a_value_is_reached_with_its_lock,
         a_value_of_another_table_is_refused,

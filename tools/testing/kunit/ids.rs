@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::ids`: numbers that are not soon given out again.
+//! `kernel_ext::ids`: numbers that are not soon given out again.
 
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kext::gfp::Gfp;
-use kext::ids::CyclicIds;
+use kernel_ext::gfp::Gfp;
+use kernel_ext::ids::CyclicIds;
 use kunit::{ensure, ensure_eq, spawn, Outcome};
 
 kunit::suite!(
-    "kext_ids",
+    "kernel_ext_ids",
     [
         numbers_begin_with_one,
         a_number_that_was_given_back_is_not_the_next,

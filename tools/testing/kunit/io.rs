@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::io`: direct I/O, waited for and not, and the memory that it is made with.
+//! `kernel_ext::io`: direct I/O, waited for and not, and the memory that it is made with.
 
 use crate::scratch::Scratch;
 use kernel::prelude::*;
-use kext::fs::File;
-use kext::io::{read_sync, write_sync};
+use kernel_ext::fs::File;
+use kernel_ext::io::{read_sync, write_sync};
 use kunit::{ensure, ensure_eq, submit_read, submit_write, Buffer, Outcome};
 
 kunit::suite!(
-    "kext_io",
+    "kernel_ext_io",
     [
         what_was_written_is_read,
         a_read_ends_where_the_file_ends,

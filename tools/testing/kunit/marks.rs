@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::xarray`: marks, and the search for them.
+//! `kernel_ext::xarray`: marks, and the search for them.
 
 use core::convert::Infallible;
 use kernel::prelude::*;
 use kernel::sync::UniqueArc;
-use kext::gfp::Gfp;
-use kext::new_locked_xarray;
-use kext::xarray::{LockedXArray, Mark, Node};
+use kernel_ext::gfp::Gfp;
+use kernel_ext::new_locked_xarray;
+use kernel_ext::xarray::{LockedXArray, Mark, Node};
 use kunit::{ensure, ensure_eq, Outcome};
 
 kunit::suite!(
-    "kext_marks",
+    "kernel_ext_marks",
     [
         a_new_node_has_no_mark,
         a_marked_node_is_found,

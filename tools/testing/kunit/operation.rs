@@ -4,7 +4,7 @@
 
 use crate::store::{Bench, Plan};
 use kernel::prelude::*;
-use kext::errno::ENODATA;
+use kernel_ext::errno::ENODATA;
 use kunit::{ensure, ensure_eq, Buffer, Outcome, Wanted};
 
 kunit::suite!(

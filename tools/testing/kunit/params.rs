@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::params`: what the administrator sets.
+//! `kernel_ext::params`: what the administrator sets.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::types::ARef;
-use kext::fs::File;
-use kext::params::{self, ErrorInjection};
+use kernel_ext::fs::File;
+use kernel_ext::params::{self, ErrorInjection};
 use kunit::{ensure, ensure_eq, skip, Outcome};
 
 kunit::suite!(
-    "kext_params",
+    "kernel_ext_params",
     [
         the_debug_mask_is_what_was_set_last,
         errors_are_injected_as_the_sysctl_says,
@@ -95,7 +95,7 @@ fn of_many_who_register_at_a_time_one_does() -> Outcome {
             let thread = kunit::spawn(move || {
                 turn.fetch_add(1, Ordering::SeqCst);
                 while turn.load(Ordering::SeqCst) < THREADS {
-                    kext::task::cond_resched();
+                    kernel_ext::task::cond_resched();
                 }
                 // Those who come when one has gone may register as well.
                 matches!(ErrorInjection::register().err(), None | Some(EBUSY))

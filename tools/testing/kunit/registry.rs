@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::xarray`: a list of counted things by number.
+//! `kernel_ext::xarray`: a list of counted things by number.
 
 use crate::tally::{Counted, Tally};
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
-use kext::gfp::Gfp;
-use kext::xarray::Registry;
+use kernel_ext::gfp::Gfp;
+use kernel_ext::xarray::Registry;
 use kunit::{ensure, ensure_eq, Outcome};
 
 kunit::suite!(
-    "kext_registry",
+    "kernel_ext_registry",
     [
         what_is_listed_is_found_by_its_number,
         a_number_that_is_taken_is_refused,

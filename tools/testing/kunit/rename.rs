@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::fs::RenameLock`: moving a name, with both directories locked.
+//! `kernel_ext::fs::RenameLock`: moving a name, with both directories locked.
 
 use crate::scratch::Scratch;
 use kernel::prelude::*;
-use kext::errno::ESTALE;
-use kext::fs::RenameLock;
+use kernel_ext::errno::ESTALE;
+use kernel_ext::fs::RenameLock;
 use kunit::{ensure, ensure_eq, Outcome};
 
 kunit::suite!(
-    "kext_rename",
+    "kernel_ext_rename",
     [
         a_name_moves_to_another_directory,
         a_name_moves_within_its_directory,
@@ -197,7 +197,7 @@ fn a_directory_that_is_not_empty_is_not_replaced() -> Outcome {
         let over_empty = lock.rename(&third, &empty);
         let dead = (lock.is_dead(&empty), lock.is_dead(&third));
         drop(lock);
-        ensure_eq!(over_full, Err(kext_enotempty()));
+        ensure_eq!(over_full, Err(kernel_ext_enotempty()));
         ensure_eq!(over_empty, Ok(()));
         ensure_eq!(dead, (true, false));
         // Nothing can be made in a directory that is dead.
@@ -209,9 +209,9 @@ fn a_directory_that_is_not_empty_is_not_replaced() -> Outcome {
     Ok(())
 }
 
-/// ENOTEMPTY, which neither `kernel` nor `kext` names.
-fn kext_enotempty() -> Error {
-    kext::errno::error(-39)
+/// ENOTEMPTY, which neither `kernel` nor `kernel_ext` names.
+fn kernel_ext_enotempty() -> Error {
+    kernel_ext::errno::error(-39)
 }
 
 fn the_mark_of_a_child_is_cleared() -> Outcome {

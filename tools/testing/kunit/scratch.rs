@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::prelude::*;
 use kernel::str::CString;
 use kernel::types::ARef;
-use kext::cred::NewCred;
-use kext::fs::{Dentry, File, Mount, Path};
+use kernel_ext::cred::NewCredential;
+use kernel_ext::fs::{Dentry, File, Mount, Path};
 use kunit::{skip, Outcome};
 
 /// The root of a file system that cannot be written.
@@ -90,7 +90,7 @@ impl Scratch {
 
     /// A new file without a name, open for direct reading and writing.
     pub(crate) fn nameless(&self) -> Outcome<ARef<File>> {
-        let cred = NewCred::of_current()?.publish();
+        let cred = NewCredential::of_current()?.publish();
         Ok(File::create_tmpfile(self.path(), 0o600, &cred)?)
     }
 

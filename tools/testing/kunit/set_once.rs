@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::sync::SetOnce`: a value that is set later, by one of several.
+//! `kernel_ext::sync::SetOnce`: a value that is set later, by one of several.
 
 use crate::tally::{Counted, Tally};
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kext::sync::SetOnce;
+use kernel_ext::sync::SetOnce;
 use kunit::{ensure, ensure_eq, spawn, Outcome};
 
 kunit::suite!(
-    "kext_set_once",
+    "kernel_ext_set_once",
     [
         at_first_there_is_nothing,
         the_first_value_stays,
@@ -21,24 +21,24 @@ kunit::suite!(
 
 fn at_first_there_is_nothing() -> Outcome {
     let place = SetOnce::<u32>::new();
-    ensure_eq!(place.get(), None);
+    ensure_eq!(place.as_ref(), None);
     Ok(())
 }
 
 fn the_first_value_stays() -> Outcome {
     let place = SetOnce::new();
-    ensure!(place.set(1));
-    ensure_eq!(place.get(), Some(&1));
-    ensure!(!place.set(2));
-    ensure_eq!(place.get(), Some(&1));
+    ensure!(place.populate(1));
+    ensure_eq!(place.as_ref(), Some(&1));
+    ensure!(!place.populate(2));
+    ensure_eq!(place.as_ref(), Some(&1));
     Ok(())
 }
 
 fn a_value_that_comes_too_late_is_dropped() -> Outcome {
     let tally = Tally::new()?;
     let place = SetOnce::new();
-    ensure!(place.set(tally.one_more()));
-    ensure!(!place.set(tally.one_more()));
+    ensure!(place.populate(tally.one_more()));
+    ensure!(!place.populate(tally.one_more()));
     ensure_eq!(tally.alive(), 1);
     Ok(())
 }
@@ -46,7 +46,7 @@ fn a_value_that_comes_too_late_is_dropped() -> Outcome {
 fn the_value_is_dropped_with_its_place() -> Outcome {
     let tally = Tally::new()?;
     let place = SetOnce::new();
-    place.set(tally.one_more());
+    place.populate(tally.one_more());
     drop(place);
     ensure_eq!(tally.alive(), 0);
     // Where there is none, nothing is.
@@ -62,7 +62,7 @@ fn one_of_many_threads_sets_the_value() -> Outcome {
         for name in 0..4u32 {
             let place = place.clone();
             // What is seen after one's own attempt is all of a value, or nothing yet.
-            let work = move || (place.set([name; 16]), place.get().copied());
+            let work = move || (place.populate([name; 16]), place.copy());
             threads.push(spawn(work)?, GFP_KERNEL)?;
         }
         let mut winner = None;
@@ -75,7 +75,7 @@ fn one_of_many_threads_sets_the_value() -> Outcome {
             ensure!(seen.map_or(true, |seen| seen.iter().all(|&name| name == seen[0])));
         }
         ensure!(winner.is_some());
-        ensure_eq!(place.get().copied(), winner);
+        ensure_eq!(place.copy(), winner);
     }
     Ok(())
 }

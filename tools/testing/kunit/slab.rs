@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::slab`: memory for many things of one size.
+//! `kernel_ext::slab`: memory for many things of one size.
 
 use crate::tally::{Counted, Tally};
 use kernel::c_str;
 use kernel::prelude::*;
-use kext::gfp::Gfp;
-use kext::slab::Slab;
+use kernel_ext::gfp::Gfp;
+use kernel_ext::slab::Slab;
 use kunit::{ensure, ensure_eq, Outcome};
 
 kunit::suite!(
-    "kext_slab",
+    "kernel_ext_slab",
     [
         there_is_no_memory_before_the_cache_is_created,
         there_is_no_memory_after_the_cache_is_gone,

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::sync::Stack`: what many add to, and one takes.
+//! `kernel_ext::sync::Stack`: what many add to, and one takes.
 
 use crate::tally::Tally;
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kext::sync::{Stack, StackNode};
+use kernel_ext::sync::{Stack, StackNode};
 use kunit::{ensure, ensure_eq, spawn, Outcome};
 
 kunit::suite!(
-    "kext_stack",
+    "kernel_ext_stack",
     [
         values_come_out_in_the_order_in_which_they_came,
         what_is_left_is_dropped,
@@ -86,7 +86,7 @@ fn nothing_is_lost_between_threads() -> Outcome {
             sum += **node;
         }
         tries += 1;
-        kext::task::cond_resched();
+        kernel_ext::task::cond_resched();
     }
     for thread in threads {
         ensure!(thread.join()?);

@@ -13,9 +13,9 @@ use kernel::prelude::*;
 use kernel::str::{CStr, CString};
 use kernel::sync::{Arc, ArcBorrow};
 use kernel::types::ARef;
-use kext::errno::{ENOBUFS, ENODATA};
-use kext::fs::File;
-use kext::sync::{Completion, SetOnce};
+use kernel_ext::errno::{ENOBUFS, ENODATA};
+use kernel_ext::fs::File;
+use kernel_ext::sync::{Completion, SetOnce};
 use kunit::{wait_until, NetVolume, Outcome, Shelf};
 
 /// What goes wrong.
@@ -102,7 +102,7 @@ impl<const N: u8> Backend for Store<N> {
     type Object = Object;
 
     fn acquire_volume(cache: ArcBorrow<'_, Cache>, volume: VolumeHandle) -> Option<Arc<Volume>> {
-        cache.volume.set(volume);
+        cache.volume.populate(volume);
         if cache.plan == Plan::RefuseVolume {
             return None;
         }
@@ -136,7 +136,7 @@ impl<const N: u8> Backend for Store<N> {
         slot: LookupSlot<'_, Self>,
     ) -> bool {
         cache.looked_up.add();
-        cache.inspected.set((cache.inspect)(cookie));
+        cache.inspected.populate((cache.inspect)(cookie));
         if cache.plan == Plan::FindNothing || volume.is_none() {
             return false;
         }
@@ -319,9 +319,9 @@ impl Bench {
     /// The back end's way to the volume, once it has been asked.
     pub(crate) fn handle(&self) -> Outcome<&VolumeHandle> {
         wait_until("the volume to be acquired", || {
-            self.cache.volume.get().is_some()
+            self.cache.volume.as_ref().is_some()
         })?;
-        self.cache.volume.get().ok_or_else(|| EIO.into())
+        self.cache.volume.as_ref().ok_or_else(|| EIO.into())
     }
 
     /// Waits until nothing is attached to the cache any more.

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::xarray`: storing nodes under numbers of the table's choice, and finding them again.
+//! `kernel_ext::xarray`: storing nodes under numbers of the table's choice, and finding them again.
 
 use crate::tally::{Counted, Tally};
 use core::convert::Infallible;
 use kernel::prelude::*;
 use kernel::sync::{Arc, UniqueArc};
-use kext::gfp::Gfp;
-use kext::new_locked_xarray;
-use kext::xarray::{Guarded, LockedXArray, Node};
+use kernel_ext::gfp::Gfp;
+use kernel_ext::new_locked_xarray;
+use kernel_ext::xarray::{Guarded, LockedXArray, Node};
 use kunit::{ensure, ensure_eq, spawn, Outcome};
 
 kunit::suite!(
-    "kext_table",
+    "kernel_ext_table",
     [
         numbers_begin_with_zero,
         a_number_that_was_emptied_is_not_the_next,

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::task`: the running task, and time.
+//! `kernel_ext::task`: the running task, and time.
 
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kext::sync::Completion;
-use kext::task::{current_name, jiffies, real_seconds, synchronize_rcu, synchronize_rcu_tasks};
+use kernel_ext::sync::Completion;
+use kernel_ext::task::{
+    current_name, jiffies, real_seconds, synchronize_rcu, synchronize_rcu_tasks,
+};
 use kunit::{ensure, ensure_eq, spawn, wait_until, Outcome};
 
 kunit::suite!(
-    "kext_task",
+    "kernel_ext_task",
     [
         a_task_knows_its_name,
         ticks_go_on,

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::workqueue`: taking queued work back.
+//! `kernel_ext::workqueue`: taking queued work back.
 
 use crate::tally::{Counted, Tally};
 use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::workqueue::{impl_has_work, new_work, Work, WorkItem};
-use kext::sync::Completion;
-use kext::workqueue::cancel_work_sync;
+use kernel_ext::sync::Completion;
+use kernel_ext::workqueue::cancel_work_sync;
 use kunit::{ensure, ensure_eq, spawn, wait_until, OrderedQueue, Outcome};
 
 kunit::suite!(
-    "kext_workqueue",
+    "kernel_ext_workqueue",
     [
         work_that_waits_is_taken_back,
         work_that_was_taken_back_can_be_queued_again,

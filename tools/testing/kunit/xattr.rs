@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kext::fs`: extended attributes, on real inodes.
+//! `kernel_ext::fs`: extended attributes, on real inodes.
 
 use crate::scratch::Scratch;
 use kernel::c_str;
 use kernel::prelude::*;
 use kernel::str::CStr;
-use kext::errno::{ENODATA, EOPNOTSUPP};
-use kext::fs::Dentry;
+use kernel_ext::errno::{ENODATA, EOPNOTSUPP};
+use kernel_ext::fs::Dentry;
 use kunit::{ensure_eq, Outcome};
 
 kunit::suite!(
-    "kext_xattr",
+    "kernel_ext_xattr",
     [
         what_was_set_is_read,
         a_new_value_takes_the_place_of_the_old_one,

@@ -69,7 +69,7 @@ const ALLOCATING: &[(&str, Kind)] = &[
 /// calls, and why.
 const OUT_OF_REACH: &[(&str, &str, &str)] = &[
     (
-        "FdReservation>::new",
+        "FileDescriptorReservation>::new",
         "get_unused_fd_flags",
         "the daemon's table of fds would have to grow",
     ),

@@ -7,9 +7,9 @@ use crate::object::Object;
 use crate::ondemand::Deferral;
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kext::fs::{File, Whence};
-use kext::io::IovIterSource;
-use kext::sync::StackNode;
+use kernel_ext::fs::{File, Whence};
+use kernel_ext::io::IovIterSource;
+use kernel_ext::sync::StackNode;
 use std::sync::Mutex;
 use std::task::Waker;
 

@@ -8,8 +8,8 @@ use cachefiles_trace::RefWhy;
 use fscache::{Cookie, Volume as Netfs};
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kext::fs::File;
-use kext::xarray::Guarded;
+use kernel_ext::fs::File;
+use kernel_ext::xarray::Guarded;
 
 /// A volume.
 pub(crate) struct Volume(Netfs);

@@ -2,4 +2,4 @@
 # what: room that was granted once is taken for there for ever
 # file: fs/cachefiles/space.rs
 # selftests: granted
-s/self\.granted\.load\(Ordering::Acquire\) == kext::task::jiffies\(\)/self.granted.load(Ordering::Acquire) <= kext::task::jiffies()/
+s/self\.granted\.load\(Ordering::Acquire\) == kernel_ext::task::jiffies\(\)/self.granted.load(Ordering::Acquire) <= kernel_ext::task::jiffies()/

@@ -2,4 +2,4 @@
 # what: an OPEN whose fd was closed goes to another thread before it is answered
 # file: fs/cachefiles/ondemand/answer.rs
 # test: an_open_that_one_thread_refuses
-s/if kext::task::is_living\(\) \{\n            Closer::Lives\(super::clock::grain\(\)\)/if false {\n            Closer::Lives(super::clock::grain())/
+s/if kernel_ext::task::is_living\(\) \{\n            Closer::Lives\(super::clock::grain\(\)\)/if false {\n            Closer::Lives(super::clock::grain())/

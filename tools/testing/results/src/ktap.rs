@@ -166,7 +166,7 @@ fn add(said: &mut String, line: &str) {
 mod tests {
     use super::*;
 
-    const SUITE: &str = "KTAP version 1\n    KTAP version 1\n    # Subtest: kext_table\n    1..3\n\
+    const SUITE: &str = "KTAP version 1\n    KTAP version 1\n    # Subtest: kernel_ext_table\n    1..3\n\
                          \x20   ok 1 a_mark_goes\n    # a_slot_stays: EXPECTATION FAILED at table.rs:7\n\
                          \x20   seen 1\n    not ok 2 a_slot_stays\n    ok 3 last # SKIP no memory\n";
 
@@ -177,14 +177,14 @@ mod tests {
 
     #[test]
     fn each_case_has_its_status_and_what_it_said() {
-        let text =
-            SUITE.to_owned() + "# kext_table: pass:1 fail:1 skip:1 total:3\nnot ok 1 kext_table\n";
+        let text = SUITE.to_owned()
+            + "# kernel_ext_table: pass:1 fail:1 skip:1 total:3\nnot ok 1 kernel_ext_table\n";
         assert_eq!(
             lines(&text),
             [
-                "pass\tkunit\tkext_table: a_mark_goes\t",
-                "fail\tkunit\tkext_table: a_slot_stays\tEXPECTATION FAILED at table.rs:7; seen 1",
-                "skip\tkunit\tkext_table: last\tno memory"
+                "pass\tkunit\tkernel_ext_table: a_mark_goes\t",
+                "fail\tkunit\tkernel_ext_table: a_slot_stays\tEXPECTATION FAILED at table.rs:7; seen 1",
+                "skip\tkunit\tkernel_ext_table: last\tno memory"
             ]
         );
         assert_eq!(
@@ -200,7 +200,7 @@ mod tests {
     fn a_suite_that_is_cut_off_is_a_failure() {
         assert_eq!(
             lines(SUITE)[3],
-            "fail\tkunit\tkext_table: is told to its end\tit stops after 3 of 3"
+            "fail\tkunit\tkernel_ext_table: is told to its end\tit stops after 3 of 3"
         );
         // Also where another one follows.
         let other = "    # Subtest: next\n    1..1\n    ok 1 b\nok 2 next\n";

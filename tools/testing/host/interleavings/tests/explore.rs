@@ -36,8 +36,8 @@ fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 
         for (task, what, number) in sched::steps() {
             println!("#   {task} {what} {number}");
         }
-        kext::anon_file::abandon();
-        kext::workqueue::abandon();
+        kernel_ext::anon_file::abandon();
+        kernel_ext::workqueue::abandon();
         resume_unwind(panic)
     })
 }

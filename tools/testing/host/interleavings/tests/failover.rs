@@ -88,7 +88,7 @@ fn restore_brings_back_what_a_thread_forgot() {
         let first = {
             let world = world.clone();
             spawn(move || {
-                kext::anon_file::enter_process(1);
+                kernel_ext::anon_file::enter_process(1);
                 let poller = world.poller(false);
                 let read = || loop {
                     match world.read(1024, false).unwrap() {
@@ -104,7 +104,7 @@ fn restore_brings_back_what_a_thread_forgot() {
                 assert_eq!(forgotten, again);
                 let id = again.msg_id();
                 assert_eq!(world.engine().copen(id.into(), Ok(1)), Err(EINVAL));
-                world.giving_back(kext::anon_file::close_all);
+                world.giving_back(kernel_ext::anon_file::close_all);
             })
         };
         let second = successor(&world, 2, Manner::default(), [first]);
@@ -174,7 +174,7 @@ fn an_open_that_one_thread_refuses_reaches_no_other() {
     all_orders("refused open, two threads", 2, || {
         let (world, worker) = world(1);
         // The answer is to come before any time passes.
-        kext::workqueue::hold_time(true);
+        kernel_ext::workqueue::hold_time(true);
         let manner = Manner {
             refuses: 1,
             closes_first: true,

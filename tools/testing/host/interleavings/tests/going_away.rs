@@ -6,7 +6,7 @@ use super::daemon::{daemon, successor, threads, Manner};
 use super::explore::all_orders;
 use super::world::{world, World};
 use kernel::error::code::EIO;
-use kext::errno::EBADFD;
+use kernel_ext::errno::EBADFD;
 use shuttle::sync::mpsc::{channel, Receiver, Sender};
 use shuttle::thread::{spawn, JoinHandle};
 

@@ -8,7 +8,7 @@ use super::world::{world, World};
 use cachefiles_bindings::sched;
 use cachefiles_protocol::WireMessage;
 use kernel::error::code::EBUSY;
-use kext::errno::ETIMEDOUT;
+use kernel_ext::errno::ETIMEDOUT;
 use shuttle::thread::{spawn, JoinHandle};
 
 /// A reader that gets its page, or is told that it takes too long.
@@ -96,7 +96,7 @@ fn a_close_that_is_read_late_is_read_all_the_same() {
         let first = {
             let world = world.clone();
             spawn(move || {
-                kext::anon_file::enter_process(1);
+                kernel_ext::anon_file::enter_process(1);
                 let poller = world.poller(false);
                 let read = || loop {
                     match world.read(1024, false).unwrap() {
@@ -113,7 +113,7 @@ fn a_close_that_is_read_late_is_read_all_the_same() {
                     panic!("no CLOSE");
                 };
                 assert_eq!(close.object_id, object);
-                world.giving_back(kext::anon_file::close_all);
+                world.giving_back(kernel_ext::anon_file::close_all);
             })
         };
         let opener = {
@@ -129,7 +129,7 @@ fn requests_that_are_late_one_after_the_other_are_looked_at_a_few_times_a_second
     once(|| {
         let (world, worker) = world(1);
         let object = world.objects[0].clone();
-        kext::anon_file::enter_process(1);
+        kernel_ext::anon_file::enter_process(1);
         let opener = {
             let world = world.clone();
             spawn(move || assert_eq!(world.engine().open(&world.objects[0]), Ok(())))
@@ -144,25 +144,25 @@ fn requests_that_are_late_one_after_the_other_are_looked_at_a_few_times_a_second
         let id = open.msg_id().into();
         world.engine().copen(id, Ok(4096)).unwrap();
         opener.join().unwrap();
-        kext::workqueue::hold_time(true);
+        kernel_ext::workqueue::hold_time(true);
         world.set_timeout(5);
         // One in each tick, of which there are 100 in a second.
         for n in 0..200 {
             world.engine().send_read(&object, 2 * n, 1);
-            kext::task::pass(1);
+            kernel_ext::task::pass(1);
         }
         let looks = || {
             let steps = sched::steps();
             steps.iter().filter(|step| step.1 == "runs work").count()
         };
         let before = looks();
-        kext::workqueue::hold_time(false);
+        kernel_ext::workqueue::hold_time(false);
         while !world.engine().ids_in_table().is_empty() {
-            kext::task::cond_resched();
+            kernel_ext::task::cond_resched();
         }
         let looks = looks() - before;
         assert!(looks <= 15, "{looks} looks in 7 seconds");
-        kext::anon_file::close_all();
+        kernel_ext::anon_file::close_all();
         drop(object);
         world.end(worker, None::<JoinHandle<()>>, []);
     });

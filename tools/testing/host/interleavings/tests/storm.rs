@@ -9,7 +9,7 @@ use crate::io::End;
 use cachefiles_bindings::sched::{self, choose};
 use kernel::error::code::{EBUSY, EINTR, EIO, ENOENT};
 use kernel::error::Result;
-use kext::errno::EBADFD;
+use kernel_ext::errno::EBADFD;
 use shuttle::thread::{spawn, JoinHandle};
 use std::sync::{Arc, Mutex};
 

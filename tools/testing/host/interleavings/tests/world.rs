@@ -11,9 +11,9 @@ use crate::ondemand::{Engine, State};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::uaccess::UserSliceWriter;
-use kext::fs::PAGE;
-use kext::polling::Polling;
-use kext::sync::WaitQueue;
+use kernel_ext::fs::PAGE;
+use kernel_ext::polling::Polling;
+use kernel_ext::sync::WaitQueue;
 use shuttle::thread::JoinHandle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +24,8 @@ pub(super) const PAGES: i64 = 8;
 
 /// Before each execution.
 pub(super) fn reset() {
-    kext::anon_file::reset();
-    kext::workqueue::reset();
+    kernel_ext::anon_file::reset();
+    kernel_ext::workqueue::reset();
     cachefiles_bindings::reset();
 }
 
@@ -82,7 +82,7 @@ pub(super) fn world(objects: u32) -> (World, JoinHandle<()>) {
         timed: AtomicBool::new(false),
         seen: Mutex::default(),
     });
-    (world, shuttle::thread::spawn(kext::workqueue::work))
+    (world, shuttle::thread::spawn(kernel_ext::workqueue::work))
 }
 
 impl Inner {
@@ -118,7 +118,7 @@ impl Inner {
     /// A place in the device's wait queue.
     pub(super) fn poller(&self, exclusive: bool) -> std::sync::Arc<Polling> {
         let queue = &self.waiters;
-        let poller = kext::polling::poll(queue, exclusive, kext::sync::poll::IN);
+        let poller = kernel_ext::polling::poll(queue, exclusive, kernel_ext::sync::poll::IN);
         let poller = std::sync::Arc::new(poller);
         self.pollers.lock().unwrap().push(poller.clone());
         poller
@@ -228,7 +228,7 @@ impl Inner {
         for daemon in daemons {
             daemon.join().unwrap();
         }
-        kext::workqueue::stop();
+        kernel_ext::workqueue::stop();
         worker.join().unwrap();
         if self.is_readable() {
             // An OPEN may be left that nobody needs any more: the next daemon answers it.

@@ -109,6 +109,6 @@ impl Queue {
     where
         T: WorkItem<Pointer = Arc<T>> + 'static,
     {
-        kext::workqueue::enqueue(target)
+        kernel_ext::workqueue::enqueue(target)
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Whoever polls a file hangs itself into the queue and takes itself out when it has done: `select`
 //! and `poll` while they hold the file, `epoll` before the file's release. So a queue must live
-//! until then. [`crate::chardev::CharDevice::wait_queue`] sees to it: the queue is part of what
+//! until then. [`crate::miscdevice::MiscDevice::wait_queue`] sees to it: the queue is part of what
 //! the file keeps alive.
 //!
 //! Its lock is a `spinlock_t`: nothing here sleeps, and any context will do. With

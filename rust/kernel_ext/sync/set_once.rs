@@ -43,7 +43,7 @@ impl<T> SetOnce<T> {
     }
 
     /// Sets the value. False where it was set before, or is being set: `value` is dropped then.
-    pub fn set(&self, value: T) -> bool {
+    pub fn populate(&self, value: T) -> bool {
         if self
             .state
             .compare_exchange(EMPTY, BEING_SET, Ordering::Relaxed, Ordering::Relaxed)
@@ -60,12 +60,20 @@ impl<T> SetOnce<T> {
 
     /// The value, if it is set.
     #[inline]
-    pub fn get(&self) -> Option<&T> {
+    pub fn as_ref(&self) -> Option<&T> {
         if self.state.load(Ordering::Acquire) != SET {
             return None;
         }
         // SAFETY: Initialised and constant, by the type invariant; the load of `SET` acquired it.
         Some(unsafe { (*self.value.get()).assume_init_ref() })
+    }
+
+    /// A copy of the value, if it is set.
+    pub fn copy(&self) -> Option<T>
+    where
+        T: Copy,
+    {
+        self.as_ref().copied()
     }
 }
 

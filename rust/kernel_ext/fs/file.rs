@@ -6,7 +6,7 @@
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h).
 
 use super::{nop_idmap, Dentry, Inode, Path};
-use crate::cred::Cred;
+use crate::cred::Credential;
 use cachefiles_bindings as bindings;
 use core::ptr::NonNull;
 use kernel::{
@@ -91,7 +91,7 @@ impl File {
     ///
     /// Errors: `ENOENT` if the path is negative, `EINVAL` if it is no regular file or the file
     /// system has no direct I/O; `ETXTBSY`, `ENOMEM`, `EIO`, and others.
-    pub fn open_cache_file(path: &Path, cred: &Cred) -> Result<ARef<Self>> {
+    pub fn open_cache_file(path: &Path, cred: &Credential) -> Result<ARef<Self>> {
         if path.dentry().is_negative() {
             return Err(ENOENT);
         }
@@ -113,7 +113,7 @@ impl File {
     ///
     /// Errors: `ENOTDIR` if `dir` is no directory; `EOPNOTSUPP`, `EACCES`, `ENOSPC`, `EDQUOT`,
     /// `ENOMEM`, `EIO`, `EINVAL` if the file system has no direct I/O, and others.
-    pub fn create_tmpfile(dir: &Path, mode: u16, cred: &Cred) -> Result<ARef<Self>> {
+    pub fn create_tmpfile(dir: &Path, mode: u16, cred: &Credential) -> Result<ARef<Self>> {
         if !dir.dentry().can_lookup() {
             return Err(ENOTDIR);
         }

@@ -2,7 +2,7 @@
 
 //! The module's own abstractions, on the C functions of the host.
 //!
-//! What the engine's steps hang on is the very code of `rust/kext`: the locked xarray, completions,
+//! What the engine's steps hang on is the very code of `rust/kernel_ext`: the locked xarray, completions,
 //! wait queues, numbers, errors. Files, work and log lines are replaced.
 
 #![deny(unsafe_op_in_unsafe_fn)]
@@ -20,7 +20,7 @@ pub mod workqueue;
 
 // Those who use the rest of them are not here.
 #[allow(dead_code)]
-#[path = "../../../../../../rust/kext"]
+#[path = "../../../../../../rust/kernel_ext"]
 mod real {
     pub mod errno;
     pub mod gfp;

@@ -45,16 +45,16 @@ pub fn secctx_to_secid(ctx: &CStr) -> Result<u32> {
 /// The credentials have a reference count above zero for as long as a reference to this value
 /// exists.
 #[repr(transparent)]
-pub struct Cred(Opaque<bindings::cred>);
+pub struct Credential(Opaque<bindings::cred>);
 
 // SAFETY: Published credentials do not change, and their count is atomic.
-unsafe impl Send for Cred {}
+unsafe impl Send for Credential {}
 // SAFETY: All that shared access does is to read, and published credentials do not change.
-unsafe impl Sync for Cred {}
+unsafe impl Sync for Credential {}
 
 // SAFETY: `get_cred()` and `put_cred()` count the references that keep credentials alive; all
 // credentials are counted.
-unsafe impl AlwaysRefCounted for Cred {
+unsafe impl AlwaysRefCounted for Credential {
     #[inline]
     fn inc_ref(&self) {
         // SAFETY: `self` has a reference (type invariant).
@@ -63,13 +63,13 @@ unsafe impl AlwaysRefCounted for Cred {
 
     #[inline]
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller owns the reference that is given up. `Cred` is transparent, and an
-        // `Opaque` has the address of what is in it.
+        // SAFETY: The caller owns the reference that is given up. `Credential` is transparent, and
+        // an `Opaque` has the address of what is in it.
         unsafe { bindings::cfh_put_cred(obj.cast().as_ptr()) };
     }
 }
 
-impl Cred {
+impl Credential {
     /// The pointer that C functions take.
     #[inline]
     pub fn as_ptr(&self) -> *const bindings::cred {
@@ -102,12 +102,12 @@ impl Cred {
 /// # Invariants
 ///
 /// Owns the only reference to credentials that nobody acts with yet.
-pub struct NewCred(NonNull<bindings::cred>);
+pub struct NewCredential(NonNull<bindings::cred>);
 
 // SAFETY: The credentials are owned, and may be changed or given up by any task.
-unsafe impl Send for NewCred {}
+unsafe impl Send for NewCredential {}
 
-impl NewCred {
+impl NewCredential {
     /// The credentials of the current task for what the kernel does on its behalf.
     ///
     /// A copy of the task's own, whatever it acts with under an override: its user, groups,
@@ -151,14 +151,14 @@ impl NewCred {
 
     /// Ends the making: from now on they do not change, and can be acted with.
     #[inline]
-    pub fn publish(self) -> ARef<Cred> {
+    pub fn publish(self) -> ARef<Credential> {
         let cred = ManuallyDrop::new(self).0;
         // SAFETY: The one reference goes over to the answer.
         unsafe { ARef::from_raw(cred.cast()) }
     }
 }
 
-impl Drop for NewCred {
+impl Drop for NewCredential {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: The type invariant: the reference is ours to give up.

@@ -22,7 +22,7 @@ use kernel::ThisModule;
 
 /// What a device does. All in process context, may sleep. Any of them but `release` may run in
 /// several threads at a time on one open file.
-pub trait CharDevice: Sized + 'static {
+pub trait MiscDevice: Sized + 'static {
     /// What an open file of the device keeps.
     type Data: Send + Sync + 'static;
 
@@ -55,18 +55,18 @@ pub trait CharDevice: Sized + 'static {
 ///
 /// `device` is a registered misc device whose operations are `Operations::<T>::TABLE`.
 #[pin_data(PinnedDrop)]
-pub struct MiscDevice<T: CharDevice> {
+pub struct MiscDeviceRegistration<T: MiscDevice> {
     #[pin]
     device: Opaque<bindings::miscdevice>,
     _type: PhantomData<T>,
 }
 
 // SAFETY: Nothing can be done with a registration but drop it, in any thread.
-unsafe impl<T: CharDevice> Send for MiscDevice<T> {}
+unsafe impl<T: MiscDevice> Send for MiscDeviceRegistration<T> {}
 // SAFETY: A shared registration gives no access to anything.
-unsafe impl<T: CharDevice> Sync for MiscDevice<T> {}
+unsafe impl<T: MiscDevice> Sync for MiscDeviceRegistration<T> {}
 
-impl<T: CharDevice> MiscDevice<T> {
+impl<T: MiscDevice> MiscDeviceRegistration<T> {
     /// Registers a device with a minor number of the kernel's choice. Sleeps.
     ///
     /// It can be opened before this returns. Errors: EINVAL, `module` is not the module that this
@@ -97,7 +97,7 @@ impl<T: CharDevice> MiscDevice<T> {
 }
 
 #[pinned_drop]
-impl<T: CharDevice> PinnedDrop for MiscDevice<T> {
+impl<T: MiscDevice> PinnedDrop for MiscDeviceRegistration<T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: Registered, by the type invariant.
         unsafe { bindings::misc_deregister(self.device.get()) };
@@ -107,7 +107,7 @@ impl<T: CharDevice> PinnedDrop for MiscDevice<T> {
 /// The callbacks from C.
 struct Operations<T>(PhantomData<T>);
 
-impl<T: CharDevice> Operations<T> {
+impl<T: MiscDevice> Operations<T> {
     const TABLE: bindings::file_operations = bindings::file_operations {
         owner: THIS_MODULE,
         open: Some(Self::open),

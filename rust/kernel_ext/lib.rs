@@ -13,7 +13,6 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 pub mod anon_file;
-pub mod chardev;
 pub mod cred;
 pub mod delayed_work;
 pub mod errno;
@@ -23,6 +22,7 @@ pub mod global;
 pub mod ids;
 pub mod io;
 pub mod log;
+pub mod miscdevice;
 pub mod module;
 pub mod params;
 pub mod slab;

@@ -193,12 +193,12 @@ pub fn close_all() {
 }
 
 /// As the real one.
-pub struct FdReservation {
+pub struct FileDescriptorReservation {
     fd: u32,
     _not_send: PhantomData<*mut ()>,
 }
 
-impl FdReservation {
+impl FileDescriptorReservation {
     /// As the real one. Error: EMFILE.
     pub fn new(_flags: u32) -> Result<Self> {
         sched::may_sleep();
@@ -229,7 +229,7 @@ impl FdReservation {
     }
 }
 
-impl Drop for FdReservation {
+impl Drop for FileDescriptorReservation {
     fn drop(&mut self) {
         with(|process| process.remove(&self.fd));
     }

@@ -37,13 +37,13 @@ pub mod oflags {
 /// # Invariants
 ///
 /// `fd` is reserved in the table of the running task.
-pub struct FdReservation {
+pub struct FileDescriptorReservation {
     fd: u32,
     // The table is found through the running task.
     _not_send: PhantomData<*mut ()>,
 }
 
-impl FdReservation {
+impl FileDescriptorReservation {
     /// Reserves the lowest free number; of `flags`, [`oflags::O_CLOEXEC`] counts. May sleep.
     ///
     /// Errors: EMFILE, ENOMEM; ESRCH, the task is exiting and has no descriptors any more, as in
@@ -78,7 +78,7 @@ impl FdReservation {
     }
 }
 
-impl Drop for FdReservation {
+impl Drop for FileDescriptorReservation {
     fn drop(&mut self) {
         // SAFETY: Reserved in this task's table, by the type invariant.
         unsafe { bindings::put_unused_fd(self.fd) };
