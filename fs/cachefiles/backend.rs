@@ -2,13 +2,14 @@
 
 //! How netfs and fscache call the cache. Nothing happens here: each call goes where it belongs.
 
+use crate::cache::kept;
+use crate::cache::object::lookup::{self, Found};
+use crate::cache::object::resize;
+use crate::cache::object::Object;
+use crate::cache::volume::Volume;
 use crate::cache::Cache;
 use crate::io;
-use crate::kept;
-use crate::lookup::{self, Found};
-use crate::object::Object;
-use crate::resize;
-use crate::volume::Volume;
+use crate::marker::Cachefiles;
 use cachefiles_trace::RefWhy;
 use fscache::{
     Backend, Begin, Begun, Cookie, Invalidation, IoSource, LookupSlot, Prepared, ReadHole,
@@ -18,9 +19,6 @@ use fscache::{
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
 use kernel_ext::log::span;
-
-/// The cache back end, as a set of types and functions.
-pub(crate) struct Cachefiles;
 
 impl Backend for Cachefiles {
     const NAME: &'static kernel::str::CStr = kernel::c_str!("cachefiles");
@@ -129,10 +127,10 @@ impl Backend for Cachefiles {
     fn prepare_to_write(cookie: &Cookie, object: ArcBorrow<'_, Object>) {
         let _span = span!("prepare_to_write", "c={:08x}", cookie.debug_id());
         object.cache().secure(|| {
-            if crate::coherency::mark_dirty(&object).is_err() {
+            if crate::cache::coherency::mark_dirty(&object).is_err() {
                 // What it says of the data is about to be wrong.
                 if let Some(file) = object.file() {
-                    crate::coherency::remove_object(&object, &file);
+                    crate::cache::coherency::remove_object(&object, &file);
                 }
             }
         });

@@ -6,39 +6,34 @@
 //! another. Objects and volumes keep it in memory, too, but not bound. An on-demand cache that is
 //! in use then is kept: see `kept`.
 
-use crate::backend::Cachefiles;
-use crate::device::Claim;
-use crate::dir::CacheDir;
-use crate::kept;
+pub(crate) mod claim;
+pub(crate) mod coherency;
+pub(crate) mod grave;
+pub(crate) mod kept;
+pub(crate) mod object;
+pub(crate) mod ondemand;
+pub(crate) mod volume;
+
+use self::claim::Claim;
+use self::object::Object;
+use self::ondemand::Engine;
+use self::volume::Volume;
+use crate::backing::dir::CacheDir;
+use crate::backing::space::Purpose;
+use crate::backing::Backing;
+use crate::marker::Cachefiles;
 use crate::notify::Notifier;
-use crate::object::Object;
-use crate::ondemand::Engine;
-use crate::space::{Purpose, Space};
-use crate::volume::Volume;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use fscache::AcquiredCache;
 use kernel::c_str;
 use kernel::prelude::*;
 use kernel::static_lock_class;
 use kernel::sync::Arc;
-use kernel::types::ARef;
 use kernel::uaccess::UserSliceWriter;
 use kernel::workqueue::{impl_has_work, new_work, Work};
-use kernel_ext::cred::Credential;
-use kernel_ext::fs::Mount;
 use kernel_ext::gfp::Gfp;
 use kernel_ext::sync::Completion;
 use kernel_ext::xarray::Registry;
-
-/// Where a cache is kept.
-pub(crate) struct Backing {
-    pub(crate) mount: ARef<Mount>,
-    /// What files are opened, made and removed with.
-    pub(crate) cred: ARef<Credential>,
-    /// The security context that the daemon named.
-    pub(crate) security_id: Option<u32>,
-    pub(crate) space: Space,
-}
 
 /// A bound cache.
 #[pin_data]
@@ -187,6 +182,8 @@ impl Cache {
     }
 
     /// The daemon's read in the original mode. Errors: as for [`Space::read_state`].
+    ///
+    /// [`Space::read_state`]: crate::backing::space::Space::read_state
     pub(crate) fn read_state(&self, out: UserSliceWriter) -> Result<usize> {
         // Whether there is room does not matter here: what counts is the culling state.
         let _ = self.has_space(0, 0, Purpose::Check);

@@ -4,15 +4,20 @@
 //!
 //! A drop-in for the C module of the same name (`fs/cachefiles` of Linux 6.12). Where to look:
 //!
-//! - `device`: `/dev/cachefiles`, the commands and messages of the daemon;
-//! - `cache`: a bound cache, from `bind` to the last pin; `space`: what it may take; `kept`: what
-//!   becomes of an on-demand cache without a daemon;
-//! - `volume`, `object`, `lookup`: what netfs caches, and its files; `backend`: how netfs calls us;
-//! - `io`: reading from and writing to cache files;
-//! - `ondemand`: asking the daemon for data as it is read, and outliving the daemon;
-//! - `command`, `extent`, `glance`, `limits`, `key`, `layout`,
-//!   `ondemand::{state, entry, table, message}`: no kernel in them,
-//!   tested on the host too.
+//! - `device`: `/dev/cachefiles`, the commands and messages of the daemon; below it `bind` and
+//!   `cull`;
+//! - `backend`: how netfs calls us; `io`: how it reads and writes cache files;
+//! - `cache`: a bound cache, from `bind` to the last pin; below it `volume` and `object`: what netfs
+//!   caches, and its files; `ondemand`: asking the daemon for data as it is read, and outliving the
+//!   daemon; `kept`: what becomes of an on-demand cache without one;
+//! - `data`: where a file has data, and where holes;
+//! - `backing`: the file system that a cache is kept on, and what the cache may take of it;
+//! - `format`: commands, names, attributes; `notify`: waking the daemon; `marker`: our type in those
+//!   of fscache.
+//!
+//! A file imports from what stands below its own folder in this list, or from the folder itself.
+//! No kernel is needed by `format`, `data::{extent, snapshot}`, and in `cache::ondemand` by
+//! `{state, entry, table, opening, time, message}`: they are tested on the host, too.
 //!
 //! Locks and lifetimes: `Documentation/locking.rst`.
 
@@ -20,30 +25,16 @@
 #![warn(missing_docs)]
 
 mod backend;
-mod bind;
+mod backing;
 mod cache;
-mod coherency;
-mod command;
-mod cull;
+mod data;
 mod device;
-mod dir;
-mod extent;
-mod glance;
-mod grave;
-mod in_use;
+mod format;
 mod io;
-mod kept;
-mod key;
-mod layout;
-mod limits;
-mod lookup;
+mod marker;
 mod notify;
-mod object;
-mod ondemand;
-mod resize;
-mod space;
-mod volume;
 
+use cache::{kept, ondemand};
 use kernel::prelude::*;
 use kernel_ext::miscdevice::MiscDeviceRegistration;
 use kernel_ext::params::ErrorInjection;

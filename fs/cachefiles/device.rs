@@ -2,13 +2,15 @@
 
 //! `/dev/cachefiles`: the daemon's side of a cache.
 
-use crate::bind::{self, Mode, Settings};
+mod bind;
+mod cull;
+
+use self::bind::{Mode, Settings};
+use crate::cache::claim::Claim;
+use crate::cache::ondemand::Engine;
 use crate::cache::{Cache, Pin};
-use crate::command::{self, BadNumber, Command, NotACommand};
-use crate::cull;
-use crate::limits::{BadLimit, Limits};
-use crate::ondemand::Engine;
-use core::sync::atomic::{AtomicBool, Ordering};
+use crate::format::command::{self, BadNumber, Command, NotACommand};
+use crate::format::limits::{BadLimit, Limits};
 use kernel::prelude::*;
 use kernel::str::{CStr, CString};
 use kernel::sync::{new_mutex, Arc, ArcBorrow, Mutex, UniqueArc};
@@ -17,9 +19,6 @@ use kernel_ext::errno::EOPNOTSUPP;
 use kernel_ext::global::Global;
 use kernel_ext::miscdevice::MiscDevice;
 use kernel_ext::sync::{poll, SetOnce, WaitQueue};
-
-/// Set while the device is open, or a cache that was bound through it is not gone yet.
-static CLAIMED: AtomicBool = AtomicBool::new(false);
 
 /// Who polls the device waits here, whichever cache is bound. One for all that open it, of whom
 /// there is one at a time: a kept cache knows it from the daemon before.
@@ -42,24 +41,6 @@ fn waiters() -> Result<Arc<WaitQueue>> {
 pub(crate) fn unload() {
     let waiters = WAITERS.lock().take();
     drop(waiters);
-}
-
-/// The right to be the one daemon.
-pub(crate) struct Claim(());
-
-impl Claim {
-    fn take() -> Result<Self> {
-        if CLAIMED.swap(true, Ordering::Acquire) {
-            return Err(EBUSY);
-        }
-        Ok(Self(()))
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        CLAIMED.store(false, Ordering::Release);
-    }
 }
 
 /// What the daemon sets up before `bind`.

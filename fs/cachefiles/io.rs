@@ -15,9 +15,9 @@ pub(crate) use self::prepare_read::{prepare_ondemand_read, prepare_read, query_o
 pub(crate) use self::read::read;
 pub(crate) use self::write::{issue_write, prepare_write, prepare_write_subreq, write};
 
-use crate::backend::Cachefiles;
-use crate::extent::{Extent, Question};
-use crate::object::Object;
+use crate::cache::object::Object;
+use crate::data::extent::{Extent, Question};
+use crate::marker::Cachefiles;
 use fscache::{Begin, Resources, WantState};
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;

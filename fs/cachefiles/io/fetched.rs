@@ -3,8 +3,8 @@
 //! Writes of the daemon: what it fetched, through an object's anonymous fd.
 
 use super::write::{check_start, note_end, note_start, write_now};
-use crate::object::Object;
-use crate::space::Purpose;
+use crate::backing::space::Purpose;
+use crate::cache::object::Object;
 use cachefiles_trace as trace;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;

@@ -6,7 +6,7 @@
 //! the engine.
 
 use super::{next_extent, next_hole};
-use crate::object::Object;
+use crate::cache::object::Object;
 use kernel::prelude::*;
 use kernel_ext::fs::File;
 

@@ -4,9 +4,9 @@
 
 use super::deferred::is_to_be_deferred;
 use super::{likely_extent, next_extent, seek, wait_for, wait_for_file};
-use crate::backend::Cachefiles;
-use crate::extent::{Extent, FirstPart};
-use crate::object::Object;
+use crate::cache::object::Object;
+use crate::data::extent::{Extent, FirstPart};
+use crate::marker::Cachefiles;
 use cachefiles_trace::{self as trace, ErrorSite, PrepRead};
 use fscache::{CookieFlag, IoSource, Prepared, Resources, SubreqFlags, WantState};
 use kernel::page::PAGE_SIZE;
@@ -61,7 +61,7 @@ pub(crate) fn prepare_read(
 /// Inlined, as every read of an image comes by here. Errors: those of [`Engine::fetch`]; EIO no
 /// file, no data after all, or the file system's; others of the file system.
 ///
-/// [`Engine::fetch`]: crate::ondemand::Engine::fetch
+/// [`Engine::fetch`]: crate::cache::ondemand::Engine::fetch
 #[inline(always)]
 pub(crate) fn prepare_ondemand_read(
     resources: &mut Resources<'_, Cachefiles>,

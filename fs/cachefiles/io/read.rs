@@ -3,8 +3,8 @@
 //! Reads from the cache.
 
 use super::{deferred, seek, wait_for};
-use crate::backend::Cachefiles;
-use crate::object::{IoRef, Object};
+use crate::cache::object::{IoRef, Object};
+use crate::marker::Cachefiles;
 use cachefiles_trace::{self as trace, ErrorSite};
 use fscache::{Begun, ReadHole, ReadOperation, Termination, WantState};
 use kernel::prelude::*;

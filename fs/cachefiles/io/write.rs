@@ -5,11 +5,11 @@
 //! A write that can't be done is no loss, as the server has the data.
 
 use super::{seek, wait_for, wait_for_file};
-use crate::backend::Cachefiles;
-use crate::coherency;
-use crate::extent::Known;
-use crate::object::{IoRef, Object};
-use crate::space::Purpose;
+use crate::backing::space::Purpose;
+use crate::cache::coherency;
+use crate::cache::object::{IoRef, Object};
+use crate::data::extent::Known;
+use crate::marker::Cachefiles;
 use cachefiles_trace::{self as trace, ErrorSite};
 use fscache::{
     Begun, CookieFlag, Resources, WantState, WriteLimits, WriteOperation, WriteSubrequest,
@@ -30,7 +30,7 @@ const BIO_MAX_VECS: u32 = 256;
 /// What a write leaves to be done when it ends.
 struct WriteDone {
     object: IoRef,
-    /// What [`Space::begin_write`](crate::space::Space::begin_write) returned.
+    /// What [`Space::begin_write`](crate::backing::space::Space::begin_write) returned.
     blocks: u64,
     /// Where it begins.
     start: i64,

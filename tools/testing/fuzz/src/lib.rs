@@ -20,11 +20,15 @@ pub use message::message;
 #[allow(dead_code)]
 #[path = "../../../../fs/cachefiles"]
 mod driver {
+    #[path = "format/command.rs"]
     pub(crate) mod command;
+    #[path = "format/key.rs"]
     pub(crate) mod key;
+    #[path = "format/layout.rs"]
     pub(crate) mod layout;
+    #[path = "format/limits.rs"]
     pub(crate) mod limits;
-    #[path = "ondemand/message.rs"]
+    #[path = "cache/ondemand/message.rs"]
     pub(crate) mod message;
 }
 

@@ -5,6 +5,9 @@
 use crate::ondemand::Engine;
 use kernel::sync::Arc;
 
+// As in the driver, where both are in a folder of the cache.
+pub(crate) use crate::{object, ondemand};
+
 /// A cache in on-demand mode.
 pub(crate) struct Cache {
     pub(crate) engine: Arc<Engine>,

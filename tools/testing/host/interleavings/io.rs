@@ -2,9 +2,9 @@
 
 //! Reading from and writing to cache files, as far as the engine sees it.
 
-use crate::extent::Extent;
-use crate::object::Object;
-use crate::ondemand::Deferral;
+use crate::cache::object::Object;
+use crate::cache::ondemand::Deferral;
+use crate::data::extent::Extent;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel_ext::fs::{File, Whence};

@@ -15,19 +15,21 @@ mod cache;
 mod io;
 mod object;
 
-#[path = "../../../../fs/cachefiles/command.rs"]
-mod command;
-#[path = "../../../../fs/cachefiles/extent.rs"]
-mod extent;
-#[path = "../../../../fs/cachefiles/glance.rs"]
-mod glance;
-#[path = "../../../../fs/cachefiles/limits.rs"]
-mod limits;
+#[path = "../../../../fs/cachefiles/data"]
+mod data {
+    pub(crate) mod extent;
+    mod snapshot;
+}
+#[path = "../../../../fs/cachefiles/format"]
+mod format {
+    pub(crate) mod command;
+    mod limits;
+}
 #[path = "../../../../fs/cachefiles/notify.rs"]
 mod notify;
 
-// The same list as in `fs/cachefiles/ondemand.rs`.
-#[path = "../../../../fs/cachefiles/ondemand"]
+// The same list as in `fs/cachefiles/cache/ondemand.rs`.
+#[path = "../../../../fs/cachefiles/cache/ondemand"]
 mod ondemand {
     mod anon_fd;
     mod answer;
@@ -70,7 +72,7 @@ mod ondemand {
         /// Puts a READ into the table for which nobody waits.
         pub(crate) fn send_read(
             &self,
-            object: &kernel::sync::Arc<crate::object::Object>,
+            object: &kernel::sync::Arc<crate::cache::object::Object>,
             off: u64,
             len: u64,
         ) {
@@ -82,7 +84,7 @@ mod ondemand {
             self.deferrals.load(core::sync::atomic::Ordering::SeqCst)
         }
 
-        pub(crate) fn state_of(&self, object: &crate::object::Object) -> State {
+        pub(crate) fn state_of(&self, object: &crate::cache::object::Object) -> State {
             self.with(object, |_, _, state| state.state()).unwrap()
         }
     }

@@ -2,8 +2,8 @@
 
 //! An object: a cookie, a file, and what the engine keeps of it.
 
+use crate::cache::ondemand::ObjectState;
 use crate::cache::Cache;
-use crate::ondemand::ObjectState;
 use cachefiles_trace::RefWhy;
 use fscache::{Cookie, Volume as Netfs};
 use kernel::prelude::*;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::extent::{Backing, Extent, FirstPart, Known};
-use super::glance::Glance;
+use super::snapshot::Glance;
 use proptest::prelude::*;
 
 /// Blocks of the file in the random histories.

@@ -9,12 +9,39 @@
 
 #[path = "../../../../fs/cachefiles"]
 mod driver {
-    mod command;
-    mod extent;
-    mod glance;
-    mod key;
-    mod layout;
-    mod limits;
+    mod format {
+        mod command;
+        mod key;
+        mod layout;
+        mod limits;
+
+        #[cfg(test)]
+        #[path = "../../../tools/testing/host/unit/command.rs"]
+        mod command_tests;
+        #[cfg(test)]
+        #[path = "../../../tools/testing/host/unit/key.rs"]
+        mod key_tests;
+        #[cfg(test)]
+        #[path = "../../../tools/testing/host/unit/layout.rs"]
+        mod layout_tests;
+        #[cfg(test)]
+        #[path = "../../../tools/testing/host/unit/limits.rs"]
+        mod limits_tests;
+    }
+
+    mod data {
+        mod extent;
+        mod snapshot;
+
+        #[cfg(test)]
+        #[path = "../../../tools/testing/host/unit/extent.rs"]
+        mod extent_tests;
+        #[cfg(test)]
+        #[path = "../../../tools/testing/host/unit/snapshot.rs"]
+        mod snapshot_tests;
+    }
+
+    #[path = "cache/ondemand"]
     mod ondemand {
         mod entry;
         mod message;
@@ -24,44 +51,25 @@ mod driver {
         mod time;
 
         #[cfg(test)]
-        #[path = "../../../tools/testing/host/unit/map.rs"]
+        #[path = "../../../../tools/testing/host/unit/map.rs"]
         mod map;
         #[cfg(test)]
-        #[path = "../../../tools/testing/host/unit/message.rs"]
+        #[path = "../../../../tools/testing/host/unit/message.rs"]
         mod message_tests;
         #[cfg(test)]
-        #[path = "../../../tools/testing/host/unit/sequences.rs"]
+        #[path = "../../../../tools/testing/host/unit/sequences.rs"]
         mod sequence_tests;
         #[cfg(test)]
-        #[path = "../../../tools/testing/host/unit/sweep.rs"]
+        #[path = "../../../../tools/testing/host/unit/sweep.rs"]
         mod sweep_tests;
         #[cfg(test)]
-        #[path = "../../../tools/testing/host/unit/table.rs"]
+        #[path = "../../../../tools/testing/host/unit/table.rs"]
         mod table_tests;
         #[cfg(test)]
-        #[path = "../../../tools/testing/host/unit/timeout.rs"]
+        #[path = "../../../../tools/testing/host/unit/timeout.rs"]
         mod timeout_tests;
         #[cfg(test)]
-        #[path = "../../../tools/testing/host/unit/world.rs"]
+        #[path = "../../../../tools/testing/host/unit/world.rs"]
         mod world;
     }
-
-    #[cfg(test)]
-    #[path = "../../tools/testing/host/unit/command.rs"]
-    mod command_tests;
-    #[cfg(test)]
-    #[path = "../../tools/testing/host/unit/extent.rs"]
-    mod extent_tests;
-    #[cfg(test)]
-    #[path = "../../tools/testing/host/unit/glance.rs"]
-    mod glance_tests;
-    #[cfg(test)]
-    #[path = "../../tools/testing/host/unit/key.rs"]
-    mod key_tests;
-    #[cfg(test)]
-    #[path = "../../tools/testing/host/unit/layout.rs"]
-    mod layout_tests;
-    #[cfg(test)]
-    #[path = "../../tools/testing/host/unit/limits.rs"]
-    mod limits_tests;
 }

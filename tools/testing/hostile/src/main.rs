@@ -27,7 +27,7 @@ mod successor;
 
 /// The driver's own table of commands.
 #[allow(dead_code, reason = "the parser is for the driver")]
-#[path = "../../../../fs/cachefiles"]
+#[path = "../../../../fs/cachefiles/format"]
 mod driver {
     pub(crate) mod command;
     mod limits;

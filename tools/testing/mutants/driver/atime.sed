@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: the daemon culls what was used last
-# file: fs/cachefiles/lookup.rs
+# file: fs/cachefiles/cache/object/lookup.rs
 # selftests: atime
 s/    file\.touch_atime\(\);\n//

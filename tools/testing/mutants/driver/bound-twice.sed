@@ -2,4 +2,4 @@
 # what: a cache that is bound is bound again
 # file: fs/cachefiles/device.rs
 # selftests: second_bind
-s/if self\.bound\.get\(\)\.is_some\(\)/if false \&\& self.bound.get().is_some()/
+s/if self\.bound\.as_ref\(\)\.is_some\(\)/if false \&\& self.bound.as_ref().is_some()/

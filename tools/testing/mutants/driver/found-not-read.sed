@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: a file that was found is not read from
-# file: fs/cachefiles/lookup.rs
+# file: fs/cachefiles/cache/object/lookup.rs
 # selftests: let_go_after_ten
 s/    cookie\.clear_flag\(CookieFlag::NoDataToRead\);\n//

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: a look without the lock does not notice that data was lost
-# file: fs/cachefiles/glance.rs
-# model: glance
+# file: fs/cachefiles/data/snapshot.rs
+# model: snapshot
 # selftests: hole_punched_into
 s/\n *&& self\.blocks\.load\(Ordering::Relaxed\) <= blocks//

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: D8: what a write could not replace is kept, where it takes room for nothing
-# file: fs/cachefiles/lookup.rs
+# file: fs/cachefiles/cache/object/lookup.rs
 # selftests: when_the_cache_goes_offline
 s/match \(retired \|\| object\.is_spoilt\(\), /match (retired, /

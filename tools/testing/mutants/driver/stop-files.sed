@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: new files are made when files have run out
-# file: fs/cachefiles/space.rs
+# file: fs/cachefiles/backing/space.rs
 # selftests: fstop
 s/files_left < file_limits\.stop \|\| //

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: a READ that the dead daemon has stays with it, and is taken for one that the next has
-# file: fs/cachefiles/ondemand/opening.rs
+# file: fs/cachefiles/cache/ondemand/opening.rs
 # test: a_daemon_that_dies_of_any_message
 # hostile: found
 s/ && entry\.note == fd\.get\(\)//

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: restore brings READs back and tells nobody
-# file: fs/cachefiles/ondemand/answer.rs
+# file: fs/cachefiles/cache/ondemand/answer.rs
 # test: restore_wakes_who_sleeps
 s/            \}\);\n        \}\n        self\.notifier\.everything\(\);/            });\n        }/

@@ -6,7 +6,7 @@ use super::daemon::{successor, threads, Manner};
 use super::explore::{all_orders, by_chance, once};
 use super::serving::reader;
 use super::world::{world, Inner, World};
-use crate::ondemand::State;
+use crate::cache::ondemand::State;
 use cachefiles_bindings::{forget_steps, most_steps, sched};
 use cachefiles_protocol::{WireMessage, MAX_MESSAGE_SIZE, READ_COMPLETE};
 use kernel::error::code::{EINTR, EIO};

@@ -5,7 +5,7 @@
 use super::daemon::{daemon, successor, threads, Manner};
 use super::explore::all_orders;
 use super::world::{world, World};
-use crate::ondemand::State;
+use crate::cache::ondemand::State;
 use cachefiles_bindings::sched;
 use kernel::error::code::{EBUSY, EINTR, EIO, ENOENT};
 use shuttle::thread::{spawn, JoinHandle};

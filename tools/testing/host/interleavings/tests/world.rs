@@ -3,11 +3,11 @@
 //! A cache with its objects, a worker of the queue, and what has to hold at the end.
 
 use super::daemon::{daemon, Manner};
+use crate::cache::object::Object;
+use crate::cache::ondemand::{Engine, State};
 use crate::cache::{Cache, Pin};
 use crate::io::{Deferred, End};
 use crate::notify::Notifier;
-use crate::object::Object;
-use crate::ondemand::{Engine, State};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::uaccess::UserSliceWriter;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
-use super::glance::Glance;
+use super::snapshot::Glance;
 
 #[test]
 fn what_is_shown_last_is_seen() {

@@ -5,8 +5,8 @@
 use super::entry::{At, Entry, Slots};
 use super::state::ObjectState;
 use super::table::Table;
+use crate::cache::object::Object;
 use crate::io::{Deferred, DeferredNode};
-use crate::object::Object;
 use core::sync::atomic::{AtomicI32, Ordering};
 use kernel::prelude::*;
 use kernel::sync::Arc;

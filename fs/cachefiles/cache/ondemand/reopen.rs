@@ -9,7 +9,7 @@
 use super::engine::Engine;
 use super::entry::Kind;
 use super::state::AfterRefusal;
-use crate::object::Object;
+use crate::cache::object::Object;
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
 use kernel::workqueue::WorkItem;

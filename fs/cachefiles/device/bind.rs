@@ -2,14 +2,15 @@
 
 //! `bind`: from a directory to a cache that netfs uses.
 
-use crate::backend::Cachefiles;
-use crate::cache::{Backing, Cache};
-use crate::dir::CacheDir;
-use crate::kept;
-use crate::limits::Limits;
+use crate::backing::dir::CacheDir;
+use crate::backing::space::{Purpose, Space};
+use crate::backing::Backing;
+use crate::cache::kept;
+use crate::cache::ondemand::Engine;
+use crate::cache::Cache;
+use crate::format::limits::Limits;
+use crate::marker::Cachefiles;
 use crate::notify::Notifier;
-use crate::ondemand::Engine;
-use crate::space::{Purpose, Space};
 use fscache::AcquiredCache;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;

@@ -2,9 +2,9 @@
 
 //! The size of cache files: always whole blocks of direct I/O.
 
-use crate::coherency;
-use crate::extent::Known;
-use crate::object::Object;
+use crate::cache::coherency;
+use crate::cache::object::Object;
+use crate::data::extent::Known;
 use cachefiles_trace::{self as trace, ErrorSite, Trunc};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;

@@ -4,12 +4,12 @@
 //!
 //! All of it runs with the cache's credentials.
 
-use crate::coherency;
-use crate::grave;
-use crate::in_use::InUse;
-use crate::object::Object;
-use crate::resize::round_to_dio;
-use crate::space::Purpose;
+use crate::backing::in_use::InUse;
+use crate::backing::space::Purpose;
+use crate::cache::coherency;
+use crate::cache::grave;
+use crate::cache::object::resize::round_to_dio;
+use crate::cache::object::Object;
 use cachefiles_trace::{self as trace, ErrorSite, Killed, Trunc};
 use fscache::{CookieFlag, Invalidation, Lookup};
 use kernel::prelude::*;

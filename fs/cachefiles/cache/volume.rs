@@ -3,10 +3,10 @@
 //! A volume: a directory `I<key>` in the store, with up to 256 directories `@XX` that spread the
 //! cache files of its objects.
 
+use crate::backing::dir::CacheDir;
+use crate::cache::coherency;
+use crate::cache::grave;
 use crate::cache::Cache;
-use crate::coherency;
-use crate::dir::CacheDir;
-use crate::grave;
 use cachefiles_trace::Killed;
 use fscache::VolumeHandle;
 use kernel::prelude::*;

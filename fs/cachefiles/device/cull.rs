@@ -3,9 +3,9 @@
 //! `cull` and `inuse`: the daemon makes room, file by file, in its working directory, which has to
 //! be inside the cache.
 
+use crate::backing::in_use::InUse;
+use crate::cache::grave;
 use crate::cache::Cache;
-use crate::grave;
-use crate::in_use::InUse;
 use cachefiles_trace::Killed;
 use kernel::prelude::*;
 use kernel::types::ARef;

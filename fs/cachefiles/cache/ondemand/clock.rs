@@ -10,7 +10,7 @@ use super::request::RequestNode;
 use super::table::Table;
 use super::time::{Expiry, Tick, GRAINS_IN_SECOND, PERIOD};
 use super::BATCH;
-use crate::object::Object;
+use crate::cache::object::Object;
 use kernel::sync::Arc;
 use kernel_ext::delayed_work::Delayed;
 use kernel_ext::errno::ETIMEDOUT;

@@ -2,7 +2,7 @@
 
 //! What the cache may still take of the backing file system.
 
-use crate::limits::{Amounts, Limits};
+use crate::format::limits::{Amounts, Limits};
 use crate::notify::Notifier;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use kernel::prelude::*;

@@ -4,9 +4,9 @@
 
 use super::engine::{new_node, Engine, Waiting};
 use super::entry::Kind;
-use crate::extent::Extent;
+use crate::cache::object::Object;
+use crate::data::extent::Extent;
 use crate::io::{next_extent, DeferredNode};
-use crate::object::Object;
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
 use kernel_ext::fs::File;

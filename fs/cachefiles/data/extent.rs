@@ -13,7 +13,7 @@
 //!
 //! Free of kernel calls: compiled into the module and into the host-side tests.
 
-use super::glance::Glance;
+use super::snapshot::Glance;
 use core::ops::Deref;
 
 /// A stretch of a file, in bytes.

@@ -2,13 +2,16 @@
 
 //! An object: what netfs caches under one cookie, and the file that holds it.
 
+pub(crate) mod lookup;
+pub(crate) mod resize;
+
+use crate::backing::in_use::InUse;
+use crate::cache::ondemand::{Engine, ObjectState};
+use crate::cache::volume::Volume;
 use crate::cache::Cache;
-use crate::extent::{Age, Backing, Known};
-use crate::glance::Glance;
-use crate::in_use::InUse;
-use crate::key::{self, Encoding};
-use crate::ondemand::{Engine, ObjectState};
-use crate::volume::Volume;
+use crate::data::extent::{Age, Backing, Known};
+use crate::data::snapshot::Glance;
+use crate::format::key::{self, Encoding};
 use cachefiles_trace::{self as trace, RefWhy};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use fscache::{Cookie, CookieRef, ObjectCount};

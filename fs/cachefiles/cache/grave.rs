@@ -3,8 +3,8 @@
 //! Getting rid of what is in the cache: files are unlinked, directories go to the graveyard,
 //! where the daemon removes them.
 
+use crate::cache::object::Object;
 use crate::cache::Cache;
-use crate::object::Object;
 use cachefiles_trace::{self as trace, ErrorSite, Killed};
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;

@@ -2,9 +2,9 @@
 
 //! The anonymous fd of an object: how the daemon writes its data and completes its reads.
 
+use crate::cache::object::Object;
 use crate::cache::Pin;
 use crate::io;
-use crate::object::Object;
 use cachefiles_trace::{self as trace, RefWhy};
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicI64, Ordering};

@@ -3,7 +3,7 @@
 //! Reads for which nobody waits, and how many of them there may be.
 
 use super::engine::Engine;
-use crate::object::Object;
+use crate::cache::object::Object;
 use core::sync::atomic::Ordering;
 use kernel::sync::Arc;
 

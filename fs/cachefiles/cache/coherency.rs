@@ -4,9 +4,9 @@
 //!
 //! All of it runs with the cache's credentials.
 
+use crate::cache::object::Object;
 use crate::cache::Cache;
-use crate::layout::{self, Attribute, Content, Mismatch};
-use crate::object::Object;
+use crate::format::layout::{self, Attribute, Content, Mismatch};
 use cachefiles_trace::{self as trace, Coherency, ErrorSite};
 use fscache::CookieFlag;
 use kernel::prelude::*;

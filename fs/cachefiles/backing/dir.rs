@@ -2,9 +2,9 @@
 
 //! Directories of the cache.
 
-use crate::cache::Backing;
-use crate::in_use::InUse;
-use crate::space::Purpose;
+use crate::backing::in_use::InUse;
+use crate::backing::space::Purpose;
+use crate::backing::Backing;
 use cachefiles_trace::{self as trace, ErrorSite};
 use kernel::prelude::*;
 use kernel::types::ARef;
