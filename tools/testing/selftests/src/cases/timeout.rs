@@ -8,6 +8,7 @@ use cachefiles_protocol::Errno;
 
 use crate::context::{Context, expect_errno, expect_io_errno, expect_no_cache};
 use crate::image::{BLOCK, Builder, Image, pattern};
+use crate::kmsg::KernelLog;
 use crate::registry::{Test, test};
 use crate::task::read_in_background;
 
@@ -21,6 +22,12 @@ pub const TESTS: &[Test] = &[
     test!(
         mount_that_nobody_answers_fails_in_time,
         "a mount does not hang over a stuck daemon"
+    )
+    .limit(60)
+    .c_fails(NO_TIMEOUT),
+    test!(
+        reader_with_time_left_outlives_a_reopening_that_nobody_answers,
+        "a daemon that is slow once does not fail who came late"
     )
     .limit(60)
     .c_fails(NO_TIMEOUT),
@@ -100,6 +107,60 @@ fn mount_that_nobody_answers_fails_in_time(ctx: &Context) -> Result<()> {
     session.hold_opens = false;
     session.device.set_timeout(0)?;
     let mount = session.mount(&ctx.mount_point(FSID), &options)?;
+    session.check_files(&mount, &image)?;
+    session.unmount(mount)?;
+    session.settle()
+}
+
+fn reader_with_time_left_outlives_a_reopening_that_nobody_answers(ctx: &Context) -> Result<()> {
+    let image = Builder::new()
+        .device("blob")
+        .chunked("early", pattern(1, 4 * BLOCK), 4, &[Some(1)])
+        .chunked("late", pattern(2, 4 * BLOCK), 4, &[Some(1)])
+        .build();
+    let mut session = ctx.session(FSID, &image)?;
+    session.device.set_timeout(8)?;
+    // A refusal would be the last.
+    super::gates::set("reopen_tries", "1")?;
+    let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
+    for name in ["early", "late"] {
+        session.look_up(&mount.file(name))?;
+    }
+    let blob = session.object_of(b"blob")?.0;
+    session.objects.remove(&blob);
+    session.hold_opens = true;
+    let mut log = KernelLog::from_now()?;
+    let early = read_in_background(&mount.file("early"));
+    session.pump_until("the OPEN", |session| !session.held_opens.is_empty())?;
+    session.pump_for(Duration::from_secs(4))?;
+    let begun = Instant::now();
+    let late = read_in_background(&mount.file("late"));
+    session.pump_until("another OPEN", |session| session.held_opens.len() > 1)?;
+    let took = begun.elapsed();
+    ensure!(
+        took < Duration::from_secs(8) && !late.is_done(),
+        "the second OPEN came after {took:?}, too late for the late reader"
+    );
+    session.hold_opens = false;
+    let overdue = session.held_opens.remove(0);
+    let answer = session.device.copen(overdue.msg_id, Ok(4096));
+    expect_errno(answer, Errno::INVAL, "the copen of the first")?;
+    // Or its fd would keep the object.
+    drop(overdue);
+    let open = session.held_opens.remove(0);
+    session.answer_open(open)?;
+    session.pump_until("both reads to return", |_| {
+        early.is_done() && late.is_done()
+    })?;
+    ensure!(late.finish()?? == image.files["late"], "wrong content");
+    // What read ahead was told; the reader itself may have begun in time for the second OPEN.
+    drop(early.finish()?);
+    let lines = log.lines()?;
+    ensure!(
+        !lines.iter().any(|line| line.contains("does not open")),
+        "READs that had time left were failed: {lines:?}"
+    );
+    session.device.set_timeout(0)?;
     session.check_files(&mount, &image)?;
     session.unmount(mount)?;
     session.settle()
