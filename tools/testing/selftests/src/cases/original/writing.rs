@@ -83,7 +83,7 @@ fn again(ctx: &Context, server: &Server, client: Client, names: &[&str]) -> Resu
 }
 
 /// That the server has `data`, and a later mount reads it without asking the server.
-fn expect_written(
+pub(super) fn expect_written(
     ctx: &Context,
     server: &Server,
     client: Client,
