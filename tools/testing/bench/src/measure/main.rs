@@ -7,6 +7,7 @@ mod concurrent;
 mod crew;
 mod daemon;
 mod image;
+mod latency;
 mod meter;
 mod output;
 mod pool;
@@ -39,6 +40,15 @@ enum Command {
     Run(Run),
     /// Measures the time of many readers at once; for a machine of several processors.
     Concurrent(Run),
+    /// Measures cold reads with a daemon whose server is far away; for a machine in virtual time.
+    Latency(Latency),
+    /// Writes what the image of the latency rows holds; on the host.
+    Files {
+        /// The files of the image, but for the program.
+        files: PathBuf,
+        /// The sources of the program and its libraries.
+        sources: PathBuf,
+    },
     /// The other process of a row.
     #[command(subcommand)]
     Part(rows::Part),
@@ -81,10 +91,24 @@ struct Run {
     ram_image: PathBuf,
 }
 
+#[derive(clap::Args)]
+struct Latency {
+    #[command(flatten)]
+    run: Run,
+    /// The images: NAME=FILE.
+    #[arg(long = "image", value_name = "NAME=FILE", required = true)]
+    image: Vec<String>,
+    /// Of the daemon's server, in milliseconds.
+    #[arg(long, value_delimiter = ',', default_value = "1,5,20,100")]
+    latencies: Vec<usize>,
+}
+
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Run(run) => run.run(),
         Command::Concurrent(run) => run.concurrent(),
+        Command::Latency(latency) => latency.measure(),
+        Command::Files { files, sources } => latency::content::write(&files, &sources),
         Command::Part(part) => part.play(),
     }
 }
@@ -211,6 +235,46 @@ impl Run {
             }
         }
         sys::remove_unused_module(task::soon())
+    }
+}
+
+impl Latency {
+    fn measure(self) -> Result<()> {
+        task::be_patient(5.0);
+        vary(self.run.boot);
+        let images = self
+            .image
+            .iter()
+            .map(|image| {
+                let (name, file) = image.split_once('=').context("an image is NAME=FILE")?;
+                Ok(latency::Image {
+                    name: name.to_owned(),
+                    file: file.into(),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut output = self.run.output();
+        for round in 0..self.run.rounds {
+            for module in &self.run.modules {
+                let (name, file) = module.split_once('=').context("a module is NAME=FILE")?;
+                output.labels = Labels {
+                    module: name.to_owned(),
+                    store: Store::Overlay.name().to_owned(),
+                    boot: self.run.boot,
+                    round,
+                };
+                let latencies = latency::Latencies {
+                    output: &output,
+                    store: Store::Overlay,
+                    latencies: &self.latencies,
+                    images: &images,
+                };
+                latency::of_module(file.as_ref(), &latencies)
+                    .with_context(|| format!("module {name}"))?;
+                eprintln!("# boot {} round {round}: {name}, latency", self.run.boot);
+            }
+        }
+        Ok(())
     }
 }
 

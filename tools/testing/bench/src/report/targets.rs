@@ -77,6 +77,16 @@ fn target(row: &Row) -> Vec<Target> {
         ("crowd", "request, 4 threads") => vec![PartOfC(1.0 / 1.2)],
         ("duplicates", "messages per range") => vec![AtMost(1.0)],
         ("bystander", "mounting, times idle") => vec![AtMost(1.5)],
+        // How many READs the daemon had at a time, and in all, explains the time.
+        ("latency", _) if row.unit == "READs" => vec![Information],
+        ("latency", metric) if metric.ends_with("async_reads") => {
+            match metric.split(", ").next().unwrap_or_default() {
+                "sequential" => vec![PartOfCAt(20, 0.55)],
+                "fadvise" | "populate" => vec![PartOfCAt(20, 0.2)],
+                "exec" => vec![PartOfCAt(20, 0.5)],
+                _ => Vec::new(),
+            }
+        }
         _ => Vec::new(),
     }
 }
