@@ -112,7 +112,7 @@ test-stock:
 test-stock-all:
 	@scripts/stock-all
 
-test-packages: setup
+test-packages:
 	@scripts/packages
 
 deb: setup
