@@ -15,6 +15,8 @@
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 
+#include "ops.h"
+
 #ifndef CFH_NETFS_TAKES_INTERRUPTS /* -D is for tests */
 #if __has_include(<linux/rolling_buffer.h>)
 #define CFH_NETFS_TAKES_INTERRUPTS true
@@ -54,6 +56,32 @@ static void cfh_end_late(void *private, ssize_t result, bool was_async)
 	kfree(end);
 }
 
+/* NULL if there is no memory. Process context; may sleep. */
+static struct cfh_late_end *cfh_new_late_end(netfs_io_terminated_t func,
+					     void *private)
+{
+	struct cfh_late_end *end = kmalloc(sizeof(*end), GFP_NOFS);
+
+	if (end) {
+		end->func = func;
+		end->private = private;
+	}
+	return end;
+}
+
+/* Reads, and tells the end where netfs can take it. Consumes the late end. */
+static int cfh_read_and_end_late(struct netfs_cache_resources *cres,
+				 loff_t start, struct iov_iter *iter,
+				 unsigned int hole, struct cfh_late_end *late)
+{
+	const struct cfh_termination done = {
+		.func = cfh_end_late,
+		.private = late,
+	};
+
+	return cfh_netfs_ops_of(cres)->read(cres, start, iter, hole, &done);
+}
+
 /* A read that its caller waits for. */
 struct cfh_awaited_end {
 	struct completion ended;
@@ -69,25 +97,33 @@ static void cfh_end_awaited(void *private, ssize_t result, bool was_async)
 }
 
 /*
+ * Reads, waits for the end and tells it from here. This takes no memory. Process
+ * context; sleeps.
+ */
+static int cfh_read_and_wait(struct netfs_cache_resources *cres, loff_t start,
+			     struct iov_iter *iter, unsigned int hole,
+			     netfs_io_terminated_t func, void *private)
+{
+	struct cfh_awaited_end awaited;
+	const struct cfh_termination done = {
+		.func = cfh_end_awaited,
+		.private = &awaited,
+	};
+
+	init_completion(&awaited.ended);
+	cfh_netfs_ops_of(cres)->read(cres, start, iter, hole, &done);
+	wait_for_completion(&awaited.ended);
+	func(private, awaited.result, false);
+	return min_t(ssize_t, awaited.result, 0);
+}
+
+/*
  * Whether the end of a read has to be told late. netfs is known by the hole that
  * it asks for: others are told at once.
  */
-static bool cfh_ends_late(enum netfs_read_from_hole hole,
+static inline bool cfh_ends_late(enum netfs_read_from_hole hole,
 			  netfs_io_terminated_t func)
 {
 	return !CFH_NETFS_TAKES_INTERRUPTS && func &&
 	       hole == NETFS_READ_HOLE_IGNORE;
-}
-
-/* NULL if there is no memory. Process context; may sleep. */
-static struct cfh_late_end *cfh_new_late_end(netfs_io_terminated_t func,
-					     void *private)
-{
-	struct cfh_late_end *end = kmalloc(sizeof(*end), GFP_NOFS);
-
-	if (end) {
-		end->func = func;
-		end->private = private;
-	}
-	return end;
 }

@@ -6,48 +6,10 @@
  * and so is a pointer to a function that may be NULL, which to Rust is an
  * option. Those operations are done here, and go on to functions of Rust's that
  * take numbers and a pointer to a struct.
- *
- * fscache and netfs see the first member of each table. The rest is behind it.
  */
 
-#include <linux/container_of.h>
-#include <linux/fscache-cache.h>
-#include <linux/netfs.h>
-
+#include "ops.h"
 #include "late.c"
-
-struct cfh_cache_ops {
-	struct fscache_cache_ops ops;
-	bool (*begin_operation)(struct netfs_cache_resources *cres,
-				unsigned int want);
-};
-
-/* Whom to tell that a read or write has ended; nobody where func is NULL. */
-struct cfh_termination {
-	netfs_io_terminated_t func;
-	void *private;
-};
-
-struct cfh_netfs_ops {
-	struct netfs_cache_ops ops;
-	int (*read)(struct netfs_cache_resources *cres, loff_t start,
-		    struct iov_iter *iter, unsigned int hole,
-		    const struct cfh_termination *done);
-	int (*write)(struct netfs_cache_resources *cres, loff_t start,
-		     struct iov_iter *iter, const struct cfh_termination *done);
-	int (*prepare_read)(struct netfs_io_subrequest *subreq,
-			    unsigned long long i_size);
-	int (*prepare_ondemand_read)(struct netfs_cache_resources *cres,
-				     loff_t start, size_t *len, loff_t i_size,
-				     unsigned long *flags, unsigned long ino);
-};
-
-/* The rest of the table that the operation was called by. */
-static const struct cfh_netfs_ops *
-cfh_netfs_ops_of(const struct netfs_cache_resources *cres)
-{
-	return container_of(cres->ops, struct cfh_netfs_ops, ops);
-}
 
 bool cfh_begin_operation(struct netfs_cache_resources *cres,
 			 enum fscache_want_state want)
@@ -63,28 +25,16 @@ int cfh_read(struct netfs_cache_resources *cres, loff_t start,
 	     struct iov_iter *iter, enum netfs_read_from_hole hole,
 	     netfs_io_terminated_t func, void *private)
 {
-	struct cfh_termination done = { .func = func, .private = private };
-	struct cfh_awaited_end awaited;
+	const struct cfh_termination done = { .func = func, .private = private };
 	struct cfh_late_end *late;
 
 	if (!cfh_ends_late(hole, func))
 		return cfh_netfs_ops_of(cres)->read(cres, start, iter, hole, &done);
 
 	late = cfh_new_late_end(func, private);
-	if (late) {
-		done.func = cfh_end_late;
-		done.private = late;
-		return cfh_netfs_ops_of(cres)->read(cres, start, iter, hole, &done);
-	}
-
-	/* It can be waited for without memory, and told from here. */
-	init_completion(&awaited.ended);
-	done.func = cfh_end_awaited;
-	done.private = &awaited;
-	cfh_netfs_ops_of(cres)->read(cres, start, iter, hole, &done);
-	wait_for_completion(&awaited.ended);
-	func(private, awaited.result, false);
-	return min_t(ssize_t, awaited.result, 0);
+	if (late)
+		return cfh_read_and_end_late(cres, start, iter, hole, late);
+	return cfh_read_and_wait(cres, start, iter, hole, func, private);
 }
 
 int cfh_write(struct netfs_cache_resources *cres, loff_t start,

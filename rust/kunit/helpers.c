@@ -15,12 +15,16 @@
 #include <linux/fs_struct.h>
 #include <linux/module.h>
 #include <linux/poll.h>
+#include <linux/preempt.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 #include <linux/uio.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
+
+/* Where the end of a read can be told late, though not for this kernel's netfs. */
+#include "../helpers/late.c"
 
 /* The module, and the threads that run its code */
 
@@ -191,6 +195,32 @@ int cfk_fscache_read(struct netfs_cache_resources *cres, loff_t start,
 		     netfs_io_terminated_t func, void *priv)
 {
 	return fscache_read(cres, start, iter, hole, func, priv);
+}
+
+/*
+ * Reads as on a kernel whose netfs cannot take the end in an interrupt: the end is
+ * told by a worker or, where is_awaited, by the caller, as if there were no memory.
+ */
+int cfk_read_late(struct netfs_cache_resources *cres, loff_t start,
+		  struct iov_iter *iter, enum netfs_read_from_hole hole,
+		  netfs_io_terminated_t func, void *priv, bool is_awaited)
+{
+	struct cfh_late_end *late;
+
+	if (is_awaited)
+		return cfh_read_and_wait(cres, start, iter, hole, func, priv);
+	late = cfh_new_late_end(func, priv);
+	if (!late) {
+		func(priv, -ENOMEM, false);
+		return -ENOMEM;
+	}
+	return cfh_read_and_end_late(cres, start, iter, hole, late);
+}
+
+/* Whether locks that are only safe against softirqs are not to be taken here. */
+bool cfk_is_in_interrupt(void)
+{
+	return in_hardirq() || irqs_disabled();
 }
 
 int cfk_fscache_write(struct netfs_cache_resources *cres, loff_t start,

@@ -46,7 +46,7 @@ mod thread;
 
 pub use buffer::{submit_read, submit_write, Buffer, Finished, Pending};
 pub use files::{close_fd, file_of_fd, flush_closed_files, ioctl, open, users_of_file, write_to};
-pub use netfs::{Hole, InUse, NetCookie, NetVolume, Read, Reading, Wanted, Write, Writing};
+pub use netfs::{End, Hole, InUse, NetCookie, NetVolume, Read, Reading, Wanted, Write, Writing};
 pub use outcome::{wait_until, Outcome, Stop};
 pub use owners::{acts_with, owner, set_owner};
 pub use poller::Poller;

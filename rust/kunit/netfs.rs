@@ -6,7 +6,7 @@
 
 mod operation;
 
-pub use self::operation::{Hole, Write, Writing};
+pub use self::operation::{End, Hole, Write, Writing};
 
 use crate::{bindings, Buffer, Outcome};
 use core::cell::Cell;
@@ -218,8 +218,15 @@ pub struct Reading<'a> {
 
 /// What is told of the end of a read.
 struct Told {
-    result: SetOnce<(isize, bool)>,
+    result: SetOnce<(isize, Teller)>,
     times: AtomicU32,
+}
+
+/// How the end of a read was told.
+#[derive(Clone, Copy)]
+struct Teller {
+    was_async: bool,
+    in_interrupt: bool,
 }
 
 /// A read that has ended.
@@ -234,6 +241,10 @@ pub struct Read {
     pub result: isize,
     /// Whether its end was told as one in another context.
     pub was_async: bool,
+    /// Whether its end was told in a hard interrupt, or with interrupts disabled.
+    pub in_interrupt: bool,
+    /// Whether its end was told before the call that began it returned.
+    pub was_awaited: bool,
     /// How often its end was told.
     pub times: u32,
 }
@@ -262,14 +273,25 @@ impl Reading<'_> {
     #[track_caller]
     pub fn read_over(&self, hole: Hole, start: i64, buffer: Buffer) -> Outcome<Read> {
         let len = buffer.len();
-        self.read_by(hole, start, buffer, |buffer, f| buffer.to_read_into(len, f))
+        self.read_by(hole, End::AtOnce, start, buffer, |buffer, f| {
+            buffer.to_read_into(len, f)
+        })
+    }
+
+    /// Reads as [`Self::read`] does, and has the end told in this way.
+    #[track_caller]
+    pub fn read_to_end(&self, end: End, start: i64, buffer: Buffer) -> Outcome<Read> {
+        let len = buffer.len();
+        self.read_by(Hole::Fail, end, start, buffer, |buffer, f| {
+            buffer.to_read_into(len, f)
+        })
     }
 
     /// The same with an iterator over a list of pages, as EROFS has for compressed images.
     #[track_caller]
     pub fn read_pages(&self, start: i64, buffer: Buffer) -> Outcome<Read> {
         let len = buffer.len();
-        self.read_by(Hole::Fail, start, buffer, |buffer, f| {
+        self.read_by(Hole::Fail, End::AtOnce, start, buffer, |buffer, f| {
             buffer.to_read_into_pages(len, f)
         })
     }
@@ -278,6 +300,7 @@ impl Reading<'_> {
     fn read_by(
         &self,
         hole: Hole,
+        end: End,
         start: i64,
         mut buffer: Buffer,
         iterate: impl FnOnce(&mut Buffer, &mut dyn FnMut(&mut IovIterDest<'_>) -> i32) -> i32,
@@ -291,25 +314,31 @@ impl Reading<'_> {
         // A part for the one who tells, which is not given up: there must be only one, but a test
         // is to find out.
         let private = Arc::into_raw(told.clone()).cast_mut();
-        let mut left = 0;
+        let (mut left, mut was_awaited) = (0, false);
         let returned = iterate(&mut buffer, &mut |iter| {
+            let (cres, iter_ptr, hole) = (self.resources, iter.as_ptr(), hole.as_raw());
+            let (func, private) = (Some(tell as Tell), private.cast());
             // SAFETY: The operation has begun (type invariant) and has functions. What `tell` needs
-            // stays, and the memory up to the end of the read.
+            // stays, and the memory up to the end of the read. Process context.
             let returned = unsafe {
-                bindings::cfk_fscache_read(
-                    self.resources,
-                    start,
-                    iter.as_ptr(),
-                    hole.as_raw(),
-                    Some(tell),
-                    private.cast(),
-                )
+                match end {
+                    End::AtOnce => {
+                        bindings::cfk_fscache_read(cres, start, iter_ptr, hole, func, private)
+                    }
+                    End::Late | End::Awaited => {
+                        let is_awaited = end == End::Awaited;
+                        bindings::cfk_read_late(
+                            cres, start, iter_ptr, hole, func, private, is_awaited,
+                        )
+                    }
+                }
             };
             left = iter.count();
+            was_awaited = told.result.as_ref().is_some();
             returned
         });
         let waited = crate::wait_until("the read to end", || told.result.as_ref().is_some());
-        let Some(&(result, was_async)) = told.result.as_ref() else {
+        let Some(&(result, teller)) = told.result.as_ref() else {
             // The memory may still be written to.
             core::mem::forget(buffer);
             waited?;
@@ -322,11 +351,16 @@ impl Reading<'_> {
             returned,
             left,
             result,
-            was_async,
+            was_async: teller.was_async,
+            in_interrupt: teller.in_interrupt,
+            was_awaited,
             times: told.times.load(Ordering::SeqCst),
         })
     }
 }
+
+/// The C type of [`tell`].
+type Tell = unsafe extern "C" fn(*mut c_void, isize, bool);
 
 /// # Safety
 ///
@@ -336,7 +370,12 @@ unsafe extern "C" fn tell(told: *mut c_void, result: isize, was_async: bool) {
     let told = unsafe { &*told.cast_const().cast::<Told>() };
     told.times.fetch_add(1, Ordering::SeqCst);
     // Last, as the reader goes on then.
-    told.result.populate((result, was_async));
+    let teller = Teller {
+        was_async,
+        // SAFETY: It only looks at the processor's state.
+        in_interrupt: unsafe { bindings::cfk_is_in_interrupt() },
+    };
+    told.result.populate((result, teller));
 }
 
 impl Drop for Reading<'_> {

@@ -24,6 +24,17 @@ pub enum Hole {
     Fail,
 }
 
+/// How the end of a read is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Wherever the read ends.
+    AtOnce,
+    /// By a worker, if the read ends in an interrupt (`rust/helpers/late.c`).
+    Late,
+    /// By the caller, who waits for it: what is done for want of memory to tell it late.
+    Awaited,
+}
+
 impl Hole {
     pub(super) fn as_raw(self) -> bindings::netfs_read_from_hole {
         match self {

@@ -6,7 +6,7 @@
 use kernel::str::CStr;
 use kernel_ext::errno::{ENOBUFS, ENODATA, ESTALE};
 use kunit::{
-    ensure, ensure_eq, skip, wait_until, Buffer, Hole, NetCookie, NetVolume, Outcome, Wanted,
+    ensure, ensure_eq, skip, wait_until, Buffer, End, Hole, NetCookie, NetVolume, Outcome, Wanted,
 };
 
 kunit::suite!(
@@ -14,6 +14,7 @@ kunit::suite!(
     [
         a_hole_in_front_of_data_is_cleared,
         a_hole_is_an_error_where_it_is_not_wanted,
+        an_end_that_is_late_is_told_once_and_in_no_interrupt,
         what_is_there_is_told_in_whole_grains,
         a_write_that_tells_nobody_is_done_at_once,
         room_is_made_for_whole_pages,
@@ -100,6 +101,33 @@ fn a_hole_is_an_error_where_it_is_not_wanted() -> Outcome {
     ensure_eq!(read.result, (2 * BLOCK) as isize);
     ensure!(read.buffer.is_all(0, BLOCK, 0));
     ensure!(read.buffer.is_all(BLOCK, 2 * BLOCK, 7));
+    Ok(())
+}
+
+/// What is done for a netfs that cannot take an end in an interrupt, with and without memory.
+fn an_end_that_is_late_is_told_once_and_in_no_interrupt() -> Outcome {
+    let volume = volume(kernel::c_str!("late"))?;
+    let cookie = volume.cookie(wanted(b"file"))?;
+    store(&cookie, 0, 4, 7)?;
+    let in_use = cookie.use_for(false);
+    let reading = in_use.begin_read()?;
+    for (end, is_awaited) in [(End::Late, false), (End::Awaited, true)] {
+        for _ in 0..20 {
+            let read = reading.read_to_end(end, at(0), Buffer::new(4, 0xee)?)?;
+            ensure_eq!(read.result, (4 * BLOCK) as isize);
+            ensure_eq!((read.times, read.in_interrupt), (1, false));
+            ensure!(read.buffer.is_all(0, 4 * BLOCK, 7));
+            if is_awaited {
+                ensure_eq!((read.returned, read.was_async), (0, false));
+                ensure!(read.was_awaited);
+            }
+        }
+        // What fails is told in the same way.
+        let read = reading.read_to_end(end, at(8), Buffer::new(2, 0xee)?)?;
+        let errno = ENODATA.to_errno();
+        ensure_eq!((read.returned, read.result), (errno, errno as isize));
+        ensure_eq!((read.times, read.in_interrupt), (1, false));
+    }
     Ok(())
 }
 
