@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What bindgen reads. The C helpers are read as they stand, so that there is
- * no second list of their prototypes to keep.
+ * The headers that bindgen reads. It reads the C helpers themselves, so that there
+ * is no second list of their prototypes to maintain.
  *
  * A name is generated only if bindgen_parameters allows it.
  */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel's own bindings lack, on top of all that they have.
+//! Bindings that the kernel's own crate lacks, on top of all that it has.
 //!
 //! The generated file holds only what the allow-list in `bindgen_parameters` names, and the C
 //! helpers of `rust/helpers`. Everything else comes from [`kernel::bindings`], so a type that both

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is attached to a volume: how it gets there and away again.
+//! The attachment of a volume: how it is made and taken off.
 //!
 //! Answers to `cachefiles_acquire_volume()` and `cachefiles_free_volume()` of
-//! `fs/cachefiles/volume.c`. The module `volume` says why the two ways for an attachment to go
-//! cannot meet.
+//! `fs/cachefiles/volume.c`. The module `volume` says why the two ways to take it off cannot race.
 
 use crate::{
     cache::{CachePrivate, Leaving},
@@ -17,7 +16,7 @@ use core::{
 };
 use kernel::{alloc::flags::GFP_KERNEL, ffi::c_void, prelude::*, sync::Arc};
 
-/// What `fscache_volume::cache_priv` points to.
+/// The attachment of a volume, to which `fscache_volume::cache_priv` points.
 struct Attachment<B: Backend> {
     handle: VolumeHandle,
     data: Arc<B::Volume>,
@@ -33,7 +32,7 @@ unsafe fn private_slot<'a>(raw: NonNull<bindings::fscache_volume>) -> &'a Atomic
     unsafe { AtomicPtr::from_ptr(&raw mut (*raw.as_ptr()).cache_priv) }
 }
 
-/// The cache that a volume is in.
+/// Returns the cache that a volume is in.
 ///
 /// # Safety
 ///
@@ -47,7 +46,7 @@ pub(crate) unsafe fn cache_of<'a, B: Backend>(
     unsafe { &*(*(*raw).cache).cache_priv.cast() }
 }
 
-/// The backend's volume, if there is one.
+/// Returns the backend's volume, if there is one.
 ///
 /// # Safety
 ///
@@ -67,12 +66,12 @@ pub(crate) unsafe fn attached<'a, B: Backend>(
 }
 
 /// Takes the attachment off the volume. The cache is not relinquished before the second part of the
-/// answer is dropped.
+/// result is dropped.
 ///
 /// # Safety
 ///
 /// `raw` is a volume in a cache of `B`, with a reference or in the hands of `free_volume`, and
-/// nobody uses what is attached to it.
+/// nobody uses its attachment.
 pub(crate) unsafe fn take_attachment<B: Backend>(
     raw: NonNull<bindings::fscache_volume>,
 ) -> Option<(Arc<B::Volume>, Leaving)> {
@@ -89,7 +88,8 @@ pub(crate) unsafe fn take_attachment<B: Backend>(
     Some((KBox::into_inner(attachment).data, leaving))
 }
 
-/// `fscache_cache_ops::acquire_volume`: has the backend acquire the volume, and attaches it.
+/// Implements `fscache_cache_ops::acquire_volume`: has the backend acquire the volume, and attaches
+/// it.
 ///
 /// # Safety
 ///
@@ -125,7 +125,8 @@ pub(crate) unsafe fn acquire<B: Backend>(raw: NonNull<bindings::fscache_volume>)
     });
 }
 
-/// `fscache_cache_ops::free_volume`: takes the attachment off, and gives it to the backend.
+/// Implements `fscache_cache_ops::free_volume`: takes the attachment off, and hands it to the
+/// backend.
 ///
 /// # Safety
 ///

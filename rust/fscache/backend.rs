@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a cache backend is: the operations that fscache and netfs call.
+//! The trait of a cache backend: the operations that fscache and netfs call.
 //!
 //! C headers: [`include/linux/fscache-cache.h`](srctree/include/linux/fscache-cache.h)
 //! (`struct fscache_cache_ops`), [`include/linux/netfs.h`](srctree/include/linux/netfs.h)
@@ -19,9 +19,9 @@ use kernel::{
 
 /// A cache backend.
 ///
-/// All run in process context and may sleep, but for [`Backend::end_operation`].
+/// All functions run in process context and may sleep, except [`Backend::end_operation`].
 pub trait Backend: Sized + 'static {
-    /// What `/proc/fs/fscache` and the log call it.
+    /// The name in `/proc/fs/fscache` and in the log.
     const NAME: &'static CStr;
     /// A cache of this backend.
     type Cache: Send + Sync;
@@ -39,8 +39,8 @@ pub trait Backend: Sized + 'static {
         volume: VolumeHandle,
     ) -> Option<Arc<Self::Volume>>;
 
-    /// The volume is about to be attached: where the backend lists it, so that the cache can be
-    /// withdrawn. On an error it is dropped instead, and not cached.
+    /// Lists a volume that is about to be attached, so that it is found when the cache is
+    /// withdrawn. On an error the volume is dropped instead, and not cached.
     ///
     /// Runs in the same callback as [`Backend::acquire_volume`], so neither
     /// [`Backend::free_volume`] nor the end of [`AcquiredCache::withdraw`] can come before it is
@@ -52,13 +52,13 @@ pub trait Backend: Sized + 'static {
         Ok(())
     }
 
-    /// The volume's owner and all its cookies are gone. The volume is detached by now.
+    /// Frees a volume, whose owner and cookies are gone. It is detached already.
     fn free_volume(volume: Arc<Self::Volume>);
 
-    /// Finds or makes the object of a cookie, and hands it to `slot` before anything else can get
-    /// to see the cookie.
+    /// Finds or makes the object of a cookie, and hands it to `slot` before the cookie is published
+    /// to others.
     ///
-    /// False if it failed. An object that was attached is withdrawn then, when fscache lets go of
+    /// Returns false on failure. An object that was attached is then withdrawn when fscache drops
     /// the cookie.
     ///
     /// Runs on `fscache_wq`, as all operations on cookies up to [`Backend::invalidate_cookie`], of
@@ -70,32 +70,32 @@ pub trait Backend: Sized + 'static {
         slot: LookupSlot<'_, Self>,
     ) -> bool;
 
-    /// Puts an object away: nobody has access to it any more. It is detached and dropped when this
-    /// returns.
+    /// Withdraws an object, to which there is no access any more. It is detached and dropped when
+    /// this returns.
     fn withdraw_cookie(cookie: &Cookie, object: ArcBorrow<'_, Self::Object>);
 
-    /// Replaces what is stored by nothing, and calls [`Invalidation::resume`]. False if it failed,
-    /// and it counts as failed without that call: the object is withdrawn then.
+    /// Replaces the stored data by an empty file, and calls [`Invalidation::resume`]. Returns false
+    /// on failure; without that call it counts as failed as well. The object is then withdrawn.
     fn invalidate_cookie(
         cookie: &Cookie,
         object: ArcBorrow<'_, Self::Object>,
         invalidation: Invalidation<'_>,
     ) -> bool;
 
-    /// The owner is about to write to the file, for the first time.
+    /// Prepares the object for writes: its owner is about to write for the first time.
     fn prepare_to_write(cookie: &Cookie, object: ArcBorrow<'_, Self::Object>);
 
-    /// The owner changed the file's size, in bytes. Not on a worker but in the owner's task.
+    /// Resizes the object, as the owner changed the size of the file, in bytes. Runs in the task of
+    /// the owner, not on a worker.
     fn resize_cookie(resources: &mut Resources<'_, Self>, new_size: u64);
 
     /// Begins an operation: calls [`Resources::set_file`].
     ///
-    /// Also called from within [`Resources::wait_for_operation`], where [`Begin::Failed`] is the
-    /// same as [`Begin::Refused`].
+    /// Also called from within [`Resources::wait_for_operation`], which takes [`Begin::Failed`] for
+    /// [`Begin::Refused`].
     fn begin_operation(resources: &mut Resources<'_, Self>, want: WantState) -> Begin;
 
-    /// An operation is over. Once this returns, the file is given up and the access to the cookie
-    /// ends.
+    /// Ends an operation. Once this returns, the file is dropped and the access to the cookie ends.
     ///
     /// May be called in hard interrupt context, from the completion of a read.
     fn end_operation(resources: &mut Resources<'_, Self>) {
@@ -108,8 +108,8 @@ pub trait Backend: Sized + 'static {
     /// Writes to the object at `start` (bytes), as much as the operation has memory with.
     fn write<'op>(operation: WriteOperation<'op, Self>, start: i64) -> Begun<'op>;
 
-    /// Where a read of `len` bytes at `start` is to be served from, in a file of `i_size` bytes.
-    /// Shortens `len` to what comes from one source; it cannot be made longer.
+    /// Decides where a read of `len` bytes at `start` is served from, in a file of `i_size` bytes.
+    /// Shortens `len` to the part that comes from one source; it cannot be made longer.
     ///
     /// `ino` is the inode number that the owner gives the file, for traces.
     fn prepare_read(
@@ -121,8 +121,8 @@ pub trait Backend: Sized + 'static {
         ino: u64,
     ) -> IoSource;
 
-    /// Sees to it that a write of `len` bytes at `start` can be done, and sets `len` to what is
-    /// written: whole units of direct I/O. There is memory for `upper_len` bytes.
+    /// Prepares a write of `len` bytes at `start`, and sets `len` to the bytes to be written: whole
+    /// units of direct I/O. There is memory for `upper_len` bytes.
     ///
     /// `no_space_allocated_yet` if the caller knows that the range is a hole.
     ///
@@ -135,18 +135,18 @@ pub trait Backend: Sized + 'static {
         no_space_allocated_yet: bool,
     ) -> Result;
 
-    /// How much a subrequest for a write that is being put together may carry. `None` if the cache
+    /// Limits the size of a subrequest for a write that is being assembled. `None` if the cache
     /// does not take it.
     fn prepare_write_subreq(resources: &mut Resources<'_, Self>) -> Option<WriteLimits>;
 
-    /// Writes a subrequest, or what of it direct I/O can do. A write that is refused is no loss:
-    /// the server has the data.
+    /// Writes a subrequest, or the part of it that direct I/O can write. A refused write is no
+    /// loss: the server has the data.
     fn issue_write(write: WriteSubrequest<'_, Self>);
 
-    /// Sees to it that `len` bytes at `start` can be read from the cache: has fetched what is
-    /// missing, and waits for it; or leaves that to the read that follows.
+    /// Prepares an on-demand read of `len` bytes at `start`: has missing data fetched, and waits
+    /// for it; or leaves that to the read that follows.
     ///
-    /// The operation fails with the error, and the read that follows is not the backend's any more.
+    /// On an error the operation fails with it, and the backend does not get the read that follows.
     fn prepare_ondemand_read(
         resources: &mut Resources<'_, Self>,
         start: i64,
@@ -155,8 +155,7 @@ pub trait Backend: Sized + 'static {
         ino: u64,
     ) -> Result<Prepared>;
 
-    /// Where the first data in the range is, in bytes, and how long it goes on, both in whole
-    /// granules.
+    /// Finds the first data in the range: its start and length in bytes, both in whole granules.
     ///
     /// Errors: `ENODATA` if there is none; `ENOBUFS` if the cache cannot say.
     fn query_occupancy(
@@ -167,31 +166,32 @@ pub trait Backend: Sized + 'static {
     ) -> Result<(i64, usize)>;
 }
 
-/// How an operation begins.
+/// The outcome of beginning an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
     /// It has what it needs.
     Begun,
-    /// It does not begin, and its owner is told so: there is no file, and there has to be one.
+    /// It does not begin, and its owner is told so: there is no file.
     Refused,
-    /// It begins, but all that it can do is to fail, with this error: for an owner that cannot do
-    /// without the operation, as EROFS.
+    /// It begins, but fails all its reads with this error: for an owner that cannot do without the
+    /// operation, as EROFS.
     Failed(Error),
 }
 
-/// How an on-demand read is prepared.
+/// The outcome of preparing an on-demand read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prepared {
     /// All of it is in the cache.
     Filled,
-    /// The read that follows sees to that: it is one with [`ReadHole::Fetch`].
+    /// Data may be missing: the read that follows is one with [`ReadHole::Fetch`], and has it
+    /// fetched.
     Left,
 }
 
-/// How far an object has to be for an operation to begin (`enum fscache_want_state`).
+/// The state that an object has to reach for an operation to begin (`enum fscache_want_state`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WantState {
-    /// It is known what it is; there may be nothing in it, not even a file.
+    /// Its parameters are known; it may have no data, and no file.
     Params,
     /// It can be written to.
     Write,
@@ -219,16 +219,16 @@ impl WantState {
     }
 }
 
-/// What a read that begins in a hole is to do (`enum netfs_read_from_hole`).
+/// The behaviour of a read that begins in a hole (`enum netfs_read_from_hole`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadHole {
-    /// Not look for holes: the caller knows that there are none.
+    /// Does not look for holes: the caller knows that there are none.
     Ignore,
-    /// Fill it with zeros.
+    /// Fills the hole with zeros.
     Clear,
-    /// Fail with `ENODATA`.
+    /// Fails with `ENODATA`.
     Fail,
-    /// Have fetched what is missing: what was left when the read was prepared. The rest is as for
+    /// Has data fetched that is missing, which was left when the read was prepared. Otherwise as
     /// [`ReadHole::Fail`].
     Fetch,
 }
@@ -244,11 +244,11 @@ impl ReadHole {
     }
 }
 
-/// Where data is to come from (`enum netfs_io_source`).
+/// The source of data (`enum netfs_io_source`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i8)]
 pub enum IoSource {
-    /// There is none: it is behind the end of the file.
+    /// None: the range is behind the end of the file.
     FillWithZeroes = bindings::netfs_io_source_NETFS_FILL_WITH_ZEROES,
     /// From the server; it is not in the cache.
     DownloadFromServer = bindings::netfs_io_source_NETFS_DOWNLOAD_FROM_SERVER,

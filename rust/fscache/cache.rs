@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Caches: from the reservation of a name to its being given up.
+//! Caches, from the reservation of a name to its release.
 //!
 //! C header: [`include/linux/fscache-cache.h`](srctree/include/linux/fscache-cache.h)
 //! (`struct fscache_cache`).
 
-use crate::{gate::Gate, ops::CacheOps, Backend};
+use crate::{ops::CacheOps, use_count::UseCount, Backend};
 use cachefiles_bindings as bindings;
 use core::{
     ptr::NonNull,
@@ -24,7 +24,7 @@ use kernel::{
 };
 use kernel_ext::module::ModuleRef;
 
-/// How far a cache is.
+/// The phase of life of a cache.
 enum Phase {
     /// Its name is reserved.
     Acquired,
@@ -32,33 +32,33 @@ enum Phase {
     Added(Private),
     /// No access begins any more.
     Withdrawn(Private),
-    /// It is given up.
+    /// It is relinquished.
     Relinquished,
 }
 
-/// The owned pointer in `cache_priv`, of a type that is known only to `drop`.
+/// The owned pointer in `cache_priv`, whose type only `drop` knows.
 struct Private {
     ptr: NonNull<c_void>,
     drop: unsafe fn(NonNull<c_void>),
-    /// fscache may call us: the code has to stay. Goes last.
+    /// Keeps the code, as fscache may call it. Dropped last.
     _module: ModuleRef,
 }
 
 // SAFETY: It stands for a `KBox<CachePrivate<B>>`, and what is in that is `Send`.
 unsafe impl Send for Private {}
 
-/// What all who hold a part of the cache share.
+/// The state that all holders of a part of the cache share.
 #[pin_data]
 struct Shared {
-    /// Valid while the gate is open, and while there are objects or anything is attached.
+    /// Valid while `users` is open, and while there are objects or attachments.
     raw: NonNull<bindings::fscache_cache>,
     name: CString,
-    gate: Gate,
+    users: UseCount,
     /// Objects counted by an [`ObjectCount`].
     objects: AtomicUsize,
-    /// Volumes and cookies that have something of the backend in them.
+    /// Volumes and cookies with an attachment of the backend.
     attached: AtomicUsize,
-    /// Those that are just being put away.
+    /// Attachments that are being freed.
     leaving: AtomicUsize,
     /// Held while sleeping.
     #[pin]
@@ -71,30 +71,30 @@ unsafe impl Send for Shared {}
 // the rest is atomic or behind a lock.
 unsafe impl Sync for Shared {}
 
-/// What `fscache_cache::cache_priv` points to.
+/// The data of a cache, to which `fscache_cache::cache_priv` points.
 pub(crate) struct CachePrivate<B: Backend> {
     data: Arc<B::Cache>,
     shared: Arc<Shared>,
 }
 
 impl<B: Backend> CachePrivate<B> {
-    /// The backend's own cache.
+    /// Returns the backend's own cache.
     #[inline]
     pub(crate) fn data(&self) -> &Arc<B::Cache> {
         &self.data
     }
 
-    /// Something is about to be attached to the cache.
+    /// Counts an attachment that is about to be made.
     #[inline]
     pub(crate) fn attach(&self) {
         self.shared.attached.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Something is detached. The cache is not relinquished before the answer is dropped, so that
-    /// what was attached can be put away.
+    /// Moves an attachment from the attached to the leaving ones. The cache is not relinquished
+    /// before the result is dropped, so that the attachment can be freed.
     #[inline]
     pub(crate) fn detach(&self) -> Leaving {
-        // In this order: who sees it no longer attached sees it leaving.
+        // In this order: a task that no longer sees it attached sees it leaving.
         self.shared.leaving.fetch_add(1, Ordering::Relaxed);
         self.shared.attached.fetch_sub(1, Ordering::Release);
         // INVARIANT: Counted just now.
@@ -110,8 +110,7 @@ impl<B: Backend> CachePrivate<B> {
     }
 }
 
-/// Something that was attached to a cache and is put away. The cache may be gone once this is
-/// dropped.
+/// An attachment that is being freed. The cache may be freed once this is dropped.
 ///
 /// # Invariants
 ///
@@ -128,8 +127,9 @@ impl Drop for Leaving {
 
 /// A cache that fscache knows by its name.
 ///
-/// Dropping it withdraws and relinquishes it. A backend that keeps it inside of what it gives to
-/// [`AcquiredCache::add`] has made a cycle, and has to call [`AcquiredCache::relinquish`].
+/// Dropping it withdraws and relinquishes the cache. A backend that keeps it inside the data that
+/// it gives to [`AcquiredCache::add`] has a reference cycle, and has to call
+/// [`AcquiredCache::relinquish`].
 pub struct AcquiredCache {
     shared: Arc<Shared>,
 }
@@ -147,7 +147,7 @@ impl AcquiredCache {
             pin_init!(Shared {
                 raw,
                 name,
-                gate: Gate::new(),
+                users: UseCount::new(),
                 objects: AtomicUsize::new(0),
                 attached: AtomicUsize::new(0),
                 leaving: AtomicUsize::new(0),
@@ -202,8 +202,8 @@ impl AcquiredCache {
         Ok(())
     }
 
-    /// Ends all use of the cache as such: no access to it or to its volumes begins any more. Waits
-    /// for the acquisition of volumes that is under way.
+    /// Withdraws the cache: no access to it or to its volumes begins any more. Waits for volumes
+    /// that are being acquired.
     ///
     /// Does nothing for a cache that was not added, or was withdrawn before.
     pub fn withdraw(&self) {
@@ -218,7 +218,7 @@ impl AcquiredCache {
         };
     }
 
-    /// Waits until there is no object any more, that is, no [`ObjectCount`].
+    /// Waits until all objects are gone, that is, every [`ObjectCount`].
     ///
     /// Does nothing for a cache that was relinquished.
     pub fn wait_for_objects(&self) {
@@ -229,26 +229,25 @@ impl AcquiredCache {
         }
     }
 
-    /// Notes that the cache cannot be used any more for an error of what is behind it: no access
-    /// begins any more. Any context.
+    /// Marks the cache as unusable after an I/O error: no access begins any more. Any context.
     pub fn io_error(&self) {
-        self.shared.gate.pass(|| {
-            // SAFETY: The cache is not relinquished while we are inside the gate.
+        self.shared.users.while_open(|| {
+            // SAFETY: The cache is not relinquished during a use.
             unsafe { bindings::fscache_io_error(self.shared.raw.as_ptr()) };
         });
     }
 
-    /// The name.
+    /// Returns the name.
     #[inline]
     pub fn name(&self) -> &CStr {
         &self.shared.name
     }
 
-    /// Counts an object that uses the cache, for as long as the answer lives. Any context.
+    /// Counts an object that uses the cache, as long as the result lives. Any context.
     pub fn count_object(&self) -> ObjectCount {
-        let shared = self.shared.gate.pass(|| {
+        let shared = self.shared.users.while_open(|| {
             self.shared.objects.fetch_add(1, Ordering::Relaxed);
-            // SAFETY: The cache is not relinquished while we are inside the gate.
+            // SAFETY: The cache is not relinquished during a use.
             unsafe { bindings::cfh_fscache_count_object(self.shared.raw.as_ptr()) };
             self.shared.clone()
         });
@@ -256,15 +255,14 @@ impl AcquiredCache {
         ObjectCount(shared)
     }
 
-    /// Withdraws the cache, if that was not done, and gives it and its name up. Drops what
-    /// [`AcquiredCache::add`] was given.
+    /// Relinquishes the cache and its name, after withdrawing it if that was not done. Drops the
+    /// data that [`AcquiredCache::add`] was given.
     ///
-    /// All objects have to be withdrawn and all volumes detached by now; it waits for those that
-    /// are just being put away. A cache with something left cannot be freed: its memory and its
-    /// name are lost, the module cannot be unloaded any more, and an error is logged.
+    /// All objects have to be withdrawn and all volumes detached before; this drains those that are
+    /// being freed. A cache with attachments left cannot be freed: its memory and its name are
+    /// leaked, the module cannot be unloaded any more, and an error is logged.
     ///
-    /// Does nothing the second time. Sleeps. Not to be called from where something of the cache is
-    /// being put away.
+    /// Does nothing the second time. Sleeps. Not to be called from a destructor of an attachment.
     pub fn relinquish(&self) {
         self.withdraw();
         let mut phase = self.shared.phase.lock();
@@ -273,7 +271,7 @@ impl AcquiredCache {
             Phase::Acquired => None,
             Phase::Added(private) | Phase::Withdrawn(private) => Some(private),
         };
-        self.shared.gate.close();
+        self.shared.users.close();
         let objects = self.shared.objects.load(Ordering::Acquire);
         let attached = self.shared.attached.load(Ordering::Acquire);
         if objects != 0 || attached != 0 {
@@ -294,13 +292,13 @@ impl AcquiredCache {
         //
         // SAFETY: The cache is there: only this function relinquishes it, and has not done so yet.
         unsafe { bindings::cfh_fscache_wait_for_objects(self.shared.raw.as_ptr()) };
-        // SAFETY: The cache is ours; the gate is closed, and nothing is attached or counted any
+        // SAFETY: The cache is ours; `users` is closed, and nothing is attached or counted any
         // more, so nobody uses the pointer after this.
         unsafe { bindings::fscache_relinquish_cache(self.shared.raw.as_ptr()) };
         drop(phase);
         if let Some(private) = private {
-            // SAFETY: fscache has let go of it just now, and callbacks that borrow it need
-            // something attached or leaving, or an access that `withdraw()` waited for.
+            // SAFETY: fscache has dropped it just now, and callbacks that borrow it need something
+            // attached or leaving, or an access that `withdraw()` waited for.
             unsafe { (private.drop)(private.ptr) };
         }
     }
@@ -312,7 +310,7 @@ impl Drop for AcquiredCache {
     }
 }
 
-/// An object that is counted: its cache is not relinquished meanwhile.
+/// A counted object, which keeps its cache from being relinquished.
 ///
 /// May be dropped in any context.
 ///

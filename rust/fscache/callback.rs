@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a callback on a cookie may do that nobody else may: tokens that only it is given.
+//! Tokens for functions that only a callback on a cookie may call.
 //!
 //! C header: [`include/linux/fscache-cache.h`](srctree/include/linux/fscache-cache.h)
-//! (`fscache_cookie_lookup_negative()`, `fscache_resume_after_invalidation()`). fscache changes a
-//! cookie's state from one worker at a time, and these functions set it without a look at what it
-//! is: called from elsewhere they would undo a withdrawal, or end an access that is not there. A
-//! token is for the time of the callback, as its lifetime says.
+//! (`fscache_cookie_lookup_negative()`, `fscache_resume_after_invalidation()`). fscache changes the
+//! state of a cookie from one worker at a time, and these functions overwrite it unconditionally:
+//! called from elsewhere they would undo a withdrawal, or end an access that does not exist. A
+//! token is valid during the callback, as its lifetime says.
 
 use crate::{cache::CachePrivate, Backend, Cookie};
 use core::cell::Cell;
 use kernel::sync::Arc;
 
-/// Where a look-up puts the object that it found.
+/// The slot in which a look-up stores the object that it found.
 pub struct LookupSlot<'a, B: Backend> {
     cookie: &'a Cookie,
     cache: &'a CachePrivate<B>,
@@ -48,8 +48,8 @@ pub struct Lookup<'a> {
 }
 
 impl Lookup<'_> {
-    /// Says that there is nothing to be found: readers need not wait any longer. Takes the cookie's
-    /// spinlock.
+    /// Reports that there is no data, so that readers need not wait any longer. Takes the spinlock
+    /// of the cookie.
     #[inline]
     pub fn negative(&self) {
         self.cookie.lookup_negative();
@@ -68,7 +68,7 @@ impl<'a> Invalidation<'a> {
         Self { cookie, is_resumed }
     }
 
-    /// Lets I/O go on: what was stored is out of reach. Takes the cookie's spinlock.
+    /// Resumes I/O, as the stale data is out of reach. Takes the spinlock of the cookie.
     #[inline]
     pub fn resume(self) {
         self.is_resumed.set(true);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Cookies: what a network file system asks to be cached as one object.
+//! Cookies: the objects that a network file system asks to have cached.
 //!
 //! C header: [`include/linux/fscache.h`](srctree/include/linux/fscache.h)
 //! (`struct fscache_cookie`).
@@ -20,13 +20,13 @@ use kernel::{ffi::c_void, types::Opaque};
 pub enum CookieFlag {
     /// The owner wants the object deleted.
     Retired = bindings::FSCACHE_COOKIE_RETIRED,
-    /// There is nothing to read in the cache.
+    /// The cache has no data to read.
     NoDataToRead = bindings::FSCACHE_COOKIE_NO_DATA_TO_READ,
     /// The attributes are to be written down.
     NeedsUpdate = bindings::FSCACHE_COOKIE_NEEDS_UPDATE,
-    /// The owner changed the file itself.
+    /// The owner wrote to the file locally.
     LocalWrite = bindings::FSCACHE_COOKIE_LOCAL_WRITE,
-    /// Something was written to the cache.
+    /// Data was written to the cache.
     HaveData = bindings::FSCACHE_COOKIE_HAVE_DATA,
 }
 
@@ -46,7 +46,7 @@ unsafe impl Send for Cookie {}
 unsafe impl Sync for Cookie {}
 
 impl Cookie {
-    /// Borrows a cookie of the C side.
+    /// Borrows a cookie from a pointer of C.
     ///
     /// # Safety
     ///
@@ -72,14 +72,14 @@ impl Cookie {
         CookieRef(NonNull::from(self))
     }
 
-    /// The number by which traces name it.
+    /// Returns the number that identifies the cookie in traces.
     #[inline]
     pub fn debug_id(&self) -> u32 {
         // SAFETY: `self` is a cookie with a reference; the number does not change.
         unsafe { (*self.as_ptr()).debug_id }
     }
 
-    /// The key of the object in its volume; 1 to 255 bytes of any value.
+    /// Returns the key of the object in its volume; 1 to 255 bytes of any value.
     #[inline]
     pub fn key(&self) -> &[u8] {
         // SAFETY: `self` is a cookie with a reference. The key, which is in it or hangs off it, has
@@ -92,15 +92,15 @@ impl Cookie {
         }
     }
 
-    /// fscache's hash of volume key and key: the same on any machine, as it is part of the layout
-    /// on disk.
+    /// Returns fscache's hash of volume key and key. It is equal on all machines, as it is part of
+    /// the layout on disk.
     #[inline]
     pub fn key_hash(&self) -> u32 {
         // SAFETY: `self` is a cookie with a reference; the hash does not change.
         unsafe { (*self.as_ptr()).key_hash }
     }
 
-    /// The coherency data as it is now.
+    /// Returns the coherency data as it is now.
     #[inline]
     pub fn aux(&self) -> CoherencyData {
         // SAFETY: `self` is a cookie with a reference; the length does not change.
@@ -114,7 +114,7 @@ impl Cookie {
         }
     }
 
-    /// The size of the object in bytes, as the owner knows it.
+    /// Returns the size of the object in bytes, as the owner knows it.
     #[inline]
     pub fn object_size(&self) -> u64 {
         // SAFETY: `self` is a cookie with a reference. The owner may store a new size at any time,
@@ -132,7 +132,7 @@ impl Cookie {
         unsafe { (&raw mut (*self.as_ptr()).object_size).write_volatile(size as i64) };
     }
 
-    /// How often the object was invalidated. Any context.
+    /// Returns how often the object was invalidated. Any context.
     #[inline]
     pub fn inval_counter(&self) -> u32 {
         // SAFETY: `self` is a cookie with a reference. The number changes under a lock that readers
@@ -140,7 +140,7 @@ impl Cookie {
         unsafe { (&raw const (*self.as_ptr()).inval_counter).read_volatile() }
     }
 
-    /// Whether the owner does not know the object's size and asks the cache for it.
+    /// Returns whether the owner does not know the object's size and asks the cache for it.
     #[inline]
     pub fn wants_cache_size(&self) -> bool {
         // SAFETY: `self` is a cookie with a reference; the advice does not change.
@@ -148,7 +148,7 @@ impl Cookie {
         u32::from(advice) & bindings::FSCACHE_ADV_WANT_CACHE_SIZE != 0
     }
 
-    /// Whether a flag is set. Any context.
+    /// Returns whether a flag is set. Any context.
     #[inline]
     pub fn test_flag(&self, flag: CookieFlag) -> bool {
         // SAFETY: `self` is a cookie with a reference. Other bits are changed at any time, by
@@ -171,31 +171,31 @@ impl Cookie {
         unsafe { bindings::cfh_fscache_clear_cookie_flag(self.as_ptr(), flag as u32) };
     }
 
-    /// Clears a flag, and says whether it was set. Any context.
+    /// Clears a flag, and returns whether it was set. Any context.
     #[inline]
     pub fn test_and_clear_flag(&self, flag: CookieFlag) -> bool {
         // SAFETY: `self` is a cookie with a reference; the helper changes one bit, atomically.
         unsafe { bindings::cfh_fscache_test_and_clear_cookie_flag(self.as_ptr(), flag as u32) }
     }
 
-    /// See [`Lookup::negative`](crate::Lookup::negative). Only for the worker that looks the cookie
-    /// up, with the object attached. Takes the cookie's spinlock.
+    /// Implements [`Lookup::negative`](crate::Lookup::negative). Only for the worker that looks the
+    /// cookie up, with the object attached. Takes the spinlock of the cookie.
     #[inline]
     pub(crate) fn lookup_negative(&self) {
         // SAFETY: `self` is a cookie with a reference (type invariant).
         unsafe { bindings::fscache_cookie_lookup_negative(self.as_ptr()) };
     }
 
-    /// See [`Invalidation::resume`](crate::Invalidation::resume). Only for the worker that
-    /// invalidates the cookie, and once. Takes the cookie's spinlock.
+    /// Implements [`Invalidation::resume`](crate::Invalidation::resume). Only for the worker that
+    /// invalidates the cookie, and once. Takes the spinlock of the cookie.
     #[inline]
     pub(crate) fn resume_after_invalidation(&self) {
         // SAFETY: `self` is a cookie with a reference (type invariant).
         unsafe { bindings::fscache_resume_after_invalidation(self.as_ptr()) };
     }
 
-    /// The object cannot be cached: it is to be withdrawn, and not tried again meanwhile. Only for
-    /// the worker that looks the cookie up. Takes the cookie's spinlock.
+    /// Marks the object as impossible to cache: it is withdrawn, and not retried until then. Only
+    /// for the worker that looks the cookie up. Takes the spinlock of the cookie.
     #[inline]
     pub(crate) fn caching_failed(&self) {
         // SAFETY: `self` is a cookie with a reference (type invariant).
@@ -210,7 +210,7 @@ impl Cookie {
         unsafe { bindings::fscache_withdraw_cookie(self.as_ptr()) };
     }
 
-    /// Where the backend's object is kept.
+    /// Returns the place of the pointer to the object of the backend.
     #[inline]
     fn private_slot(&self) -> &AtomicPtr<c_void> {
         // SAFETY: `self` is a cookie with a reference; the field is aligned, and lives as long.
@@ -218,7 +218,7 @@ impl Cookie {
         unsafe { AtomicPtr::from_ptr(&raw mut (*self.as_ptr()).cache_priv) }
     }
 
-    /// The backend's object, null if there is none.
+    /// Returns the backend's object, null if there is none.
     #[inline]
     pub(crate) fn private(&self) -> *mut c_void {
         self.private_slot().load(Ordering::Acquire)
@@ -237,7 +237,7 @@ impl Cookie {
             .is_ok()
     }
 
-    /// Takes the backend's object out.
+    /// Removes the object of the backend.
     #[inline]
     pub(crate) fn take_private(&self) -> *mut c_void {
         self.private_slot()
@@ -247,7 +247,7 @@ impl Cookie {
 
 /// A counted reference to a cookie.
 ///
-/// The last one frees the cookie and gives up a reference to its volume, which may sleep.
+/// The last reference frees the cookie and drops a reference to its volume, which may sleep.
 ///
 /// # Invariants
 ///

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! fscache as a cache backend sees it.
+//! The interface of fscache and netfs to a cache backend.
 //!
 //! C headers: [`include/linux/fscache-cache.h`](srctree/include/linux/fscache-cache.h),
 //! [`include/linux/netfs.h`](srctree/include/linux/netfs.h). See also
 //! `Documentation/filesystems/caching/backend-api.rst` of the kernel.
 //!
 //! A backend implements [`Backend`] and hands itself to fscache with [`AcquiredCache::add`]. Its
-//! own state hangs off fscache's three structures, each as an `Arc` in the field `cache_priv`:
+//! own state is attached to the three structures of fscache, each as an `Arc` in the field
+//! `cache_priv`:
 //!
 //! - of `fscache_cache`, from [`AcquiredCache::add`] to [`AcquiredCache::relinquish`];
 //! - of `fscache_volume`, from the end of [`Backend::acquire_volume`] to [`Backend::free_volume`]
@@ -18,19 +19,18 @@
 //!
 //! fscache counts *accesses*: to a cache while a volume is acquired, to a volume while a cookie is
 //! looked up, to a cookie while it is looked up, invalidated or operated on. An object is withdrawn
-//! when its cookie has no access; a volume can be detached only after
-//! [`VolumeRef::withdraw`] saw its accesses end in a cache that is not active any more, which
-//! admits no new one. So what a callback borrows stays for the time of the callback.
+//! when its cookie has no access. A volume can be detached only after [`VolumeRef::withdraw`] has
+//! drained its accesses in a cache that is not active any more, which admits no new ones. So all
+//! that a callback borrows stays valid during the callback.
 //!
-//! The crate counts what is attached to a cache, and what is just being put away. Relinquishing one
-//! waits for the latter. One that still has something attached is not freed: it is given up for
-//! lost, with an error in the log.
+//! The crate counts the attachments of a cache, and those that are being freed. Relinquishing
+//! drains the latter. A cache that still has attachments is not freed: it is leaked, with an error
+//! in the log.
 //!
 //! # What keeps the code
 //!
 //! fscache takes no reference to the module whose functions it calls. A cache holds one, from
-//! [`AcquiredCache::add`] to the end of [`AcquiredCache::relinquish`]; for good if it is given up
-//! for lost or forgotten.
+//! [`AcquiredCache::add`] to the end of [`AcquiredCache::relinquish`]; for good if it is leaked.
 
 #![warn(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
@@ -41,13 +41,13 @@ mod backend;
 mod cache;
 mod callback;
 mod cookie;
-mod gate;
 mod netfs;
 mod operation;
 mod ops;
 mod resources;
 pub mod stats;
 mod subrequest;
+mod use_count;
 mod volume;
 
 pub use self::{
@@ -65,10 +65,10 @@ use core::mem::MaybeUninit;
 use core::ops::Deref;
 use kernel::workqueue::Queue;
 
-/// What errors in the log begin with.
+/// The prefix of errors in the log.
 pub(crate) const LOG_PREFIX: &[u8] = b"CacheFiles\0";
 
-/// fscache's own work queue (`fscache_wq`), on which cookies are looked up and withdrawn.
+/// Returns the work queue of fscache (`fscache_wq`), on which cookies are looked up and withdrawn.
 #[inline]
 pub fn queue() -> &'static Queue {
     // SAFETY: The queue is made when the netfs module comes and destroyed when it goes, which
@@ -76,9 +76,10 @@ pub fn queue() -> &'static Queue {
     unsafe { Queue::from_raw(cachefiles_bindings::fscache_wq) }
 }
 
-/// A copy of what a network file system stores to tell stale data from current, at most 255 bytes.
+/// A copy of the coherency data of a network file system, which tells stale data from current, at
+/// most 255 bytes.
 ///
-/// A copy, as the owner may store something new at any time.
+/// It is a copy, as the owner may change the data at any time.
 ///
 /// # Invariants
 ///
@@ -90,18 +91,18 @@ pub struct CoherencyData {
 }
 
 impl CoherencyData {
-    /// No data.
+    /// Creates empty coherency data.
     // INVARIANT: There are no bytes.
     pub(crate) const EMPTY: Self = Self {
         bytes: [const { MaybeUninit::uninit() }; 255],
         len: 0,
     };
 
-    /// Lets `fill` write `len` bytes to the place that it is given.
+    /// Creates coherency data of `len` bytes, which `fill` writes to the place that it is given.
     ///
     /// # Safety
     ///
-    /// `fill` does so.
+    /// `fill` writes `len` bytes there.
     #[inline]
     pub(crate) unsafe fn filled_by(len: u8, fill: impl FnOnce(*mut u8)) -> Self {
         let mut data = Self::EMPTY;

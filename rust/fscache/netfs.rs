@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The operations on the content of an object, as netfs and EROFS call them.
+//! The operations on the data of an object, as netfs and EROFS call them.
 //!
 //! C header: [`include/linux/netfs.h`](srctree/include/linux/netfs.h)
 //! (`struct netfs_cache_ops`).
@@ -14,12 +14,12 @@ use core::marker::PhantomData;
 use kernel::ffi::{c_int, c_uint, c_ulong, c_ulonglong};
 use kernel_ext::io::IovIter;
 
-/// The table of functions of a backend.
+/// The tables of functions of a backend (`struct netfs_cache_ops`).
 pub(crate) struct NetfsOps<B>(PhantomData<B>);
 
 impl<B: Backend> NetfsOps<B> {
-    // What begins with `cfh_` has a prototype that only C can have (see `rust/helpers/ops.c`), and
-    // goes on to the functions at the end.
+    // Functions that begin with `cfh_` have a prototype that only C can have (see
+    // `rust/helpers/ops.c`). They call the functions at the end of the table.
     const TABLE: bindings::cfh_netfs_ops = bindings::cfh_netfs_ops {
         ops: bindings::netfs_cache_ops {
             end_operation: Some(Self::end_operation),
@@ -39,34 +39,35 @@ impl<B: Backend> NetfsOps<B> {
         prepare_ondemand_read: Some(Self::prepare_ondemand_read),
     };
 
-    /// Those of an operation that failed when it was prepared.
+    /// The functions of an operation that failed when it was prepared.
     const FAILED: bindings::cfh_netfs_ops = bindings::cfh_netfs_ops {
         read: Some(Self::read_failed),
         prepare_ondemand_read: Some(Self::prepare_failed),
         ..Self::TABLE
     };
 
-    /// Those of an operation whose read has fetched what is missing.
+    /// The functions of an operation whose read has missing data fetched.
     const FETCHING: bindings::cfh_netfs_ops = bindings::cfh_netfs_ops {
         read: Some(Self::read_fetching),
         ..Self::TABLE
     };
 
-    /// The part of the table that netfs knows of, with the rest behind it.
+    /// Returns the part of the table that netfs knows of, with the rest behind it.
     #[inline]
     pub(crate) fn table() -> *const bindings::netfs_cache_ops {
         let table: &'static bindings::cfh_netfs_ops = &Self::TABLE;
         core::ptr::from_ref(table).cast()
     }
 
-    /// The same for a failed operation.
+    /// Returns the part of the table that netfs knows of, for a failed operation.
     #[inline]
     pub(crate) fn table_of_failed() -> *const bindings::netfs_cache_ops {
         let table: &'static bindings::cfh_netfs_ops = &Self::FAILED;
         core::ptr::from_ref(table).cast()
     }
 
-    /// The same for an operation whose read has fetched what is missing.
+    /// Returns the part of the table that netfs knows of, for an operation whose read has missing
+    /// data fetched.
     #[inline]
     pub(crate) fn table_of_fetching() -> *const bindings::netfs_cache_ops {
         let table: &'static bindings::cfh_netfs_ops = &Self::FETCHING;
@@ -84,15 +85,15 @@ impl<B: Backend> NetfsOps<B> {
         unsafe { resources.end() };
     }
 
-    /// The read that EROFS or netfs asks for.
+    /// Creates the operation for a read that EROFS or netfs asks for.
     ///
-    /// Of EROFS, the callers are of two kinds, and neither can take every way of hearing of an end.
-    /// That for compressed images (`erofs_fscache_submit_bio()`, whose memory is a list of pages)
-    /// ends its bio by itself where the call fails, though it is gone by then if it has heard of
-    /// the end: it is never told by what is returned. With the other one
-    /// (`erofs_fscache_data_read_slice()`) what is returned gets to whoever reads, and what it
-    /// hears by its function does not. Both take an iterator that is not at its end, once the call
-    /// has returned, for an error of their own.
+    /// EROFS has two callers, and each can be told an error in one way only. The caller for
+    /// compressed images (`erofs_fscache_submit_bio()`, whose memory is a list of pages) ends its
+    /// bio itself where the call returns an error, although the bio is freed if its function was
+    /// called before: so it is told by its function only. The other caller
+    /// (`erofs_fscache_data_read_slice()`) passes the returned error to the reader, and ignores the
+    /// one that its function is told. Both take an iterator that is not at its end after the call
+    /// for an error of their own.
     ///
     /// # Safety
     ///
@@ -208,7 +209,7 @@ impl<B: Backend> NetfsOps<B> {
         subreq: *mut bindings::netfs_io_subrequest,
         i_size: c_ulonglong,
     ) -> c_int {
-        // SAFETY: A subrequest in preparation is the caller's alone, who lends it to us.
+        // SAFETY: A subrequest in preparation is the caller's alone, which lends it.
         let subreq = unsafe { &mut *subreq };
         // SAFETY: A subrequest has its request, and that one the inode that is read.
         let ino = unsafe { (*(*subreq.rreq).inode).i_ino };

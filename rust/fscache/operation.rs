@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Operations: a read or a write that netfs or EROFS asks for, as one value.
+//! Operations: reads and writes that netfs or EROFS asks for, each as one value.
 //!
 //! C headers: [`include/linux/netfs.h`](srctree/include/linux/netfs.h) (`struct netfs_cache_ops`,
 //! `netfs_io_terminated_t`), [`include/linux/uio.h`](srctree/include/linux/uio.h)
 //!
-//! The caller of `read` and `write` lends three things: what the operation has got hold of, the
-//! memory, and a function to be told of the end by. With that call all three may be gone. So they
-//! are one value, which ends by what takes it: [`Operation::finish`] at once, [`Operation::submit`]
-//! later. What is borrowed from it does not outlive that.
+//! The caller of `read` and `write` lends three things: the resources of the operation, the memory,
+//! and a function to call at the end. After that call all three may be freed. So they are one
+//! value, which is consumed by ending it: by [`Operation::finish`] at once, by
+//! [`Operation::submit`] later. No borrow from it outlives that.
 //!
-//! A read that is to wait for something else than the file system needs no more than this value:
-//! all three stay until the end is told, also when the call has returned. [`Operation::defer`]
-//! makes it a [`PendingRead`], which has no lifetime, and goes on wherever [`PendingRead::resume`]
-//! is called.
+//! A read that waits for an event outside the file system needs only this value: all three stay
+//! until the end is told, also after the call has returned. [`Operation::defer`] makes it a
+//! [`PendingRead`], which has no lifetime, and continues where [`PendingRead::resume`] is called.
 
 use crate::{Backend, Resources};
 use cachefiles_bindings as bindings;
@@ -36,24 +35,24 @@ pub type WriteOperation<'op, B> = Operation<'op, B, Source>;
 
 /// A read or a write of a backend, up to its end.
 ///
-/// Dropping it tells the caller `EIO`. Each has a lifetime of its own, so that no part of one can
-/// take the place of another's, nor what one [`Begun`] says that of another.
+/// Dropping it tells the caller `EIO`. Each operation has a lifetime of its own, so that neither
+/// its parts nor its [`Begun`] can be swapped with those of another one.
 pub struct Operation<'op, B: Backend, D: Direction> {
     resources: Resources<'op, B>,
     transfer: Transfer<'op, D, Termination>,
     answers: Answers,
 }
 
-/// How the caller learns of an end that comes before the call returns.
+/// The way in which the caller is told of an end that comes before the call returns.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answers {
-    /// By its function, and by what is returned.
+    /// By its function, and by the returned value.
     Twice,
     /// By its function only.
     Once,
 }
 
-/// What a call returns to C. An operation that has ended, or is on its way, leaves it behind.
+/// The value that a call returns to C. It is made by an operation that has ended, or is under way.
 #[must_use]
 pub struct Begun<'op> {
     ret: isize,
@@ -61,7 +60,7 @@ pub struct Begun<'op> {
 }
 
 impl Begun<'_> {
-    /// 0, or a negative error number.
+    /// Returns 0, or a negative error number.
     #[inline]
     pub(crate) fn into_raw(self) -> c_int {
         self.ret as c_int
@@ -71,7 +70,7 @@ impl Begun<'_> {
 impl<'op, B: Backend, D: Direction> Operation<'op, B, D> {
     /// # Safety
     ///
-    /// - `resources` stay until `done` is told or dropped, and so does what `iter` is over.
+    /// - `resources` and the memory of `iter` stay until `done` is told or dropped.
     /// - `'op` belongs to this operation alone.
     #[inline]
     pub(crate) unsafe fn new(
@@ -87,21 +86,20 @@ impl<'op, B: Backend, D: Direction> Operation<'op, B, D> {
         }
     }
 
-    /// The caller takes an error that is returned for an end of its own.
+    /// Tells errors by the function only, as the caller would take a returned one for a second end.
     #[inline]
     pub(crate) fn answering_once(mut self) -> Self {
         self.answers = Answers::Once;
         self
     }
 
-    /// What it has got hold of, and the memory: that which is left of it, which is what it is to
-    /// transfer.
+    /// Returns the resources, and an iterator over the memory that is left to be transferred.
     #[inline]
     pub fn parts(&mut self) -> (Resources<'_, B>, &mut IovIter<'op, D>) {
         (self.resources.reborrow(), self.transfer.iter())
     }
 
-    /// Ends it: bytes transferred, or a negative error number.
+    /// Ends the operation with the bytes transferred, or a negative error number.
     #[inline]
     pub fn finish(self, result: isize) -> Begun<'op> {
         let answers = self.answers;
@@ -109,14 +107,14 @@ impl<'op, B: Backend, D: Direction> Operation<'op, B, D> {
         answers.to(result.min(0))
     }
 
-    /// Ends it with an error.
+    /// Ends the operation with an error.
     #[inline]
     pub fn fail(self, error: Error) -> Begun<'op> {
         self.finish(error.to_errno() as isize)
     }
 
-    /// Does it, by direct I/O on `file` at `pos` (bytes) with the memory that is left: see
-    /// [`RequestSlot::submit`]. Waits for the end where nobody would be told.
+    /// Submits the operation as direct I/O on `file` at `pos` (bytes) with the memory that is left:
+    /// see [`RequestSlot::submit`]. Waits for the end if the caller has no function to be told by.
     ///
     /// Process context; may sleep.
     #[inline]
@@ -138,8 +136,8 @@ impl<'op, B: Backend, D: Direction> Operation<'op, B, D> {
 }
 
 impl<'op, B: Backend> ReadOperation<'op, B> {
-    /// Lets the call return before the read is begun. Gives the operation back where nobody would
-    /// be told of the end.
+    /// Defers the read: the call returns before it is begun. Gives the operation back if the caller
+    /// has no function to be told by.
     #[inline]
     pub fn defer(self) -> Result<(PendingRead<B>, Begun<'op>), Self> {
         if !self.transfer.lender().is_wanted() {
@@ -160,15 +158,15 @@ impl<'op, B: Backend> ReadOperation<'op, B> {
     }
 }
 
-/// A read whose call has returned, or is about to, and that has not been begun.
+/// A deferred read, which is not begun, and whose call has returned or is about to.
 ///
 /// Dropping it tells the caller `EIO`.
 ///
 /// # Invariants
 ///
 /// Until `done` is told or dropped, `resources` are those of an operation of `B` that has begun,
-/// and `memory` is a valid iterator over memory to be read to, which nobody else uses. `done` is
-/// wanted.
+/// and `memory` is a valid iterator over memory to be read to, which nobody else uses. `done` has a
+/// function.
 pub struct PendingRead<B: Backend> {
     resources: NonNull<bindings::netfs_cache_resources>,
     memory: bindings::iov_iter,
@@ -181,7 +179,7 @@ pub struct PendingRead<B: Backend> {
 unsafe impl<B: Backend> Send for PendingRead<B> {}
 
 impl<B: Backend> PendingRead<B> {
-    /// What the operation has got hold of.
+    /// Returns the resources of the operation.
     #[inline]
     pub fn resources(&mut self) -> Resources<'_, B> {
         // SAFETY: They stay until the end is told (type invariant), which it is not while this is
@@ -189,10 +187,10 @@ impl<B: Backend> PendingRead<B> {
         unsafe { Resources::from_raw(self.resources.as_ptr()) }
     }
 
-    /// Goes on with it: `f` has the operation as the call had it. What it would return to the
-    /// caller is of no interest any more.
+    /// Resumes the read: `f` gets the operation as the call had it. Its return value is ignored, as
+    /// the call has returned.
     ///
-    /// Process context; what `f` does may sleep.
+    /// Process context; `f` may sleep.
     #[inline]
     pub fn resume(self, f: impl for<'op> FnOnce(ReadOperation<'op, B>) -> Begun<'op>) {
         // SAFETY: The operation is not told of yet (type invariant).
@@ -220,11 +218,11 @@ impl Answers {
     }
 }
 
-/// Who waits for a read or write: a function of the caller's, to be called exactly once.
+/// The function of the caller that is called exactly once, at the end of a read or write.
 ///
 /// Dropping it tells the caller `EIO`, so that it does not wait for ever.
 pub struct Termination {
-    /// `None` once it was called, and if the caller does not want to be told.
+    /// `None` once it was called, and if the caller gave none.
     func: Option<unsafe extern "C" fn(*mut c_void, isize, bool)>,
     private: *mut c_void,
 }
@@ -241,7 +239,8 @@ impl Termination {
         Self { func, private }
     }
 
-    /// Whether the caller wants to be told. If not, the operation has to be over when it returns.
+    /// Returns whether the caller gave a function. If not, the operation has to be over when the
+    /// call returns.
     #[inline]
     fn is_wanted(&self) -> bool {
         self.func.is_some()

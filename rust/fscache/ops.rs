@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The functions that fscache calls: convert, call the backend, convert back.
+//! The functions that fscache calls: they convert, call the backend, and convert back.
 //!
 //! C header: [`include/linux/fscache-cache.h`](srctree/include/linux/fscache-cache.h)
 //! (`struct fscache_cache_ops`).
@@ -13,12 +13,12 @@ use kernel::{
     sync::{Arc, ArcBorrow},
 };
 
-/// The table of functions of a backend.
+/// The table of functions of a backend (`struct fscache_cache_ops`).
 pub(crate) struct CacheOps<B>(PhantomData<B>);
 
 impl<B: Backend> CacheOps<B> {
-    // What begins with `cfh_` has a prototype that only C can have (see `rust/helpers/ops.c`), and
-    // goes on to the functions at the end.
+    // Functions that begin with `cfh_` have a prototype that only C can have (see
+    // `rust/helpers/ops.c`). They call the functions at the end of the table.
     const TABLE: bindings::cfh_cache_ops = bindings::cfh_cache_ops {
         ops: bindings::fscache_cache_ops {
             name: B::NAME.as_char_ptr(),
@@ -34,7 +34,7 @@ impl<B: Backend> CacheOps<B> {
         begin_operation: Some(Self::begin_operation),
     };
 
-    /// The part of the table that fscache knows of, with the rest behind it.
+    /// Returns the part of the table that fscache knows of, with the rest behind it.
     #[inline]
     pub(crate) fn table() -> *const bindings::fscache_cache_ops {
         let table: &'static bindings::cfh_cache_ops = &Self::TABLE;
@@ -74,8 +74,8 @@ impl<B: Backend> CacheOps<B> {
             cookie,
             LookupSlot::new(cookie, cache),
         );
-        // The object is withdrawn when fscache lets go of the cookie. Without this it would look up
-        // a cookie again that still has its object.
+        // The object is withdrawn when fscache drops the cookie. Without this it would look up a
+        // cookie again that still has its object.
         if !found && !cookie.private().is_null() {
             cookie.caching_failed();
         }
@@ -84,8 +84,8 @@ impl<B: Backend> CacheOps<B> {
 
     /// # Safety
     ///
-    /// Only called by fscache: the cookie has an object and no access, and nobody else is in the
-    /// backend with it.
+    /// Only called by fscache: the cookie has an object and no access, and no other callback has
+    /// it.
     unsafe extern "C" fn withdraw_cookie(raw: *mut bindings::fscache_cookie) {
         // SAFETY: The cookie has a reference; its volume does not change.
         let (cookie, volume) = unsafe { (Cookie::from_raw(raw), (*raw).volume) };
@@ -167,9 +167,9 @@ impl<B: Backend> CacheOps<B> {
     }
 }
 
-/// The object of a cookie that a callback of fscache is about.
+/// Returns the object of the cookie of a callback of fscache.
 ///
-/// The answer is for the time of the callback: fscache runs one at a time for a cookie, and only
+/// The result is valid during the callback: fscache runs one at a time for a cookie, and only
 /// `withdraw_cookie` takes the object away.
 #[inline]
 fn object_of<B: Backend>(cookie: &Cookie) -> Option<ArcBorrow<'_, B::Object>> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Resources: what an operation on a cookie has got hold of.
+//! The resources of an operation on a cookie: cookie, object, file.
 //!
 //! C header: [`include/linux/netfs.h`](srctree/include/linux/netfs.h)
 //! (`struct netfs_cache_resources`).
@@ -15,7 +15,7 @@ use core::{
 use kernel::{error::Error, ffi::c_void, sync::ArcBorrow, types::ARef};
 use kernel_ext::{errno::error, fs::File};
 
-/// The resources of an operation, during one callback.
+/// The resources of an operation during one callback (`struct netfs_cache_resources`).
 ///
 /// # Invariants
 ///
@@ -44,10 +44,10 @@ impl<'a, B: Backend> Resources<'a, B> {
         }
     }
 
-    /// The same for a shorter time.
+    /// Borrows the resources for a shorter time.
     #[inline]
     pub(crate) fn reborrow(&self) -> Resources<'_, B> {
-        // INVARIANT: What holds for `'a` holds for a part of it.
+        // INVARIANT: All that holds for `'a` holds for a part of it.
         Resources {
             raw: self.raw,
             _cookie: PhantomData,
@@ -60,14 +60,14 @@ impl<'a, B: Backend> Resources<'a, B> {
         self.raw
     }
 
-    /// The cookie.
+    /// Returns the cookie.
     #[inline]
     pub fn cookie(&self) -> &'a Cookie {
         // SAFETY: The type invariant: a cookie with an access, and that has a reference.
         unsafe { Cookie::from_raw((*self.raw.as_ptr()).cache_priv.cast()) }
     }
 
-    /// The object of the cookie; none while it is looked up.
+    /// Returns the object of the cookie; none while it is looked up.
     #[inline]
     pub fn object(&self) -> Option<ArcBorrow<'a, B::Object>> {
         let object = self.cookie().private().cast::<B::Object>().cast_const();
@@ -83,7 +83,7 @@ impl<'a, B: Backend> Resources<'a, B> {
         unsafe { AtomicPtr::from_ptr(&raw mut (*self.raw.as_ptr()).cache_priv2) }
     }
 
-    /// The file, if the operation has got one.
+    /// Returns the file, if the operation has one.
     #[inline]
     pub fn file(&self) -> Option<&'a File> {
         let file = self.file_slot().load(Ordering::Acquire);
@@ -93,7 +93,8 @@ impl<'a, B: Backend> Resources<'a, B> {
         (!file.is_null()).then(|| unsafe { File::from_raw(file.cast()) })
     }
 
-    /// Hands the operation its file. If it has one already, that stays, and the other is dropped.
+    /// Sets the file of the operation. If it has one already, that one stays, and the new one is
+    /// dropped.
     #[inline]
     pub fn set_file(&mut self, file: ARef<File>) {
         let file = ARef::into_raw(file);
@@ -109,7 +110,7 @@ impl<'a, B: Backend> Resources<'a, B> {
         }
     }
 
-    /// Gives the operation the backend's functions. False if it has some already.
+    /// Sets the functions of the backend. False if the operation has functions already.
     #[inline]
     pub(crate) fn set_ops(&mut self) -> bool {
         // SAFETY: Valid for `'a` (type invariant).
@@ -125,7 +126,7 @@ impl<'a, B: Backend> Resources<'a, B> {
         }
     }
 
-    /// How often the object had been invalidated when the operation began.
+    /// Returns how often the object had been invalidated when the operation began.
     #[inline]
     pub fn inval_counter(&self) -> u32 {
         // SAFETY: Valid for `'a` (type invariant); the value only changes where an operation fails,
@@ -133,7 +134,7 @@ impl<'a, B: Backend> Resources<'a, B> {
         unsafe { (*self.raw.as_ptr()).inval_counter }
     }
 
-    /// Makes it a failed operation: all that it can do from now on is to fail, with this error.
+    /// Makes it a failed operation, which from now on fails with this error.
     ///
     /// # Safety
     ///
@@ -148,7 +149,7 @@ impl<'a, B: Backend> Resources<'a, B> {
         }
     }
 
-    /// Leaves it to the read that follows to have fetched what is missing.
+    /// Leaves it to the read that follows to have missing data fetched.
     ///
     /// # Safety
     ///
@@ -159,17 +160,17 @@ impl<'a, B: Backend> Resources<'a, B> {
         unsafe { (*self.raw.as_ptr()).ops = NetfsOps::<B>::table_of_fetching() };
     }
 
-    /// The error that a failed operation fails with.
+    /// Returns the error that a failed operation fails with.
     #[inline]
     pub(crate) fn failure(&self) -> Error {
         // Error numbers are small.
         error(-(self.inval_counter() as i32))
     }
 
-    /// Waits until the object is as far as `want` says, and begins the operation if it has no file
-    /// yet: calls [`Backend::begin_operation`]. False if the object will never be that far.
+    /// Waits until the object has reached the state `want`, and begins the operation if it has no
+    /// file yet: calls [`Backend::begin_operation`]. False if the object will never reach it.
     ///
-    /// Process context. Cannot be killed.
+    /// Process context. Sleeps uninterruptibly.
     #[inline]
     pub fn wait_for_operation(&mut self, want: WantState) -> bool {
         // SAFETY: Valid for `'a` (type invariant), with a cookie and an access to it. We hold no
@@ -177,7 +178,7 @@ impl<'a, B: Backend> Resources<'a, B> {
         unsafe { bindings::fscache_wait_for_operation(self.raw.as_ptr(), want.as_raw()) }
     }
 
-    /// Ends the operation: gives up the file and the access to the cookie. Any context.
+    /// Ends the operation: drops the file and ends the access to the cookie. Any context.
     ///
     /// # Safety
     ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The counters of `/proc/fs/fscache/stats` that are a backend's to move.
+//! The counters of `/proc/fs/fscache/stats` that a backend updates.
 //!
 //! C header: [`include/linux/fscache-cache.h`](srctree/include/linux/fscache-cache.h). Any context.
 //! Nothing happens in a kernel without `CONFIG_FSCACHE_STATS`.

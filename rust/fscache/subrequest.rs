@@ -11,7 +11,7 @@ use core::{marker::PhantomData, ptr::NonNull};
 use kernel::ffi::c_ulong;
 use kernel_ext::io::{IovIter, IovIterSource, Lender};
 
-/// The flags of a subrequest (`netfs_io_subrequest::flags`). Only the caller uses them meanwhile.
+/// The flags of a subrequest (`netfs_io_subrequest::flags`), borrowed exclusively.
 pub struct SubreqFlags<'a>(&'a mut c_ulong);
 
 impl<'a> SubreqFlags<'a> {
@@ -23,35 +23,35 @@ impl<'a> SubreqFlags<'a> {
         Self(flags)
     }
 
-    /// Nothing is to be fetched any more.
+    /// Clears `NETFS_SREQ_ONDEMAND`, as no data is missing any more.
     #[inline]
     pub fn clear_ondemand(&mut self) {
         *self.0 &= !Self::ONDEMAND;
     }
 
-    /// The data is to be written to the cache when it was downloaded.
+    /// Sets `NETFS_SREQ_COPY_TO_CACHE`: the data is written to the cache once it is downloaded.
     #[inline]
     pub fn set_copy_to_cache(&mut self) {
         *self.0 |= Self::COPY_TO_CACHE;
     }
 
-    /// All of them, for traces.
+    /// Returns all flags, for traces.
     #[inline]
     pub fn raw(&self) -> c_ulong {
         *self.0
     }
 }
 
-/// How much one write to the cache may carry.
+/// The limits of one write to the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteLimits {
-    /// Bytes.
+    /// The number of bytes.
     pub max_len: usize,
-    /// Segments of memory.
+    /// The number of segments of memory.
     pub max_segments: u32,
 }
 
-/// A piece of a file that netfs wants written to the cache, in the callback that does it.
+/// A piece of a file that netfs wants written to the cache, during the callback for it.
 ///
 /// Dropping it without [`WriteSubrequest::terminate`] or [`WriteSubrequest::begin`] tells netfs
 /// `EIO`.
@@ -103,39 +103,39 @@ impl<'a, B: Backend> WriteSubrequest<'a, B> {
         unsafe { self.raw.as_mut() }
     }
 
-    /// What the operation that it belongs to has got hold of.
+    /// Returns the resources of the operation that the subrequest belongs to.
     #[inline]
     pub fn resources(&mut self) -> Resources<'_, B> {
         // SAFETY: A subrequest has its request, whose resources are of `B` (type invariant).
         unsafe { Resources::from_raw(&raw mut (*self.subreq().rreq).cache_resources) }
     }
 
-    /// Where it begins in the file, in bytes.
+    /// Returns the offset in the file, in bytes.
     #[inline]
     pub fn start(&self) -> u64 {
         self.subreq().start
     }
 
-    /// Bytes, counting those that were skipped.
+    /// Returns the length in bytes, with those that were skipped.
     #[inline]
     pub fn len(&self) -> usize {
         self.subreq().len
     }
 
-    /// Whether there is nothing in it.
+    /// Returns whether the length is 0.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The size of the file as the request has it, in bytes.
+    /// Returns the size of the file as the request has it, in bytes.
     #[inline]
     pub fn file_size(&self) -> u64 {
         // SAFETY: A subrequest has its request (type invariant).
         unsafe { (&raw const (*self.subreq().rreq).i_size).read() }
     }
 
-    /// How many bytes of memory behind its end may be written along with it.
+    /// Returns how many bytes of memory behind its end may be written with it.
     #[inline]
     pub fn extendable_by(&self) -> usize {
         let subreq = self.subreq();
@@ -146,7 +146,7 @@ impl<'a, B: Backend> WriteSubrequest<'a, B> {
             .map_or(0, |stream| stream.submit_extendable_to as usize)
     }
 
-    /// Leaves out the first bytes that are left: they count as written. At most what is left.
+    /// Skips the first `bytes` that are left, at most all of them: they count as written.
     #[inline]
     pub fn skip(&mut self, bytes: usize) {
         let subreq = self.subreq_mut();
@@ -156,8 +156,8 @@ impl<'a, B: Backend> WriteSubrequest<'a, B> {
         unsafe { IovIterSource::from_raw(&mut subreq.io_iter) }.advance(bytes);
     }
 
-    /// Takes along bytes of memory behind its end, at most [`WriteSubrequest::extendable_by`].
-    /// Returns how many it was extended by.
+    /// Extends the subrequest by bytes of memory behind its end, at most
+    /// [`WriteSubrequest::extendable_by`]. Returns how many it was extended by.
     #[inline]
     pub fn extend(&mut self, bytes: usize) -> usize {
         let bytes = bytes.min(self.extendable_by());
@@ -169,13 +169,13 @@ impl<'a, B: Backend> WriteSubrequest<'a, B> {
         bytes
     }
 
-    /// Tells netfs right now: bytes written, or a negative error number.
+    /// Ends the subrequest now, with the bytes written or a negative error number.
     #[inline]
     pub fn terminate(self, result: isize) {
         self.done.tell(result, false);
     }
 
-    /// Begins the write of the first `len` bytes that are left; at most what is left.
+    /// Begins the write of the first `len` bytes that are left, at most all of them.
     #[inline]
     pub fn begin(self, len: usize) -> WriteOperation<'a, B> {
         let raw = self.raw.as_ptr();

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Volumes: what a network file system groups cookies by.
+//! Volumes: the groups of cookies of a network file system.
 //!
 //! C header: [`include/linux/fscache.h`](srctree/include/linux/fscache.h)
 //! (`struct fscache_volume`). Answers to `fs/cachefiles/volume.c`.
 //!
-//! # Who lets go first
+//! # Two ways to end
 //!
 //! A backend must not hold a reference to a volume for as long as it is attached, or the volume
 //! would never be freed. So there are two ways for an attached volume to end:
 //!
-//! - Its last reference goes. fscache then calls `free_volume`, and frees the volume once that has
-//!   returned.
-//! - The cache goes. The backend takes a reference ([`Volume::try_get`]), so that the first way is
-//!   barred; withdraws the volume, which waits for the end of all accesses; and detaches it.
+//! - The last reference is dropped. fscache then calls `free_volume`, and frees the volume once
+//!   that has returned.
+//! - The cache is withdrawn. The backend takes a reference ([`Volume::try_get`]), which bars the
+//!   first way; withdraws the volume, which drains all accesses; and detaches it.
 //!
 //! `try_get` has to be safe while `free_volume` is on its way. The C code gets by with its list of
 //! volumes: a volume that is found there, under the list's lock, has not been through
 //! `free_volume`. Here a [`VolumeHandle`] does not depend on a list: the pointer to the volume is
 //! under a spinlock of the handle's own, and is taken away under it by whichever way is the first.
-//! A reference is taken under the spinlock only if the count is not 0, and while it is not 0
+//! A reference is taken under the spinlock only if the refcount is not 0, and while it is not 0
 //! `free_volume` is not called.
 
 use crate::{attach::take_attachment, Backend, CoherencyData};
@@ -31,55 +31,55 @@ use kernel::{
     sync::{new_spinlock, Arc, SpinLock},
 };
 
-/// What changes about a volume.
+/// The mutable state of a volume.
 pub(crate) struct State {
     /// The volume; not freed while it is here. `None` once it is detached.
     raw: Option<NonNull<bindings::fscache_volume>>,
-    /// It has the access more that attached volumes have.
+    /// Set if the volume has the extra access of attached volumes.
     is_pinned: bool,
-    /// All accesses have ended, for good.
+    /// Set once all accesses have ended for good.
     is_withdrawn: bool,
-    /// As it was when the volume was detached.
+    /// The coherency data at the time when the volume was detached.
     coherency: CoherencyData,
 }
 
 // SAFETY: The pointer is to a structure of C, which may be used in any task.
 unsafe impl Send for State {}
 
-/// A volume: what stays the same about it, and the way to the rest for as long as it is there.
+/// A volume: its constant attributes, and access to the volume itself as long as it exists.
 #[pin_data]
 pub struct Volume {
     debug_id: u32,
-    /// With a NUL at the end.
+    /// The key, with a NUL at the end.
     key: KVec<u8>,
-    /// Whose attachment `cache_priv` is.
+    /// The type of the backend whose attachment `cache_priv` is.
     backend: TypeId,
-    /// Taken inside the backend's locks. No other lock is taken inside but those of fscache's
-    /// tracepoints.
+    /// Nests inside the locks of the backend. Only the locks of fscache's tracepoints nest inside
+    /// it.
     #[pin]
     state: SpinLock<State>,
 }
 
 impl Volume {
-    /// The key; any bytes but NUL.
+    /// Returns the key; any bytes but NUL.
     #[inline]
     pub fn key(&self) -> &[u8] {
         self.key.split_last().map_or(&[], |(_, key)| key)
     }
 
-    /// The key with a NUL at its end.
+    /// Returns the key with a NUL at its end.
     #[inline]
     pub fn key_with_nul(&self) -> &[u8] {
         &self.key
     }
 
-    /// The number by which traces name it.
+    /// Returns the number that identifies the volume in traces.
     #[inline]
     pub fn debug_id(&self) -> u32 {
         self.debug_id
     }
 
-    /// The coherency data as it is now; or as it was when the volume was detached.
+    /// Returns the coherency data as it is now; or as it was when the volume was detached.
     pub fn coherency(&self) -> CoherencyData {
         let state = self.state.lock();
         match state.raw {
@@ -89,7 +89,8 @@ impl Volume {
         }
     }
 
-    /// Accesses at this moment, the one that pins it among them. 0 once it is detached.
+    /// Returns the number of accesses at this moment, with the one that pins the volume. 0 once it
+    /// is detached.
     pub fn n_accesses(&self) -> i32 {
         let state = self.state.lock();
         state.raw.map_or(0, |raw| {
@@ -114,7 +115,7 @@ unsafe fn read_coherency(raw: NonNull<bindings::fscache_volume>) -> CoherencyDat
     }
 }
 
-/// A backend's way to a volume, without a reference to it.
+/// A weak handle of a backend to a volume, which holds no reference to it.
 #[derive(Clone)]
 pub struct VolumeHandle(Arc<Volume>);
 
@@ -128,7 +129,7 @@ impl Deref for VolumeHandle {
 }
 
 impl VolumeHandle {
-    /// `None` if memory lacks.
+    /// Creates a handle; `None` without memory.
     ///
     /// # Safety
     ///
@@ -183,13 +184,13 @@ impl VolumeHandle {
         })
     }
 
-    /// [`VolumeRef::detach`] with a reference for the time of the call.
+    /// Detaches the volume as [`VolumeRef::detach`] does, with a reference during the call.
     pub fn detach<B: Backend>(&self) -> Option<Arc<B::Volume>> {
         self.try_get()?.detach::<B>()
     }
 
-    /// Runs `attach`, and adds the access that an attached volume has more than others. In one step
-    /// for those who withdraw and detach it.
+    /// Runs `attach`, and adds the extra access of an attached volume. For tasks that withdraw or
+    /// detach it, this is one step.
     pub(crate) fn attach_with(&self, attach: impl FnOnce()) {
         let mut state = self.state.lock();
         if let Some(raw) = state.raw {
@@ -200,8 +201,8 @@ impl VolumeHandle {
         }
     }
 
-    /// Takes the pointer to the volume away, with its coherency data kept. `None` if that was done
-    /// before, or if `allow` says no.
+    /// Takes the pointer to the volume away, and keeps its coherency data. `None` if that was done
+    /// before, or if `allow` returns false.
     pub(crate) fn take_raw(
         &self,
         allow: impl FnOnce(&State) -> bool,
@@ -212,7 +213,7 @@ impl VolumeHandle {
         }
         let raw = state.raw.take()?;
         // SAFETY: A volume is not freed while it is in the state, where it was until just now, and
-        // who else wants to take it away waits for the lock.
+        // other tasks that want to take it away wait for the lock.
         state.coherency = unsafe { read_coherency(raw) };
         Some(raw)
     }
@@ -220,7 +221,7 @@ impl VolumeHandle {
 
 /// A counted reference to a volume.
 ///
-/// The last one frees the volume, which may sleep.
+/// The last reference frees the volume, which may sleep.
 ///
 /// # Invariants
 ///
@@ -245,7 +246,7 @@ impl Deref for VolumeRef {
 }
 
 impl VolumeRef {
-    /// Waits until all accesses to the volume have ended. May sleep.
+    /// Drains all accesses to the volume. May sleep.
     ///
     /// Does nothing for a volume that is not attached, and in a cache that is still active:
     /// [`AcquiredCache::withdraw`](crate::AcquiredCache::withdraw) comes first. The second call

@@ -12,7 +12,7 @@ void cfh_get_file(struct file *file)
 	get_file(file);
 }
 
-/* Like a file of a file system that knows positions: pwrite() and lseek(). */
+/* Makes a file with a position, as files of file systems have: for pwrite() and lseek(). */
 struct file *cfh_anon_inode_getfile(const char *name,
 				    const struct file_operations *fops,
 				    void *priv, unsigned int flags)

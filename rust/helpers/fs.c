@@ -38,9 +38,9 @@ bool cfh_sb_rdonly(const struct super_block *sb)
 /* Dentries */
 
 /*
- * A dentry that is held does not keep its file system: whoever unmounts that would find the dentry
- * busy. The reference of s_active does, as a mount has one. The caller has another, so it is not
- * zero.
+ * A reference to a dentry does not keep its file system from being shut down: an unmount would find
+ * the dentry busy. A reference in s_active does, as a mount has one. The caller has another one, so
+ * that the count is not zero.
  */
 void cfh_hold_super(struct dentry *dentry)
 {

@@ -21,7 +21,7 @@ void cfh_fscache_wait_for_objects(struct fscache_cache *cache)
 	fscache_wait_for_objects(cache);
 }
 
-/* No new access begins in any other state. */
+/* New accesses begin in this state only. */
 bool cfh_fscache_cache_is_active(const struct fscache_cache *cache)
 {
 	return smp_load_acquire(&cache->state) == FSCACHE_CACHE_IS_ACTIVE;
@@ -30,8 +30,8 @@ bool cfh_fscache_cache_is_active(const struct fscache_cache *cache)
 /* Volumes */
 
 /*
- * An attached volume has one access more than there are users, so that the
- * count reaches 0 only after fscache_withdraw_volume().
+ * An attached volume has one extra access, so that the count reaches 0 only after
+ * fscache_withdraw_volume().
  */
 void cfh_fscache_pin_volume(struct fscache_volume *volume)
 {
@@ -57,7 +57,7 @@ void cfh_fscache_put_volume(struct fscache_volume *volume)
 	fscache_put_volume(volume, fscache_volume_put_withdraw);
 }
 
-/* The owner may store new coherency data at any time: copy, do not point. */
+/* Copies the coherency data, as the owner may change it at any time. */
 void cfh_fscache_copy_volume_coherency(const struct fscache_volume *volume,
 				       u8 *to)
 {

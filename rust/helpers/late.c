@@ -4,9 +4,9 @@
  *
  * Until netfs collected reads by way of a rolling buffer, it did so wherever a
  * read ended, under locks that are only safe against softirqs. The cache's disk
- * ends reads in its interrupt: netfs warns, and now and then waits for a lock
- * that its own processor holds. (The C module does that to it as well.) There
- * is nobody else to tell the versions apart by than the header.
+ * ends reads in its interrupt: netfs warns, and deadlocks now and then on a lock
+ * that its own processor holds. (With the C module it does so as well.) Only the
+ * header tells the versions apart.
  */
 
 #include <linux/completion.h>
@@ -25,7 +25,7 @@
 #endif
 #endif
 
-/* Whom to tell, and what. */
+/* An end that is told late: the function to call, and its arguments. */
 struct cfh_late_end {
 	struct work_struct work;
 	netfs_io_terminated_t func;
@@ -118,8 +118,8 @@ static int cfh_read_and_wait(struct netfs_cache_resources *cres, loff_t start,
 }
 
 /*
- * Whether the end of a read has to be told late. netfs is known by the hole that
- * it asks for: others are told at once.
+ * Whether the end of a read has to be told late. Reads of netfs are recognised by
+ * their hole: the ends of other reads are told at once.
  */
 static inline bool cfh_ends_late(enum netfs_read_from_hole hole,
 			  netfs_io_terminated_t func)

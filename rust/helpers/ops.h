@@ -17,7 +17,7 @@ struct cfh_cache_ops {
 				unsigned int want);
 };
 
-/* Whom to tell that a read or write has ended; nobody where func is NULL. */
+/* The function to call at the end of a read or write; none where func is NULL. */
 struct cfh_termination {
 	netfs_io_terminated_t func;
 	void *private;
@@ -37,7 +37,7 @@ struct cfh_netfs_ops {
 				     unsigned long *flags, unsigned long ino);
 };
 
-/* The rest of the table that the operation was called by. */
+/* Returns the whole table by which the operation was called. */
 static inline const struct cfh_netfs_ops *
 cfh_netfs_ops_of(const struct netfs_cache_resources *cres)
 {

@@ -6,7 +6,7 @@
 #include <linux/sched.h>
 #include <linux/string.h>
 
-/* Of the running task, so it is not rewritten meanwhile but by other threads; it always ends. */
+/* The name of the running task: other threads may change it meanwhile, but it always ends. */
 void cfh_current_comm(char to[TASK_COMM_LEN])
 {
 	strscpy(to, current->comm, TASK_COMM_LEN);
@@ -17,22 +17,22 @@ void cfh_cond_resched(void)
 	cond_resched();
 }
 
-/* In the middle of its life: no kernel thread, and not on its way out. */
+/* Whether the running task is a process that is not exiting. */
 bool cfh_current_lives(void)
 {
 	return !(current->flags & (PF_EXITING | PF_KTHREAD));
 }
 
 /*
- * Allocations of the running task do not call into a file system. One that is
- * in the middle of readahead has this from mm/readahead.c.
+ * Whether allocations of the running task do not call into file systems. For
+ * readahead mm/readahead.c sets this.
  */
 bool cfh_current_in_nofs(void)
 {
 	return current->flags & PF_MEMALLOC_NOFS;
 }
 
-/* An exiting task gives these up before its last files are released. */
+/* An exiting task drops its descriptors before its last files are released. */
 
 bool cfh_current_has_files(void)
 {
@@ -55,11 +55,11 @@ void cfh_module_put(struct module *module)
 }
 
 /*
- * Every task has left the code that it was in: it slept, or went to user space,
- * since the call. A kernel that does not preempt needs RCU for that alone, and
- * has synchronize_rcu_tasks as another name of it. One that does preempt has
- * CONFIG_TASKS_RCU if it has BPF, kprobes or function tracing. Without any of
- * these nothing tells of a preempted task; then it is given time to go on.
+ * Waits until every task has slept or returned to user space. A kernel without
+ * preemption needs only RCU for that, and has synchronize_rcu_tasks as another
+ * name of it. A kernel with preemption has CONFIG_TASKS_RCU if it has BPF, kprobes
+ * or function tracing. Without any of these a preempted task cannot be seen; then
+ * this waits for some time instead.
  */
 void cfh_synchronize_rcu_tasks(void)
 {

@@ -2,8 +2,8 @@
 /*
  * The tracepoints, made from the kernel's own <trace/events/cachefiles.h>: so
  * their names, fields and texts are those of the kernel the module is built
- * for. What a tracepoint looks into is put on the stack, and only while the
- * tracepoint is enabled.
+ * for. The structs that a tracepoint reads are made on the stack, and only while
+ * it is enabled.
  */
 
 #include "trace.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What <trace/events/cachefiles.h> needs in front of it. It looks into two
+ * Declarations that <trace/events/cachefiles.h> needs in front of it. It reads two
  * structures that are private to the C module: they are declared here with
  * just the members it reads.
  */

@@ -29,7 +29,7 @@ void *cfh_xas_next_entry(struct xa_state *xas, unsigned long max)
 	return xas_next_entry(xas, max);
 }
 
-/* Also asked without the lock: what it says may be out of date at once. */
+/* Also called without the lock: the answer may be stale at once. */
 bool cfh_xa_marked(const struct xarray *xa, unsigned int mark)
 {
 	return data_race(xa_marked(xa, (__force xa_mark_t)mark));

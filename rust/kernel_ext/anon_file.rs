@@ -5,8 +5,8 @@
 //! C headers: `include/linux/anon_inodes.h`, `include/linux/file.h`
 //!
 //! A descriptor is visible to all threads of the process from its installation on, and cannot be
-//! taken back. So it comes in two parts: a number is reserved, and the file is made, early, where
-//! that can still fail; and installed last.
+//! taken back. So it takes three steps: a number is reserved and the file is made, early, where
+//! that can still fail; the file is installed last.
 
 use crate::errno::{error, to_ssize};
 use crate::io::IovIterSource;
@@ -31,8 +31,8 @@ pub mod oflags {
     pub const O_CLOEXEC: u32 = bindings::O_CLOEXEC;
 }
 
-/// The number of a descriptor of the running process, with nothing installed yet. Dropping it
-/// gives the number back.
+/// A reserved descriptor number of the running process, with nothing installed under it yet.
+/// Dropping it gives the number back.
 ///
 /// # Invariants
 ///
@@ -44,7 +44,8 @@ pub struct FileDescriptorReservation {
 }
 
 impl FileDescriptorReservation {
-    /// Reserves the lowest free number; of `flags`, [`oflags::O_CLOEXEC`] counts. May sleep.
+    /// Reserves the lowest free number. Of `flags` only [`oflags::O_CLOEXEC`] has an effect. May
+    /// sleep.
     ///
     /// Errors: EMFILE, ENOMEM; ESRCH, the task is exiting and has no descriptors any more, as in
     /// the release of a file that it had open.
@@ -63,7 +64,7 @@ impl FileDescriptorReservation {
         })
     }
 
-    /// The number.
+    /// Returns the number.
     #[inline]
     pub fn fd(&self) -> u32 {
         self.fd
@@ -85,30 +86,32 @@ impl Drop for FileDescriptorReservation {
     }
 }
 
-/// What a file does. All in process context, may sleep. Any of them but `release` may run in
+/// The operations of a file. All run in process context and may sleep. All but `release` may run in
 /// several threads at a time.
 pub trait AnonFileOps: Sized + 'static {
-    /// The name, as `/proc/<pid>/fd` shows it.
+    /// The name that `/proc/<pid>/fd` shows.
     const NAME: &'static CStr;
 
-    /// What the file keeps.
+    /// The data that the file owns.
     type Data: Send + Sync + 'static;
 
-    /// The last reference to the file is gone.
+    /// Releases the data: the last reference to the file is gone.
     fn release(data: SlabBox<Self::Data>);
 
-    /// `pwrite()` and its kin: takes from `iter`, returns how many bytes. It is over when it
-    /// returns: EIOCBQUEUED reaches the caller as EIO, and more bytes than there were as those.
+    /// Implements `pwrite()` and its variants: takes data from `iter`, and returns the number of
+    /// bytes taken. The write is over when this returns: the caller gets EIO for EIOCBQUEUED, and
+    /// never a number above what it asked for.
     fn write(
         data: &Self::Data,
         kiocb: &mut KiocbRef<'_>,
         iter: &mut IovIterSource<'_>,
     ) -> Result<usize>;
 
-    /// `lseek()`: returns the offset found. `whence` is as user space gave it.
+    /// Implements `lseek()`: returns the offset found. `whence` is the unchecked argument of user
+    /// space.
     fn llseek(data: &Self::Data, offset: i64, whence: i32) -> Result<i64>;
 
-    /// `ioctl()`. ENOTTY is the customary error for an unknown command.
+    /// Implements `ioctl()`. ENOTTY is the customary error for an unknown command.
     fn ioctl(data: &Self::Data, cmd: u32, arg: usize) -> Result<isize>;
 }
 
@@ -129,11 +132,11 @@ unsafe impl<T: AnonFileOps> Send for AnonFile<T> {}
 unsafe impl<T: AnonFileOps> Sync for AnonFile<T> {}
 
 impl<T: AnonFileOps> AnonFile<T> {
-    /// Makes a file that can be written at any offset, and sought in. May sleep. It keeps the
-    /// module.
+    /// Makes a file that can be written at any offset, and sought in. It holds a reference to the
+    /// module. May sleep.
     ///
     /// Errors: EINVAL, `module` is not the module that this code is in; ENFILE, ENOMEM; ENOENT, the
-    /// module is being removed. The data comes back.
+    /// module is being removed. On an error the data is returned with it.
     pub fn create(
         module: &'static ThisModule,
         data: SlabBox<T::Data>,
@@ -163,7 +166,7 @@ impl<T: AnonFileOps> AnonFile<T> {
         }
     }
 
-    /// The file, with the reference to it.
+    /// Returns the file together with the reference to it.
     fn into_raw(self) -> *mut bindings::file {
         ManuallyDrop::new(self).file.as_ptr()
     }
@@ -176,7 +179,7 @@ impl<T: AnonFileOps> Drop for AnonFile<T> {
     }
 }
 
-/// The pointer, or the error that it encodes.
+/// Converts a pointer of C to a non-null one, or to the error that it encodes.
 fn kernel_ptr<P>(ptr: *mut P) -> Result<NonNull<P>> {
     // SAFETY: Looks at the value of the pointer only.
     if unsafe { bindings::IS_ERR(ptr.cast_const().cast()) } {
@@ -187,7 +190,7 @@ fn kernel_ptr<P>(ptr: *mut P) -> Result<NonNull<P>> {
     NonNull::new(ptr).ok_or(ENOMEM)
 }
 
-/// A write under way: where it writes.
+/// The position of a write under way (`struct kiocb`).
 ///
 /// # Invariants
 ///
@@ -198,14 +201,14 @@ pub struct KiocbRef<'a> {
 }
 
 impl KiocbRef<'_> {
-    /// The offset in the file, in bytes.
+    /// Returns the offset in the file, in bytes.
     #[inline]
     pub fn pos(&self) -> i64 {
         // SAFETY: Valid, by the type invariant.
         unsafe { (*self.kiocb.as_ptr()).ki_pos }
     }
 
-    /// Sets where the next write of the same descriptor goes on, unless it gives its own offset.
+    /// Sets the offset of the next write of the same descriptor, unless that write names its own.
     #[inline]
     pub fn set_pos(&mut self, pos: i64) {
         // SAFETY: Valid and ours, by the type invariant.
@@ -223,7 +226,7 @@ impl<T: AnonFileOps> Operations<T> {
         write_iter: Some(Self::write_iter),
         llseek: Some(Self::llseek),
         unlocked_ioctl: Some(Self::ioctl),
-        // The argument is a number, the same for a 32-bit process.
+        // The argument is a number, which a 32-bit process passes in the same form.
         compat_ioctl: Some(Self::ioctl),
         // SAFETY: All zeroes is a valid table: every operation is a nullable pointer.
         ..unsafe { MaybeUninit::zeroed().assume_init() }

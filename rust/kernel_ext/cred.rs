@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Credentials: what the cache acts as on its own files.
+//! Credentials, with which the cache accesses its own files.
 //!
 //! C headers: [`include/linux/cred.h`](srctree/include/linux/cred.h),
 //! [`include/linux/security.h`](srctree/include/linux/security.h).
@@ -17,14 +17,14 @@ use kernel::{
     types::{ARef, AlwaysRefCounted, Opaque},
 };
 
-/// Whether the current task has `CAP_SYS_ADMIN` in the initial user namespace.
+/// Returns whether the current task has `CAP_SYS_ADMIN` in the initial user namespace.
 #[inline]
 pub fn capable_sys_admin() -> bool {
     // SAFETY: The capability is a valid one, and there is nothing else to rely on.
     unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as i32) }
 }
 
-/// The security module's number for a security context.
+/// Looks up the security module's number for a security context.
 ///
 /// Errors: `EOPNOTSUPP` without a security module, `EINVAL` for a context that it does not know,
 /// `ENOMEM`, and others of the module.
@@ -70,7 +70,7 @@ unsafe impl AlwaysRefCounted for Credential {
 }
 
 impl Credential {
-    /// The pointer that C functions take.
+    /// Returns the pointer that C functions take.
     #[inline]
     pub fn as_ptr(&self) -> *const bindings::cred {
         self.0.get()
@@ -78,10 +78,10 @@ impl Credential {
 
     /// Runs `act` with these credentials in force for the current task.
     ///
-    /// Nests: when `act` has returned, what was in force before is so again. A guard would not do:
-    /// one that is forgotten, or dropped out of order, leaves the task with an override for ever,
-    /// and the kernel stops (`BUG_ON()`) where such a task sets its own credentials. Process
-    /// context only; does not sleep itself.
+    /// Nests: when `act` has returned, the credentials from before are in force again. A guard is
+    /// not safe: if it is leaked, or dropped out of order, the task keeps an override for ever, and
+    /// the kernel stops (`BUG_ON()`) where such a task sets its own credentials. Process context
+    /// only; does not sleep itself.
     #[inline]
     pub fn with<R>(&self, act: impl FnOnce() -> R) -> R {
         // SAFETY: The credentials are alive, as `self` is borrowed; the task takes a reference of
@@ -97,7 +97,7 @@ impl Credential {
     }
 }
 
-/// Credentials in the making.
+/// Credentials that are being prepared, and that no task has yet.
 ///
 /// # Invariants
 ///
@@ -108,11 +108,11 @@ pub struct NewCredential(NonNull<bindings::cred>);
 unsafe impl Send for NewCredential {}
 
 impl NewCredential {
-    /// The credentials of the current task for what the kernel does on its behalf.
+    /// Prepares credentials for what the kernel does on behalf of the current task.
     ///
-    /// A copy of the task's own, whatever it acts with under an override: its user, groups,
-    /// capabilities, user namespace and security context, but not its keyrings. They are the
-    /// kernel's own credentials only where the task is the kernel's.
+    /// They are a copy of the task's own credentials, also while an override is in force: user,
+    /// groups, capabilities, user namespace and security context, but not the keyrings. They are
+    /// the kernel's own credentials only where the task is the kernel's.
     ///
     /// Errors: `ENOMEM`.
     pub fn for_service() -> Result<Self> {
@@ -122,7 +122,8 @@ impl NewCredential {
         NonNull::new(cred).map(Self).ok_or(ENOMEM)
     }
 
-    /// A copy of the credentials that the current task acts with, with an override if there is one.
+    /// Prepares a copy of the credentials that are in force for the current task, which may be an
+    /// override.
     ///
     /// Errors: `ENOMEM`.
     pub fn of_current() -> Result<Self> {
@@ -132,7 +133,7 @@ impl NewCredential {
         NonNull::new(cred).map(Self).ok_or(ENOMEM)
     }
 
-    /// Lets them act in the security context `secid`.
+    /// Sets the security context that the credentials act in to `secid`.
     ///
     /// Errors: those of the security module, `EPERM` and `EACCES` above all.
     pub fn set_security_override(&mut self, secid: u32) -> Result {
@@ -140,7 +141,8 @@ impl NewCredential {
         to_result(unsafe { bindings::set_security_override(self.0.as_ptr(), secid) })
     }
 
-    /// Lets files that are made with them get the owner and security context of `inode`.
+    /// Makes files that are created with the credentials get the owner and security context of
+    /// `inode`.
     ///
     /// Errors: `EINVAL` for an owner without a mapping; those of the security module.
     pub fn create_files_as(&mut self, inode: &Inode) -> Result {
@@ -149,7 +151,7 @@ impl NewCredential {
         to_result(unsafe { bindings::set_create_files_as(self.0.as_ptr(), inode.as_ptr()) })
     }
 
-    /// Ends the making: from now on they do not change, and can be acted with.
+    /// Publishes the credentials: from now on they do not change, and can be used.
     #[inline]
     pub fn publish(self) -> ARef<Credential> {
         let cred = ManuallyDrop::new(self).0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work that a kernel worker does after a while.
+//! Delayed work: a function that a kernel worker calls after some time.
 //!
 //! C header: `include/linux/workqueue.h`
 
@@ -13,13 +13,14 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::types::Opaque;
 
-/// What has a [`DelayedWork`] in it.
+/// A type with a [`DelayedWork`] as a field.
 pub trait Delayed: Send + Sync + Sized + 'static {
-    /// Does the work. Called by a kernel worker, which may sleep; never twice at a time.
+    /// Does the work. Runs on a kernel worker, and may sleep. Never runs twice at a time.
     fn run(this: Arc<Self>);
 }
 
-/// A field of a `T` that is in an [`Arc`]: the right to have [`Delayed::run`] called later.
+/// A field of a `T` in an [`Arc`], by which [`Delayed::run`] is queued for later (`struct
+/// delayed_work`).
 ///
 /// # Invariants
 ///
@@ -39,7 +40,7 @@ unsafe impl<T: Send + Sync> Send for DelayedWork<T> {}
 unsafe impl<T: Send + Sync> Sync for DelayedWork<T> {}
 
 impl<T: Delayed> DelayedWork<T> {
-    /// Work that is not queued.
+    /// Creates work that is not queued.
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: Initialised by the C function.
@@ -51,11 +52,12 @@ impl<T: Delayed> DelayedWork<T> {
         })
     }
 
-    /// Has the work done in so many ticks of the kernel's clock, whenever it was to be done before.
-    /// Any context. If somebody else does the same at that moment, either time may be the one; if
-    /// it is being taken back, it may not be queued at all.
+    /// Queues the work to run after `ticks` of the kernel's clock; if it is queued already, its
+    /// time changes to that (`mod_delayed_work()`). Any context. Of two calls at the same time
+    /// either may win, and beside [`cancel_sync`](Self::cancel_sync) the work may not be queued at
+    /// all.
     ///
-    /// Error: EINVAL this is no part of `owner`.
+    /// Error: EINVAL, this is not a field of `owner`.
     pub fn start(&self, owner: &Arc<T>, ticks: usize) -> Result {
         let (work, whole) = (from_ref(self) as usize, from_ref(&**owner) as usize);
         let end = whole.saturating_add(size_of::<T>());
@@ -63,8 +65,8 @@ impl<T: Delayed> DelayedWork<T> {
             return Err(EINVAL);
         }
         let reference = Arc::into_raw(owner.clone());
-        // INVARIANT: `self` lies in what `owner` points to, as was just seen; and two values of
-        // type `T` do not overlap, so it is the same each time.
+        // INVARIANT: `self` lies in the value that `owner` points to, as was just checked; and two
+        // values of type `T` do not overlap, so it is the same one each time.
         self.owner.store(reference.cast_mut(), Ordering::Release);
         // SAFETY: Initialised, by the type invariant.
         if unsafe { bindings::cancel_delayed_work(self.inner.get()) } {
@@ -82,8 +84,8 @@ impl<T: Delayed> DelayedWork<T> {
         Ok(())
     }
 
-    /// Takes the work back if it is queued, and waits for it if it runs. Sleeps. Returns whether it
-    /// was queued.
+    /// Cancels the work if it is queued, and waits for it if it runs. Returns whether it was
+    /// queued. Sleeps.
     ///
     /// Must not be called by the work itself, nor with a lock held that the work takes.
     pub fn cancel_sync(&self) -> bool {
@@ -98,7 +100,7 @@ impl<T: Delayed> DelayedWork<T> {
     }
 }
 
-/// Called by a worker.
+/// Runs the work; the function that workers call.
 ///
 /// # Safety
 ///

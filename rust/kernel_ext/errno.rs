@@ -8,7 +8,8 @@ use cachefiles_bindings as bindings;
 use core::num::NonZeroI32;
 use kernel::error::{code, Error, Result};
 
-/// The [`Error`] of a positive number, as a constant; fails to compile where it is no errno.
+/// Converts a positive error number to an [`Error`] at compile time. Fails to compile where it is
+/// no errno.
 const fn of(errno: u32) -> Error {
     assert!(errno > 0 && errno <= bindings::MAX_ERRNO);
     // The assertion above bounds the number, so that the cast keeps its value.
@@ -39,7 +40,8 @@ errnos! {
     ENAMETOOLONG "File name too long.",
 }
 
-/// The [`Error`] of a negative error number. What is out of the range of errors becomes EINVAL.
+/// Converts a negative error number to an [`Error`]. A number out of the range of errors becomes
+/// EINVAL.
 #[inline]
 pub fn error(errno: i32) -> Error {
     match errno
@@ -53,7 +55,8 @@ pub fn error(errno: i32) -> Error {
     }
 }
 
-/// What a C function of type `int` says: negative is an error, anything else is not.
+/// Converts the result of a C function of type `int`: negative numbers are errors, all others
+/// success.
 #[inline]
 pub(crate) fn check(ret: i32) -> Result {
     if ret < 0 {
@@ -63,11 +66,11 @@ pub(crate) fn check(ret: i32) -> Result {
     }
 }
 
-/// What a read or write of `asked` bytes returns to C, where it is over when it returns.
+/// Converts the result of a synchronous read or write of `asked` bytes to what C expects.
 ///
-/// More bytes than were asked for are cut down to those, as callers go on behind what was done. And
-/// EIOCBQUEUED, which promises an end that never comes, becomes EIO: the kernel stops at a
-/// `BUG_ON()` where a plain `write()` gets it.
+/// A larger number of bytes is cut down to `asked`, as callers advance by it. EIOCBQUEUED, which
+/// promises a completion that never comes, becomes EIO: the kernel stops at a `BUG_ON()` where a
+/// plain `write()` gets it.
 #[inline]
 pub(crate) fn to_ssize(result: Result<usize>, asked: usize) -> isize {
     match result {

@@ -7,9 +7,9 @@
 //! [`include/linux/dcache.h`](srctree/include/linux/dcache.h),
 //! [`include/linux/mount.h`](srctree/include/linux/mount.h).
 //!
-//! What is here works on the cache's own directory tree with the cache's own credentials, so it
-//! takes names and dentries and no user memory. Every function runs in process context and may
-//! sleep, unless it says otherwise.
+//! All of it works on the cache's own directory tree with the cache's own credentials, so it takes
+//! names and dentries and no user memory. Every function runs in process context and may sleep,
+//! unless it says otherwise.
 //!
 //! # Three facts that make it sound
 //!
@@ -20,7 +20,7 @@
 //!   change a directory check both first (`ESTALE`): the VFS has a `BUG_ON()` where it relies on
 //!   the one, file systems are damaged where they rely on the other, and the administrator can
 //!   rename or delete anything between a lookup and the lock.
-//! - A lock is let go by the task that took it: the guards are not `Send`.
+//! - A lock is released by the task that took it: the guards are not `Send`.
 
 mod dentry;
 mod dir;
@@ -44,16 +44,16 @@ pub use self::{
 use cachefiles_bindings as bindings;
 use kernel::error::{code::EINVAL, Result};
 
-/// The mapping of an unmapped mount, the only kind that a cache accepts.
+/// Returns the identity mapping of user and group ids, as a cache accepts no id-mapped mount.
 #[inline]
 fn nop_idmap() -> *mut bindings::mnt_idmap {
     &raw mut bindings::nop_mnt_idmap
 }
 
-/// A name's length as the lookup functions of the VFS take it.
+/// Returns the length of a name as the lookup functions of the VFS take it.
 ///
-/// Errors: `EINVAL` for what no `int` can hold. A name that is only too long for the file system is
-/// its own to refuse (`ENAMETOOLONG`).
+/// Errors: `EINVAL` for a length that no `int` can hold. A name that is too long for the file
+/// system is refused by the file system (`ENAMETOOLONG`).
 #[inline]
 fn name_len(name: &[u8]) -> Result<kernel::ffi::c_int> {
     name.len().try_into().map_err(|_| EINVAL)

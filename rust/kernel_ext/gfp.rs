@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an allocation may do to find memory.
+//! Allocation flags: what an allocation may do to find memory.
 //!
 //! C header: `include/linux/gfp_types.h`
 //!
-//! The flags of the `kernel` crate do not give their value away, so what takes them here could only
-//! guess at one that it does not know.
+//! The flags of the `kernel` crate do not expose their value, so that functions of this crate could
+//! not pass them on to C.
 
 use cachefiles_bindings as bindings;
 
-/// How an allocation behaves, for the functions of this crate that allocate in C.
+/// The flags of an allocation, for the functions of this crate that allocate in C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gfp {
     /// `GFP_KERNEL`: may sleep, and may call into file systems to free memory.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Statics that are changed under a lock.
+//! Static variables that a mutex protects.
 //!
 //! C header: `include/linux/mutex.h`
 
@@ -9,15 +9,15 @@ use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
-/// A static that is only touched with a mutex held.
+/// A static variable that is only accessed with a mutex held.
 ///
-/// There is one mutex, for all of them, as one that is ready from the start can only be made in C:
-/// who holds one of them and locks another waits for ever. A static is not dropped: what has memory
-/// of its own is taken out when the module goes.
+/// All of them share one mutex, as only C can make a mutex that is initialised from the start: a
+/// task that holds one guard and locks another variable deadlocks. A static is not dropped: values
+/// that own memory have to be taken out when the module is unloaded.
 ///
 /// # Invariants
 ///
-/// `value` is only touched by who holds the mutex.
+/// `value` is only accessed by a task that holds the mutex.
 pub struct Global<T> {
     value: UnsafeCell<T>,
 }
@@ -26,7 +26,7 @@ pub struct Global<T> {
 unsafe impl<T: Send> Sync for Global<T> {}
 
 impl<T> Global<T> {
-    /// With a first value.
+    /// Creates the variable with its first value.
     pub const fn new(value: T) -> Self {
         // INVARIANT: Nobody can touch what is being made.
         Self {
@@ -34,7 +34,7 @@ impl<T> Global<T> {
         }
     }
 
-    /// Locks it. Sleeps.
+    /// Locks the variable. Sleeps.
     pub fn lock(&'static self) -> GlobalGuard<T> {
         // SAFETY: The mutex is there as long as the module is. A context that must not sleep, and a
         // task that holds it, are reported by the kernel, or wait; neither is undefined.
@@ -47,7 +47,7 @@ impl<T> Global<T> {
     }
 }
 
-/// A static, locked.
+/// A locked static variable.
 ///
 /// # Invariants
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Allocation of numbers.
+//! Cyclic allocation of ids.
 //!
 //! C header: `include/linux/xarray.h`
 
@@ -11,8 +11,7 @@ use core::ptr::null_mut;
 use kernel::prelude::*;
 use kernel::types::Opaque;
 
-/// Gives out the numbers from 1 to `i32::MAX`, round and round, so that one that was given back is
-/// not soon given out again.
+/// Allocates the ids from 1 to `i32::MAX` cyclically, so that a freed id is not reused soon.
 ///
 /// # Invariants
 ///
@@ -36,12 +35,12 @@ impl CyclicIds {
         max: i32::MAX as u32,
     };
 
-    /// An allocator that has given out nothing.
+    /// Creates an allocator with all ids free.
     pub fn new() -> impl PinInit<Self> {
         Self::beginning_at(1)
     }
 
-    /// The same with `first` as the number that comes first, as if all below had had their turn.
+    /// Creates an allocator that hands out `first` first, as if all ids below had been used.
     pub fn beginning_at(first: u32) -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: Initialised by the C function.
@@ -62,9 +61,9 @@ impl CyclicIds {
         })
     }
 
-    /// Takes a number. Sleeps where `gfp` allows it.
+    /// Allocates an id. Sleeps where `gfp` allows it.
     ///
-    /// Errors: ENOMEM; EBUSY, all numbers are taken.
+    /// Errors: ENOMEM; EBUSY, all ids are in use.
     pub fn alloc(&self, gfp: Gfp) -> Result<u32> {
         let mut id = 0;
         // SAFETY: Initialised, by the type invariant. It is unlocked before this function returns.
@@ -86,7 +85,7 @@ impl CyclicIds {
         Ok(id)
     }
 
-    /// Gives a number back. One that is not taken is ignored. Does not sleep.
+    /// Frees an id. An id that is not in use is ignored. Does not sleep.
     pub fn free(&self, id: u32) {
         // SAFETY: Initialised, by the type invariant. The entries are reservations: nothing to
         // free.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Direct I/O on cache files, waited for and not.
+//! Direct I/O on cache files, synchronous and asynchronous.
 //!
 //! C headers: [`include/linux/uio.h`](srctree/include/linux/uio.h),
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h) (`struct kiocb`). Answers to
@@ -16,7 +16,7 @@ use crate::{errno::error, fs::File};
 use cachefiles_bindings as bindings;
 use kernel::error::Result;
 
-/// A `kiocb` for direct I/O at `pos`.
+/// Creates a `kiocb` for direct I/O at `pos`.
 #[inline]
 fn new_kiocb<D: Direction>(file: &File, pos: i64) -> bindings::kiocb {
     let write = if D::WRITES { bindings::IOCB_WRITE } else { 0 };
@@ -29,8 +29,8 @@ fn new_kiocb<D: Direction>(file: &File, pos: i64) -> bindings::kiocb {
     }
 }
 
-/// Hands the I/O to the file system. The file system of the cache must not be made to wait for
-/// the one that is being cached, so no allocation calls into one.
+/// Submits the I/O to the file system. Allocations meanwhile do not call into file systems, as the
+/// one of the cache must not wait for the one that is cached.
 ///
 /// # Safety
 ///
@@ -55,7 +55,7 @@ unsafe fn start<D: Direction>(kiocb: *mut bindings::kiocb, iter: *mut bindings::
     }
 }
 
-/// There is no restarting an I/O that others are part of: it was interrupted, and that is that.
+/// Converts restart codes of interrupted I/O to EINTR, as a netfs operation cannot be restarted.
 #[cold]
 fn without_restart(ret: isize) -> isize {
     const RESTARTS: [u32; 4] = [
@@ -72,7 +72,7 @@ fn without_restart(ret: isize) -> isize {
     }
 }
 
-/// Bytes transferred, or a negative error number.
+/// Submits the I/O and waits for it. Returns the bytes transferred, or a negative error number.
 #[inline]
 fn run_sync<D: Direction>(file: &File, pos: i64, iter: &mut IovIter<'_, D>) -> isize {
     let mut kiocb = new_kiocb::<D>(file, pos);
@@ -88,7 +88,7 @@ fn bytes_or_error(result: isize) -> Result<usize> {
     usize::try_from(result).map_err(|_| error(result as i32))
 }
 
-/// Reads directly from the file at `pos` (bytes) and waits for it. Returns the bytes read.
+/// Reads from the file at `pos` (bytes) by direct I/O, and waits for it. Returns the bytes read.
 ///
 /// Process context; may sleep. Errors: `EINTR`, `EINVAL` for what direct I/O cannot do, `EIO`, and
 /// others of the file system.
@@ -96,7 +96,7 @@ pub fn read_sync(file: &File, pos: i64, iter: &mut IovIterDest<'_>) -> Result<us
     bytes_or_error(run_sync(file, pos, iter))
 }
 
-/// Writes directly to the file at `pos` (bytes) and waits for it. Returns the bytes written.
+/// Writes to the file at `pos` (bytes) by direct I/O, and waits for it. Returns the bytes written.
 ///
 /// Process context; may sleep. Errors: `EINTR`, `EINVAL` for what direct I/O cannot do, `ENOSPC`,
 /// `EFBIG`, `EIO`, and others of the file system.

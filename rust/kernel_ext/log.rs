@@ -6,8 +6,8 @@
 //!
 //! A crate that uses these macros defines `LOG_PREFIX: &[u8]` at its root, with a NUL at the end.
 //! The macros add the newline. Errors, warnings and notices are rate limited for each place in the
-//! source, as user space can cause most of them at will. What is printed without a limit are the
-//! steps in the life of a cache and of the module, and what somebody debugs.
+//! source, as user space can cause most of them at will. The steps in the life of a cache and of
+//! the module, and debugging output, are printed without a limit.
 
 use crate::{params, task::current_name};
 use cachefiles_bindings as bindings;
@@ -21,7 +21,7 @@ pub use crate::{
     __log_span as span, __log_warn as warn,
 };
 
-/// How serious a line is.
+/// The log level of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// `KERN_ERR`
@@ -58,7 +58,7 @@ pub fn print(level: Level, prefix: &[u8], args: fmt::Arguments<'_>) {
     unsafe { call_printk(format, prefix, format_args!("{args}\n")) };
 }
 
-/// Prints one line unless `limit` is exhausted; tells how many were left out before it.
+/// Prints one line unless `limit` is exhausted, with the number of lines left out before it.
 #[doc(hidden)]
 #[cold]
 pub fn print_limited(limit: &RateLimit, level: Level, prefix: &[u8], args: fmt::Arguments<'_>) {
@@ -74,14 +74,14 @@ pub fn print_limited(limit: &RateLimit, level: Level, prefix: &[u8], args: fmt::
     }
 }
 
-/// `debug`: operations begin.
+/// The bit of `debug` for the beginning of operations.
 pub const BEGINNINGS: u32 = 1;
-/// `debug`: operations end.
+/// The bit of `debug` for the end of operations.
 pub const ENDS: u32 = 2;
-/// `debug`: what is found on the way.
+/// The bit of `debug` for notes on the way.
 pub const NOTES: u32 = 4;
 
-/// Whether one of the streams of debugging output is wanted.
+/// Returns whether one of the streams of debugging output is enabled.
 #[inline]
 pub fn is_on(streams: u32) -> bool {
     params::debug_mask() & streams != 0
@@ -100,12 +100,12 @@ pub fn print_debug(prefix: &[u8], args: fmt::Arguments<'_>) {
     );
 }
 
-/// What [`span`] says of an operation.
+/// The name and prefix that [`span`] prints for an operation.
 #[doc(hidden)]
 pub struct Operation {
-    /// Of the function.
+    /// The name of the function.
     pub name: &'static str,
-    /// As for [`print`].
+    /// The prefix, as for [`print`].
     pub prefix: &'static [u8],
 }
 
@@ -114,14 +114,14 @@ pub struct Operation {
 pub struct Span(&'static Operation);
 
 impl Span {
-    /// Use [`span`].
+    /// Begins a span; use [`span`].
     #[doc(hidden)]
     #[inline]
     pub fn new(operation: &'static Operation) -> Self {
         Self(operation)
     }
 
-    /// Use [`span`].
+    /// Begins a span; use [`span`].
     #[doc(hidden)]
     #[cold]
     pub fn print_beginning(operation: &'static Operation, args: fmt::Arguments<'_>) {
@@ -137,8 +137,8 @@ impl Span {
 }
 
 impl Drop for Span {
-    /// Looks again whether it is wanted: to carry the answer from the beginning to here would make
-    /// the compiler lay out the whole operation twice.
+    /// Checks again whether the stream is enabled: a flag kept from the beginning would make the
+    /// compiler duplicate the code of the whole operation.
     #[inline]
     fn drop(&mut self) {
         if is_on(ENDS) {
@@ -147,26 +147,26 @@ impl Drop for Span {
     }
 }
 
-/// Allows [`RateLimit::BURST`] lines in [`RateLimit::INTERVAL`] seconds: what printk's own limit
-/// allows by default.
+/// Allows [`RateLimit::BURST`] lines in [`RateLimit::INTERVAL`] seconds, as the limit of printk
+/// does by default.
 ///
-/// Counts with plain atomics, so that it can be a static and works in any context. Two lines at
-/// the very turn of an interval may be counted to the wrong one, which does no harm.
+/// Counts with plain atomics, so that it can be a static and works in any context. A line at the
+/// turn of an interval may be counted to the wrong one, which does no harm.
 #[derive(Default)]
 pub struct RateLimit {
-    /// When the interval began, in seconds since boot.
+    /// The beginning of the interval, in seconds since boot.
     began: AtomicU32,
-    /// Lines asked for since then.
+    /// Lines requested since then.
     asked: AtomicU32,
 }
 
 impl RateLimit {
-    /// Lines an interval.
+    /// Lines per interval.
     pub const BURST: u32 = 10;
-    /// Seconds.
+    /// Length of an interval in seconds.
     pub const INTERVAL: u32 = 5;
 
-    /// A limit that has admitted nothing yet.
+    /// Creates a limit that has admitted no line yet.
     pub const fn new() -> Self {
         Self {
             began: AtomicU32::new(0),
@@ -174,7 +174,7 @@ impl RateLimit {
         }
     }
 
-    /// Whether one more line may be printed, and how many were refused before it.
+    /// Admits one more line, and returns how many were refused before it; `None` if it is refused.
     fn admit(&self) -> Option<u32> {
         // SAFETY: Reads the clock, in any context.
         let seconds = unsafe { bindings::ktime_get_seconds() };
@@ -224,7 +224,7 @@ macro_rules! __log_warn {
     }};
 }
 
-/// Prints what is normal but worth notice. Rate limited.
+/// Prints a notice: a normal event that deserves attention. Rate limited.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log_notice {
@@ -239,7 +239,7 @@ macro_rules! __log_notice {
     }};
 }
 
-/// Prints an information.
+/// Prints an informational line.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log_info {
@@ -252,8 +252,8 @@ macro_rules! __log_info {
     };
 }
 
-/// Prints for debugging, while the module parameter `debug` has the bit 4. In front stands the
-/// name of the task.
+/// Prints a debugging line, with the name of the task in front, while the module parameter `debug`
+/// has the bit 4.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log_debug {
@@ -264,8 +264,8 @@ macro_rules! __log_debug {
     };
 }
 
-/// Prints that an operation begins, while `debug` has the bit 1, and when the value is dropped that
-/// it is over, while `debug` has the bit 2.
+/// Prints that an operation begins, while `debug` has the bit 1, and that it is over when the value
+/// is dropped, while `debug` has the bit 2.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log_span {
@@ -282,7 +282,7 @@ macro_rules! __log_span {
     }};
 }
 
-/// The prefix of the crate that uses the macro, not of this one.
+/// Expands to the prefix of the crate that uses the macro, not of this one.
 #[doc(hidden)]
 #[macro_export]
 #[expect(clippy::crate_in_macro_def, reason = "each crate has its own prefix")]

@@ -4,7 +4,8 @@
 //!
 //! C header: `include/linux/miscdevice.h`
 //!
-//! The module cannot go while the device is open: the table of operations names it as its owner.
+//! The module cannot be unloaded while the device is open: the table of operations names it as its
+//! owner.
 
 use crate::errno::{check, to_ssize};
 use crate::module::{check_owner, THIS_MODULE};
@@ -20,36 +21,37 @@ use kernel::types::Opaque;
 use kernel::uaccess::{UserSlice, UserSliceReader, UserSliceWriter};
 use kernel::ThisModule;
 
-/// What a device does. All in process context, may sleep. Any of them but `release` may run in
-/// several threads at a time on one open file.
+/// The operations of a device. All run in process context and may sleep. All but `release` may run
+/// in several threads at a time on one open file.
 pub trait MiscDevice: Sized + 'static {
-    /// What an open file of the device keeps.
+    /// The data of an open file of the device.
     type Data: Send + Sync + 'static;
 
-    /// The device is opened.
+    /// Opens the device, and returns the data of the open file.
     fn open() -> Result<Arc<Self::Data>>;
 
-    /// The last descriptor of an open file was closed, and no call on it is under way.
+    /// Releases an open file: its last descriptor is closed, and no call on it is under way.
     fn release(data: Arc<Self::Data>);
 
-    /// `read()`: writes to user space, and returns how many bytes.
+    /// Implements `read()`: writes to user space, and returns the number of bytes.
     fn read(data: ArcBorrow<'_, Self::Data>, out: UserSliceWriter) -> Result<usize>;
 
-    /// `write()`: reads from user space, and returns how many bytes it took.
+    /// Implements `write()`: reads from user space, and returns the number of bytes taken.
     fn write(data: ArcBorrow<'_, Self::Data>, input: UserSliceReader) -> Result<usize>;
 
-    /// What is woken when the result of [`poll`](Self::poll) may have changed.
+    /// Returns the wait queue that is woken when the result of [`poll`](Self::poll) may have
+    /// changed.
     ///
-    /// It is part of `Data`, or kept alive by it: a poller stays in the queue for up to as long as
-    /// the file is open.
+    /// The queue is part of `Data`, or kept alive by it: a poller may stay in it as long as the
+    /// file is open.
     fn wait_queue(data: &Self::Data) -> &WaitQueue;
 
-    /// What is ready, as a mask of [`crate::sync::poll`]. The caller is in the queue already, so
-    /// nothing that happens during or after this call is missed.
+    /// Returns the events that are ready, as a mask of [`crate::sync::poll`]. The caller is in the
+    /// queue already, so that it misses no event during or after this call.
     fn poll(data: ArcBorrow<'_, Self::Data>) -> u32;
 }
 
-/// A device, registered while this lives.
+/// A registered device. Dropping it deregisters the device.
 ///
 /// # Invariants
 ///
@@ -67,7 +69,7 @@ unsafe impl<T: MiscDevice> Send for MiscDeviceRegistration<T> {}
 unsafe impl<T: MiscDevice> Sync for MiscDeviceRegistration<T> {}
 
 impl<T: MiscDevice> MiscDeviceRegistration<T> {
-    /// Registers a device with a minor number of the kernel's choice. Sleeps.
+    /// Registers a device with a dynamic minor number. Sleeps.
     ///
     /// It can be opened before this returns. Errors: EINVAL, `module` is not the module that this
     /// code is in; EBUSY, no minor number is free; ENOMEM; EEXIST, the name is taken.

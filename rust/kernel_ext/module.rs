@@ -16,9 +16,9 @@ extern "C" {
     static __this_module: u8;
 }
 
-/// `THIS_MODULE`, for tables of operations that are constants.
+/// The value of `THIS_MODULE`, for tables of operations that are constants.
 ///
-/// The symbol is that of the object file in the end, whichever crate asks for it.
+/// The linker resolves the symbol to the module that this crate is linked into.
 pub(crate) const THIS_MODULE: *mut bindings::module = core::ptr::addr_of!(__this_module)
     .cast::<bindings::module>()
     .cast_mut();
@@ -34,14 +34,14 @@ pub(crate) fn check_owner(module: &ThisModule) -> Result {
     }
 }
 
-/// A reference to the module: it cannot be unloaded while there is one.
+/// A reference to the module, which keeps it from being unloaded.
 ///
-/// Whoever drops the last one still runs the module's code for a moment. The module's exit waits
-/// for such tasks, see [`crate::task::synchronize_rcu_tasks`].
+/// A task that drops the last reference still runs code of the module for a moment. The exit of the
+/// module waits for such tasks with [`crate::task::synchronize_rcu_tasks`].
 ///
 /// # Invariants
 ///
-/// Stands for one reference to `THIS_MODULE`.
+/// Owns one reference to `THIS_MODULE`.
 pub struct ModuleRef(());
 
 impl ModuleRef {

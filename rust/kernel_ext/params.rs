@@ -18,7 +18,7 @@ const INJECT_EIO: u32 = 2;
 /// Writes fail with ENOSPC.
 const INJECT_ENOSPC: u32 = 1;
 
-/// The variable behind `debug`, read in the middle of everything: not by a call.
+/// Returns the variable behind `debug`. It is read on hot paths, so not by a call to C.
 #[inline]
 fn debug() -> &'static AtomicU32 {
     // SAFETY: An aligned variable that lives as long as the module. C stores a new value in one
@@ -26,19 +26,19 @@ fn debug() -> &'static AtomicU32 {
     unsafe { AtomicU32::from_ptr(&raw mut bindings::cfh_debug) }
 }
 
-/// What `debug` is set to, by the parameter or by [`set_debug_mask`].
+/// Returns the value of `debug`, as set by the parameter or by [`set_debug_mask`].
 #[inline]
 pub fn debug_mask() -> u32 {
     debug().load(Ordering::Relaxed)
 }
 
-/// Sets `debug`, as the command `debug` of the device does.
+/// Sets `debug`, for the command `debug` of the device.
 #[inline]
 pub fn set_debug_mask(mask: u32) {
     debug().store(mask, Ordering::Relaxed);
 }
 
-/// `inherit_fds`: whether the daemon's fds live over exec, as those of the C module do.
+/// Returns `inherit_fds`: whether the fds of the daemon survive exec, as those of the C module do.
 #[inline]
 pub fn inherit_fds() -> bool {
     // SAFETY: An aligned variable that lives as long as the module, and is only ever true or false.
@@ -47,7 +47,7 @@ pub fn inherit_fds() -> bool {
     inherit.load(Ordering::Relaxed)
 }
 
-/// `reopen_tries`: how often a reopening may be refused in a row; 0 for any number of times.
+/// Returns `reopen_tries`: how often in a row the daemon may refuse a reopen; 0 for no limit.
 #[inline]
 pub fn reopen_tries() -> u32 {
     // SAFETY: An aligned variable that lives as long as the module. C stores a new value in one
@@ -56,7 +56,7 @@ pub fn reopen_tries() -> u32 {
     tries.load(Ordering::Relaxed)
 }
 
-/// `async_reads`: whether readahead goes on without the data that the daemon is asked for.
+/// Returns `async_reads`: whether readahead goes on without the data that the daemon is asked for.
 #[inline]
 pub fn async_reads() -> bool {
     // SAFETY: An aligned variable that lives as long as the module, and is only ever true or false.
@@ -65,11 +65,11 @@ pub fn async_reads() -> bool {
     is_async.load(Ordering::Relaxed)
 }
 
-/// Whether there is an [`ErrorInjection`], or one in the making. C keeps what it needs to take the
-/// sysctl away in one place, so that two at a time would lose one.
+/// Set while an [`ErrorInjection`] exists or is being made. C keeps one pointer to the sysctl's
+/// header, so that a second registration would lose the first.
 static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
 
-/// The sysctl `cachefiles/error_injection`, as long as this lives.
+/// The registered sysctl `cachefiles/error_injection`. Dropping it removes the sysctl.
 ///
 /// # Invariants
 ///
@@ -79,7 +79,7 @@ pub struct ErrorInjection(());
 impl ErrorInjection {
     /// Registers the sysctl, at module initialisation. May sleep.
     ///
-    /// Errors: EBUSY registered already; ENOMEM, also where another module has the name.
+    /// Errors: EBUSY, registered already; ENOMEM, also where another module has the name.
     pub fn register() -> Result<Self> {
         if IS_REGISTERED.swap(true, Ordering::Acquire) {
             return Err(EBUSY);
@@ -101,7 +101,7 @@ impl Drop for ErrorInjection {
     }
 }
 
-/// What is injected: bits.
+/// Returns the bits of the errors that are injected.
 #[inline]
 fn injected() -> u32 {
     // SAFETY: An aligned variable that lives as long as the module, which only the sysctl's handler
@@ -110,7 +110,7 @@ fn injected() -> u32 {
     state.load(Ordering::Relaxed)
 }
 
-/// The error that a read is to fail with: EIO, where that is injected.
+/// Returns the error that is injected into reads: EIO, or none.
 #[inline]
 pub fn injected_read_error() -> Result {
     if injected() & INJECT_EIO != 0 {
@@ -120,7 +120,7 @@ pub fn injected_read_error() -> Result {
     }
 }
 
-/// The error that a write is to fail with: EIO or ENOSPC, where one is injected.
+/// Returns the error that is injected into writes: EIO, ENOSPC, or none.
 #[inline]
 pub fn injected_write_error() -> Result {
     let bits = injected();
@@ -133,7 +133,7 @@ pub fn injected_write_error() -> Result {
     }
 }
 
-/// The error that a removal is to fail with: EIO, where that is injected.
+/// Returns the error that is injected into removals: EIO, or none.
 #[inline]
 pub fn injected_remove_error() -> Result {
     injected_read_error()

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Slab caches: memory for many things of one size, without rounding up and without looking for
-//! the cache of that size.
+//! Slab caches: memory for many values of one type, without rounding up to a size of `kmalloc()`.
 //!
 //! C header: `include/linux/slab.h`
 //!
-//! A [`Slab`] is a static; its cache is there while somebody has a [`Created`] of it, and memory is
-//! only had from that. The module creates the cache when it is loaded and keeps a `Created` until
-//! it is unloaded. Who allocates takes another one for as long as that lasts ([`Slab::created`]).
+//! A [`Slab`] is a static. Its cache exists while there is a [`Created`] of it, by which memory is
+//! allocated. The module creates the cache when it is loaded, and keeps a `Created` until it is
+//! unloaded. Callers that allocate take another one for that time ([`Slab::created`]).
 //!
 //! ```ignore
 //! static REQUESTS: Slab<Request> = Slab::new(kernel::c_str!("cachefiles_request"));
@@ -41,7 +40,7 @@ pub struct Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// A cache that is yet to be created. The name is that in `/proc/slabinfo`.
+    /// Declares a cache that is yet to be created. The name is that in `/proc/slabinfo`.
     pub const fn new(name: &'static CStr) -> Self {
         const { assert!(size_of::<T>() > 0 && size_of::<T>() <= u32::MAX as usize) };
         // INVARIANT: Null, and nobody uses it.
@@ -53,7 +52,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Creates the cache. Sleeps. Errors: ENOMEM; EBUSY, it is there already, or just going.
+    /// Creates the cache. Sleeps. Errors: ENOMEM; EBUSY, it exists already, or is being destroyed.
     pub fn create(&'static self) -> Result<Created<T>> {
         // Before there are two of the name, of which a kernel with `CONFIG_DEBUG_VM` complains.
         if !self.cache.load(Ordering::Relaxed).is_null() {
@@ -85,9 +84,10 @@ impl<T> Slab<T> {
         Ok(Created(self))
     }
 
-    /// The cache that [`create`](Slab::create) has made, to allocate from. Any context.
+    /// Takes a reference to the cache that [`create`](Slab::create) has made, to allocate from. Any
+    /// context.
     ///
-    /// Error: ENOENT, it is not there: not yet, or not any more.
+    /// Error: ENOENT, the cache does not exist yet, or not any more.
     #[inline]
     pub fn created(&'static self) -> Result<Created<T>> {
         // INVARIANT: One user more, of a cache that has one. Acquires what `create` has released.
@@ -101,10 +101,10 @@ impl<T> Slab<T> {
     }
 }
 
-/// A cache that exists, for as long as there is one of these.
+/// A reference to a cache, which exists as long as there are any.
 ///
-/// Values that are still alive when the last one goes keep their memory, and so the cache: the
-/// kernel warns of it.
+/// Values that are alive when the last reference is dropped keep their memory, and the kernel warns
+/// of it.
 ///
 /// # Invariants
 ///
@@ -113,7 +113,7 @@ impl<T> Slab<T> {
 pub struct Created<T: 'static>(&'static Slab<T>);
 
 impl<T> Created<T> {
-    /// Memory for one value. Sleeps where `gfp` allows it. Error: no memory.
+    /// Allocates memory for one value. Sleeps where `gfp` allows it.
     #[inline]
     pub fn alloc(&self, gfp: Gfp) -> core::result::Result<SlabBox<MaybeUninit<T>>, AllocError> {
         let cache = self.0.cache.load(Ordering::Relaxed);
@@ -126,7 +126,7 @@ impl<T> Created<T> {
 }
 
 impl<T> Drop for Created<T> {
-    /// The last one destroys the cache, which sleeps.
+    /// Destroys the cache with the last reference, which sleeps.
     fn drop(&mut self) {
         if self.0.users.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;
@@ -153,7 +153,7 @@ unsafe impl<T: Send> Send for SlabBox<T> {}
 unsafe impl<T: Sync> Sync for SlabBox<T> {}
 
 impl<T> SlabBox<MaybeUninit<T>> {
-    /// Puts a value in.
+    /// Initialises the memory with a value.
     #[inline]
     pub fn write(mut self, value: T) -> SlabBox<T> {
         (*self).write(value);
@@ -163,13 +163,13 @@ impl<T> SlabBox<MaybeUninit<T>> {
 }
 
 impl<T> SlabBox<T> {
-    /// The memory, to be freed by way of [`SlabBox::from_raw`].
+    /// Returns the memory, to be freed by way of [`SlabBox::from_raw`].
     #[inline]
     pub fn into_raw(self) -> *mut T {
         ManuallyDrop::new(self).0.as_ptr()
     }
 
-    /// Takes back what [`SlabBox::into_raw`] gave.
+    /// Takes back memory that [`SlabBox::into_raw`] gave.
     ///
     /// # Safety
     ///
@@ -206,7 +206,7 @@ impl<T> Drop for SlabBox<T> {
         let ptr = self.0.as_ptr();
         // SAFETY: Valid and ours, by the type invariant, and not used after this.
         unsafe { ptr.drop_in_place() };
-        // SAFETY: Came from a slab cache, of which `kfree()` finds out by itself.
+        // SAFETY: Came from a slab cache, which `kfree()` finds by the address.
         unsafe { bindings::kfree(ptr.cast_const().cast()) };
     }
 }

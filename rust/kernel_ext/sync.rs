@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Waiting and waking, beyond what `kernel::sync` has.
+//! Synchronisation primitives that `kernel::sync` lacks.
 
 mod completion;
 mod set_once;

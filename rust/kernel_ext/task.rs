@@ -7,7 +7,7 @@
 
 use cachefiles_bindings as bindings;
 
-/// The name of the running task, filled up with NULs. Any context.
+/// Returns the name of the running task, padded with NULs. Any context.
 #[inline]
 pub fn current_name() -> [u8; NAME_LEN] {
     let mut name = [0u8; NAME_LEN];
@@ -16,10 +16,10 @@ pub fn current_name() -> [u8; NAME_LEN] {
     name
 }
 
-/// Bytes that the name of a task has at most, with its NUL.
+/// The size of the name of a task in bytes, with its NUL.
 const NAME_LEN: usize = bindings::TASK_COMM_LEN as usize;
 
-/// Lets another task run if one waits for this CPU. May sleep.
+/// Yields the CPU if another task waits for it. May sleep.
 #[inline]
 pub fn cond_resched() {
     // SAFETY: No requirements beyond a context that may sleep, and breaking that one is reported
@@ -27,7 +27,7 @@ pub fn cond_resched() {
     unsafe { bindings::cfh_cond_resched() };
 }
 
-/// Sleeps for `milliseconds` at least, which no signal ends.
+/// Sleeps uninterruptibly for at least `milliseconds`.
 pub fn sleep(milliseconds: u32) {
     // SAFETY: No requirements beyond a context that may sleep; where it may not, the kernel reports
     // that.
@@ -41,9 +41,9 @@ pub fn synchronize_rcu() {
     unsafe { bindings::synchronize_rcu() };
 }
 
-/// Waits until every task has left the code that it runs now, by sleeping or by going to user
-/// space, and every interrupt has returned. So nobody is in code any more that nobody could enter
-/// when this was called. Sleeps, for tenths of a second.
+/// Waits until every task has left the code that it runs now, by sleeping or by returning to user
+/// space, and every interrupt has returned. After it no task runs code that could not be entered
+/// any more when this was called. Sleeps for tenths of a second.
 ///
 /// A preempted task counts as one that has not left, where the kernel can tell, which it can with
 /// `CONFIG_TASKS_RCU`: see the C helper.
@@ -53,36 +53,38 @@ pub fn synchronize_rcu_tasks() {
     unsafe { bindings::cfh_synchronize_rcu_tasks() };
 }
 
-/// Ticks since boot, of which there are `CONFIG_HZ` in a second; wraps around. Any context.
+/// Returns the ticks since boot, of which there are `CONFIG_HZ` in a second; wraps around. Any
+/// context.
 #[inline]
 pub fn jiffies() -> usize {
     // SAFETY: A counter that is always there. It changes in one access, hence the volatile read.
     unsafe { (&raw const bindings::jiffies).read_volatile() }
 }
 
-/// Ticks in so many seconds. Any context.
+/// Converts seconds to ticks. Any context.
 #[inline]
 pub fn ticks(seconds: u32) -> usize {
     kernel::time::msecs_to_jiffies(seconds.saturating_mul(1000))
 }
 
-/// Whether the running task is a process in the middle of its life: not on its way out, and no
-/// kernel thread, which does what is left of others. Any context.
+/// Returns whether the running task is a process that is not exiting. False for kernel threads,
+/// which run deferred work of processes that have exited. Any context.
 #[inline]
 pub fn is_living() -> bool {
     // SAFETY: Reads a word of the running task that only this task changes.
     unsafe { bindings::cfh_current_lives() }
 }
 
-/// Whether allocations of the running task do not call into a file system (`memalloc_nofs_save()`):
-/// so it is in all of readahead, and hardly anywhere else that reads a file. Any context.
+/// Returns whether allocations of the running task do not call into file systems
+/// (`memalloc_nofs_save()`), which is so in readahead, and in hardly any other read of a file. Any
+/// context.
 #[inline]
 pub fn is_nofs() -> bool {
     // SAFETY: Reads a word of the running task that only this task changes.
     unsafe { bindings::cfh_current_in_nofs() }
 }
 
-/// The wall clock, in seconds since 1970. Any context.
+/// Returns the wall clock, in seconds since 1970. Any context.
 #[inline]
 pub fn real_seconds() -> i64 {
     // SAFETY: Reads the clock.

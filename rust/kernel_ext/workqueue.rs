@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Taking queued work back, and waiting for it.
+//! Cancelling and flushing of queued work.
 //!
 //! C header: `include/linux/workqueue.h`
 
@@ -8,19 +8,19 @@ use cachefiles_bindings as bindings;
 use kernel::sync::Arc;
 use kernel::workqueue::{HasWork, Queue, Work, WorkItem};
 
-/// Waits until all that is queued now has run and its functions have returned. Sleeps. Must not be
-/// called from a work of that queue.
+/// Waits until all work that is queued now has run. Sleeps. Must not be called from a work of that
+/// queue.
 pub fn flush(queue: &Queue) {
     let queue: *const Queue = queue;
     // SAFETY: A `Queue` is transparent over the C work queue, which is there while it is borrowed.
     unsafe { bindings::__flush_workqueue(queue.cast_mut().cast()) };
 }
 
-/// Takes the work of `target` back if it waits in a queue, and waits for it if it runs.
+/// Cancels the work of `target` if it is queued, and waits for it if it runs.
 ///
-/// When this returns, the work neither waits nor runs, unless somebody queued it again meanwhile.
-/// Returns whether it was waiting; the reference that the queue held is dropped then. Sleeps. Must
-/// not be called from the work itself, nor with a lock held that the work takes.
+/// When this returns, the work is neither queued nor running, unless it was queued again meanwhile.
+/// Returns whether it was queued; then the reference of the queue is dropped. Sleeps. Must not be
+/// called from the work itself, nor with a lock held that the work takes.
 pub fn cancel_work_sync<T, const ID: u64>(target: &Arc<T>) -> bool
 where
     T: WorkItem<ID, Pointer = Arc<T>> + HasWork<T, ID>,

@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An xarray, its marks, and the data that its lock protects.
+//! An xarray with marks, and the data that its lock protects.
 //!
 //! C header: `include/linux/xarray.h`
 //!
-//! A [`LockedXArray`] stores [`Node`]s under numbers that it allocates itself. Its lock protects
-//! the slots and three kinds of data besides: a value that belongs to the table as a whole (`D`),
-//! a part of each stored node (`L`), and values that are kept elsewhere ([`Guarded`]). So one lock
-//! can make one step of a change to several of them, and the borrow checker sees that nobody
-//! reaches them without it.
+//! A [`LockedXArray`] stores [`Node`]s under ids that it allocates cyclically. Its lock protects
+//! the slots and three kinds of data besides: a value of the table as a whole (`D`), a part of each
+//! stored node (`L`), and values that are kept elsewhere ([`Guarded`]). So several of them can be
+//! changed in one step, and the borrow checker ensures that none is accessed without the lock.
 //!
 //! The lock is a plain spinlock: process context only, and nothing may sleep or run a foreign
-//! destructor while it is held. What is removed is therefore handed back, to be dropped later.
+//! destructor while it is held. So removed nodes are handed back, to be dropped later.
 
+mod cursor;
 mod guarded;
 mod insertion;
-mod position;
 mod registry;
 mod slots;
 
 pub use crate::new_locked_xarray;
+pub use cursor::Cursor;
 pub use guarded::{Guarded, GuardedAccess};
 pub use insertion::{Inserted, Insertion};
-pub use position::Position;
 pub use registry::{Registry, RegistryGuard};
 pub use slots::{Mark, Slots};
 
@@ -35,18 +34,18 @@ use kernel::str::CStr;
 use kernel::sync::{Arc, LockClassKey};
 use kernel::types::Opaque;
 
-/// `XA_PRESENT`: the filter of a search that any entry passes.
+/// The filter of a search that any entry passes (`XA_PRESENT`).
 const XA_PRESENT: bindings::xa_mark_t = 8;
 
-/// What a table stores: a part that is shared by all who have the node, and a part that is only
-/// reached with the lock of the table held.
+/// An entry of a table: a part that all holders of the node share, and a part that is only accessed
+/// with the lock of the table held.
 ///
-/// A node is in one table at most, once, as it must be unique to be inserted.
+/// A node is in at most one table, once, as it must be unique to be inserted.
 ///
 /// # Invariants
 ///
-/// While the node is in a table, `locked` is only touched with that table's lock held; while it is
-/// in none, only through a unique reference.
+/// While the node is in a table, `locked` is only accessed with the lock of that table held; while
+/// it is in none, only through a unique reference.
 #[pin_data]
 // An xarray keeps the two low bits of what it stores for itself.
 #[repr(align(8))]
@@ -61,7 +60,7 @@ pub struct Node<S, L> {
 unsafe impl<S: Sync, L: Send> Sync for Node<S, L> {}
 
 impl<S, L> Node<S, L> {
-    /// A node that is in no table.
+    /// Creates a node that is in no table.
     pub fn new<E>(shared: impl PinInit<S, E>, locked: L) -> impl PinInit<Self, E> {
         try_pin_init!(Self {
             shared <- shared,
@@ -69,13 +68,13 @@ impl<S, L> Node<S, L> {
         }? E)
     }
 
-    /// The part that needs no lock.
+    /// Returns the part that needs no lock.
     #[inline]
     pub fn shared(&self) -> &S {
         &self.shared
     }
 
-    /// The other part, of a node that nobody else has.
+    /// Returns the locked part of a node that is not shared.
     #[inline]
     pub fn locked_mut(unique: Pin<&mut Self>) -> &mut L {
         // SAFETY: `locked` is not structurally pinned, and nothing else is moved.
@@ -94,7 +93,7 @@ impl<S, L> Node<S, L> {
 pub struct LockedXArray<S, L, D> {
     #[pin]
     xa: Opaque<bindings::xarray>,
-    /// Where the search for a free number begins.
+    /// The id at which the search for a free one begins.
     next: UnsafeCell<u32>,
     data: UnsafeCell<D>,
     _nodes: PhantomData<Arc<Node<S, L>>>,
@@ -105,7 +104,7 @@ unsafe impl<S: Send + Sync, L: Send, D: Send> Send for LockedXArray<S, L, D> {}
 // SAFETY: Everything but `S` is only reached with the lock held, by one thread at a time.
 unsafe impl<S: Send + Sync, L: Send, D: Send> Sync for LockedXArray<S, L, D> {}
 
-/// A [`LockedXArray`] with a lock class of its own.
+/// Creates a [`LockedXArray`] with a lock class of its own.
 #[macro_export]
 macro_rules! new_locked_xarray {
     ($data:expr, $name:literal) => {
@@ -118,18 +117,18 @@ macro_rules! new_locked_xarray {
 }
 
 impl<S, L, D> LockedXArray<S, L, D> {
-    /// All numbers but the last, which a caller may so use for "none".
+    /// All ids but the last, which callers may use for "none".
     const LIMIT: bindings::xa_limit = bindings::xa_limit {
         min: 0,
         max: u32::MAX - 1,
     };
 
-    /// An empty table.
+    /// Creates an empty table.
     pub fn new(data: D, name: &'static CStr, key: &'static LockClassKey) -> impl PinInit<Self> {
         Self::beginning_at(0, data, name, key)
     }
 
-    /// The same with `first` as the number that comes first, as if all below had had their turn.
+    /// Creates an empty table that hands out `first` first, as if all ids below had been used.
     pub fn beginning_at(
         first: u32,
         data: D,
@@ -165,7 +164,7 @@ impl<S, L, D> LockedXArray<S, L, D> {
         }
     }
 
-    /// Whether any node has the mark. Needs no lock, and may be out of date at once.
+    /// Returns whether any node has the mark. Needs no lock; the answer may be stale at once.
     #[inline]
     pub fn has_mark(&self, mark: Mark) -> bool {
         // SAFETY: Initialised, by the type invariant; reads its flags, which a writer
@@ -173,7 +172,7 @@ impl<S, L, D> LockedXArray<S, L, D> {
         unsafe { bindings::cfh_xa_marked(self.xa.get(), mark.as_raw()) }
     }
 
-    /// What tells this table from all others that exist now.
+    /// Returns the address of the table, which tells it from all others that exist.
     #[inline]
     fn identity(&self) -> NonNull<()> {
         NonNull::from(self).cast()
@@ -201,7 +200,7 @@ impl<S, L, D> PinnedDrop for LockedXArray<S, L, D> {
     }
 }
 
-/// The lock of a table, held.
+/// A guard that holds the lock of a table.
 ///
 /// # Invariants
 ///
@@ -214,7 +213,7 @@ pub struct Guard<'a, S, L, D> {
 }
 
 impl<S, L, D> Guard<'_, S, L, D> {
-    /// The data of the table as a whole.
+    /// Returns the data of the table as a whole.
     #[inline]
     pub fn data(&mut self) -> &mut D {
         // SAFETY: The lock is held, by the type invariant, and `&mut self` makes this the only
@@ -222,7 +221,7 @@ impl<S, L, D> Guard<'_, S, L, D> {
         unsafe { &mut *self.table.data.get() }
     }
 
-    /// The slots and the data of the table.
+    /// Returns the slots and the data of the table.
     #[inline]
     pub fn slots(&mut self) -> (Slots<'_, S, L>, &mut D) {
         // SAFETY: The lock is held for as long as the guard is borrowed, and as `self` is borrowed
@@ -233,7 +232,8 @@ impl<S, L, D> Guard<'_, S, L, D> {
         (slots, unsafe { &mut *self.table.data.get() })
     }
 
-    /// The slots and the data of the table, and a value kept elsewhere that this lock protects.
+    /// Returns the slots and the data of the table, and a value kept elsewhere that this lock
+    /// protects.
     ///
     /// Error: EINVAL, the value belongs to another table.
     #[inline]
@@ -249,7 +249,7 @@ impl<S, L, D> Guard<'_, S, L, D> {
         Ok((slots, data, value))
     }
 
-    /// The slots and the data of the table, and the right to the values kept elsewhere.
+    /// Returns the slots and the data of the table, and access to the values kept elsewhere.
     #[inline]
     pub fn parts(&mut self) -> (Slots<'_, S, L>, &mut D, GuardedAccess<'_>) {
         // SAFETY: The lock is held while `self` is borrowed, and as that is a mutable borrow, no
@@ -259,23 +259,23 @@ impl<S, L, D> Guard<'_, S, L, D> {
         (slots, data, access)
     }
 
-    /// Calls `f` for the nodes from the number `from` on, but not for more than `limit` of them.
-    /// Returns the number to go on from, or `None` where it came to the end.
+    /// Calls `f` for at most `limit` nodes from the id `from` on. Returns the id to continue from,
+    /// or `None` at the end.
     pub fn for_each(
         &mut self,
         from: u32,
         limit: usize,
-        mut f: impl FnMut(&mut Position<'_, S, L>, &mut GuardedAccess<'_>),
+        mut f: impl FnMut(&mut Cursor<'_, S, L>, &mut GuardedAccess<'_>),
     ) -> Option<u32> {
         let (mut slots, _, mut access) = self.parts();
-        let mut position = slots.at_or_behind(from)?;
+        let mut cursor = slots.at_or_behind(from)?;
         for _ in 0..limit {
-            f(&mut position, &mut access);
-            if !position.advance() {
+            f(&mut cursor, &mut access);
+            if !cursor.advance() {
                 return None;
             }
         }
-        Some(position.id())
+        Some(cursor.id())
     }
 }
 

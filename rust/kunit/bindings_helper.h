@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What bindgen reads for the unit tests; bindgen_parameters says what it may make of it. */
+/* The headers that bindgen reads for the unit tests; bindgen_parameters selects from them. */
 
 #include <linux/fdtable.h>
 #include <linux/fscache.h>

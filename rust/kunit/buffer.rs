@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory to read files into and write them from.
+//! Buffers for reads and writes of files.
 //!
 //! C header: `include/linux/uio.h`
 
@@ -17,7 +17,7 @@ use kernel_ext::io::{
 };
 use kernel_ext::sync::SetOnce;
 
-/// What a direct I/O is made in on any disk.
+/// The unit of direct I/O on any disk, in bytes.
 const BLOCK: usize = 4096;
 
 #[repr(C, align(4096))]
@@ -28,7 +28,7 @@ struct Block([u8; BLOCK]);
 pub struct Buffer(KVec<Block>);
 
 impl Buffer {
-    /// A number of blocks that are full of one byte. Error: ENOMEM.
+    /// Creates a buffer of blocks that are full of one byte. Error: ENOMEM.
     pub fn new(blocks: usize, fill: u8) -> Result<Self> {
         Ok(Self(KVec::from_elem(
             Block([fill; BLOCK]),
@@ -37,22 +37,22 @@ impl Buffer {
         )?))
     }
 
-    /// How many bytes it has.
+    /// Returns the length in bytes.
     pub fn len(&self) -> usize {
         self.0.len() * BLOCK
     }
 
-    /// Whether it has none.
+    /// Returns whether the length is 0.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All bytes in turn.
+    /// Iterates over all bytes.
     pub fn bytes(&self) -> impl Iterator<Item = u8> + '_ {
         self.0.iter().flat_map(|block| block.0)
     }
 
-    /// Whether all bytes from the first offset up to the second are this one.
+    /// Returns whether all bytes from offset `from` up to `to` are equal to `byte`.
     pub fn is_all(&self, from: usize, to: usize, byte: u8) -> bool {
         let mut bytes = self.bytes().skip(from).take(to.saturating_sub(from));
         to <= self.len() && bytes.all(|found| found == byte)
@@ -67,7 +67,8 @@ impl Buffer {
         self.iterate(bytes, f)
     }
 
-    /// The same with an iterator over a list of pages.
+    /// Calls `f` with an iterator over the first `bytes` of this as a list of pages, which are to
+    /// be read into.
     pub fn to_read_into_pages<R>(
         &mut self,
         bytes: usize,
@@ -126,17 +127,17 @@ fn direction<D: Direction>() -> u32 {
 
 /// An I/O that has ended.
 pub struct Finished {
-    /// What it was made with.
+    /// The buffer of the I/O.
     pub buffer: Buffer,
     /// Bytes transferred, or a negative error number.
     pub result: isize,
-    /// Whether it ended by itself, and not within the call that began it.
+    /// Whether it ended asynchronously, and not within the call that began it.
     pub was_async: bool,
     /// Whether the file that the completion got is the one that it was begun on.
     pub same_file: bool,
 }
 
-/// What is told of an I/O.
+/// The reported result of an I/O.
 struct Told {
     same_file: AtomicBool,
     finished: SetOnce<Finished>,
@@ -145,7 +146,7 @@ struct Told {
 /// An I/O under way.
 pub struct Pending {
     told: Arc<Told>,
-    /// What the call that began it returned: 0, `-EIOCBQUEUED`, or another error number.
+    /// The return value of the call that began it: 0, `-EIOCBQUEUED`, or another error number.
     pub returned: isize,
 }
 
@@ -160,13 +161,13 @@ impl Pending {
             .ok_or_else(|| crate::Stop::failed("an end", format_args!("there is none")))
     }
 
-    /// Whether it is on its way still when the call that began it had returned.
+    /// Returns whether the I/O was still under way when the call that began it had returned.
     pub fn was_queued(&self) -> bool {
         self.returned == -(bindings::EIOCBQUEUED as isize)
     }
 }
 
-/// Sees which file it was.
+/// Checks the file that the completion gets.
 struct Owner {
     file: *const File,
     told: Arc<Told>,
@@ -183,10 +184,10 @@ impl IoCompletion for Owner {
     }
 }
 
-/// Has the memory until the end.
+/// Owns the memory until the end of the I/O.
 struct Loan {
     buffer: Buffer,
-    /// What says where the memory is.
+    /// The segment that the iterator refers to.
     _segment: KBox<bindings::kvec>,
     told: Arc<Told>,
 }
@@ -202,7 +203,7 @@ impl Lender for Loan {
             was_async,
             same_file: self.told.same_file.load(Ordering::Relaxed),
         };
-        // The buffer stays with the one who waits.
+        // The buffer goes to the waiter.
         self.told.finished.populate(finished);
     }
 }

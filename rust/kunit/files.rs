@@ -37,14 +37,15 @@ pub fn write_to(file: &File, bytes: &[u8], offset: i64) -> Result<usize> {
     usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
 }
 
-/// What `ioctl()` does. Errors: those of the file.
+/// Calls the `ioctl()` of the file. Errors: those of the file.
 pub fn ioctl(file: &File, command: u32, argument: usize) -> Result<u32> {
-    // SAFETY: The file is open. What the argument means is the file's business.
+    // SAFETY: The file is open. The file checks the argument.
     let ret = unsafe { bindings::vfs_ioctl(file.as_ptr(), command, argument) };
     u32::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
 }
 
-/// The file that has this number in this task's table, which all kernel threads share.
+/// Returns the file with this descriptor number in the table of this task, which all kernel threads
+/// share.
 pub fn file_of_fd(fd: u32) -> Option<ARef<File>> {
     // SAFETY: There is nothing to rely on.
     let file = NonNull::new(unsafe { bindings::fget(fd) })?;
@@ -64,7 +65,7 @@ pub fn flush_closed_files() {
     unsafe { bindings::flush_delayed_fput() };
 }
 
-/// How many references there are to the file.
+/// Returns the refcount of the file.
 pub fn users_of_file(file: &File) -> i64 {
     // SAFETY: The file is open; reads a counter.
     unsafe { bindings::cfk_file_count(file.as_ptr()) as i64 }

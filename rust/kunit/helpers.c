@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the unit tests need of C: inline functions and macros, and callbacks
+ * C helpers of the unit tests: inline functions and macros, and callbacks
  * that the kernel has no table for. All have the prefix cfk_.
  *
  * This file is compiled into the module of the tests, and read by bindgen.
@@ -55,14 +55,14 @@ void cfk_allow_signals(void)
 	allow_signal(SIGUSR1);
 }
 
-/* What a task gives up on its way out */
+/* The files and the root of a task, which it drops when it exits */
 
 struct cfk_belongings {
 	struct files_struct *files;
 	struct fs_struct *fs;
 };
 
-/* Leaves in *all what the running task had, and the task without it. */
+/* Swaps the files and the root of the running task with those in *all. */
 void cfk_swap_belongings(struct cfk_belongings *all)
 {
 	task_lock(current);
@@ -78,7 +78,7 @@ struct workqueue_struct *cfk_alloc_ordered_workqueue(const char *name)
 	return alloc_ordered_workqueue("%s", 0, name);
 }
 
-/* Those who poll a file, as select and epoll do it */
+/* Pollers of a file, as select and epoll are */
 
 struct cfk_poller {
 	struct poll_table_struct table;
@@ -96,7 +96,7 @@ static int cfk_poller_wake(struct wait_queue_entry *entry, unsigned int mode,
 	struct cfk_poller *poller =
 		container_of(entry, struct cfk_poller, entry);
 
-	/* Not for events that nobody asked for. */
+	/* Only for the events of this poller. */
 	if (key && !(key_to_poll(key) & poller->events))
 		return 0;
 	atomic_inc(&poller->wakeups);
@@ -118,7 +118,7 @@ static void cfk_poller_queue(struct file *file, struct wait_queue_head *head,
 		add_wait_queue(head, &poller->entry);
 }
 
-/* Polls the file, and waits from then on. What is ready goes to *ready. */
+/* Polls the file, and waits from then on. The ready events go to *ready. */
 struct cfk_poller *cfk_poller_new(struct file *file, unsigned int events,
 				  bool exclusive, unsigned int *ready)
 {
@@ -153,7 +153,7 @@ void cfk_poller_free(struct cfk_poller *poller)
 	kfree(poller);
 }
 
-/* Memory as a list of pages, of which one part in one piece is enough */
+/* Memory as a list of pages, with one contiguous part */
 
 void cfk_iov_iter_bvec(struct iov_iter *iter, struct bio_vec *bvec, void *memory,
 		       size_t bytes)
@@ -162,7 +162,7 @@ void cfk_iov_iter_bvec(struct iov_iter *iter, struct bio_vec *bvec, void *memory
 	iov_iter_bvec(iter, ITER_DEST, bvec, 1, bytes);
 }
 
-/* Files, who owns them and who uses them */
+/* Refcounts and owners of files */
 
 long cfk_file_count(const struct file *file)
 {
@@ -188,7 +188,7 @@ int cfk_set_owner(struct dentry *dentry, unsigned int uid)
 	return ret;
 }
 
-/* Operations on a cookie, by the table that the cache gave them */
+/* Operations on a cookie, by the table of the cache */
 
 int cfk_fscache_read(struct netfs_cache_resources *cres, loff_t start,
 		     struct iov_iter *iter, enum netfs_read_from_hole hole,
@@ -217,7 +217,7 @@ int cfk_read_late(struct netfs_cache_resources *cres, loff_t start,
 	return cfh_read_and_end_late(cres, start, iter, hole, late);
 }
 
-/* Whether locks that are only safe against softirqs are not to be taken here. */
+/* Whether locks that are only safe against softirqs must not be taken here. */
 bool cfk_is_in_interrupt(void)
 {
 	return in_hardirq() || irqs_disabled();
@@ -245,7 +245,7 @@ int cfk_prepare_write(struct netfs_cache_resources *cres, loff_t *start,
 					false);
 }
 
-/* As EROFS does it. Says whether it is to be read from the cache. */
+/* Prepares a read as EROFS does. Returns whether it is to be read from the cache. */
 bool cfk_fscache_prepare_ondemand_read(struct netfs_cache_resources *cres,
 				       loff_t start, size_t *len)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Unit tests in the kernel, and what they need around the thing under test.
+//! A framework for unit tests in the kernel, and test doubles for the surroundings of the code
+//! under test.
 //!
 //! C header: `include/kunit/test.h`
 //!
@@ -17,13 +18,13 @@
 //! }
 //! ```
 //!
-//! What fails ends its test by returning, so that all that the test holds is dropped, locks above
-//! all, before KUnit is told. (KUnit's own assertions end the thread, with no destructor run.) The
-//! kernel never panics by it.
+//! A failed check ends its test by returning, so that all locks and references of the test are
+//! dropped before KUnit is told. (KUnit's own assertions end the thread without running
+//! destructors.) The kernel never panics by it.
 //!
-//! The rest are surroundings: threads that can be killed ([`Thread`]), pollers ([`Poller`]),
-//! buffers for I/O ([`Buffer`]), a queue of one worker ([`OrderedQueue`]), files, a network file
-//! system that wants to be cached ([`NetVolume`]).
+//! The test doubles: threads that can be killed ([`Thread`]), pollers ([`Poller`]), buffers for I/O
+//! ([`Buffer`]), a queue with one worker ([`OrderedQueue`]), files, a network file system that
+//! wants to be cached ([`NetVolume`]).
 //!
 //! This crate is part of the module of the tests alone.
 
@@ -39,7 +40,7 @@ mod outcome;
 mod owners;
 mod poller;
 mod queue;
-mod shelf;
+mod spin_cell;
 mod suite;
 mod this_module;
 mod thread;
@@ -51,10 +52,10 @@ pub use outcome::{wait_until, Outcome, Stop};
 pub use owners::{acts_with, owner, set_owner};
 pub use poller::Poller;
 pub use queue::OrderedQueue;
-pub use shelf::Shelf;
+pub use spin_cell::SpinCell;
 pub use suite::{Case, Cases, Entry, Listed, Suite};
 pub use this_module::{foreign_module, users_of_this_module};
 pub use thread::{as_if_exiting, spawn, Thread};
 
-/// What lines in the log begin with.
+/// The prefix of lines in the log.
 const LOG_PREFIX: &[u8] = b"kunit\0";

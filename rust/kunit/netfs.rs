@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A network file system, as far as fscache sees it: volumes, cookies and operations.
+//! A fake network file system, as far as fscache sees one: volumes, cookies and operations.
 //!
 //! C headers: `include/linux/fscache.h`, `include/linux/netfs.h`
 
@@ -23,7 +23,7 @@ use kernel_ext::errno::error;
 use kernel_ext::io::IovIterDest;
 use kernel_ext::sync::SetOnce;
 
-/// A volume that wants to be cached. Given up when this is dropped.
+/// An acquired volume. Dropping it relinquishes the volume.
 ///
 /// # Invariants
 ///
@@ -32,12 +32,12 @@ pub struct NetVolume {
     volume: NonNull<bindings::fscache_volume>,
 }
 
-// SAFETY: Who gives a volume up may be another task than who acquired it.
+// SAFETY: A volume may be relinquished by another task than the one that acquired it.
 unsafe impl Send for NetVolume {}
 
 impl NetVolume {
-    /// A volume for the cache of this name. Sleeps. Errors: EBUSY, there is such a volume already;
-    /// ENOMEM.
+    /// Acquires a volume for the cache of this name. Sleeps. Errors: EBUSY, there is such a volume
+    /// already; ENOMEM.
     pub fn acquire(key: &CStr, cache: &CStr, coherency: &[u8]) -> Result<Self> {
         // SAFETY: Strings; and as many bytes as is said, which are copied.
         let volume = from_err_ptr(unsafe {
@@ -53,8 +53,8 @@ impl NetVolume {
         Ok(Self { volume })
     }
 
-    /// A cookie of this volume. Error: EINVAL, the key is empty or something is too long, or
-    /// ENOMEM.
+    /// Acquires a cookie of this volume. Error: EINVAL, the key is empty or something is too long,
+    /// or ENOMEM.
     pub fn cookie(&self, wanted: Wanted<'_>) -> Result<NetCookie<'_>> {
         let advice = if wanted.has_size_of_cache {
             bindings::FSCACHE_ADV_WANT_CACHE_SIZE as u8
@@ -92,20 +92,20 @@ impl Drop for NetVolume {
     }
 }
 
-/// What a cookie is to be like.
+/// The parameters of a cookie.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// Its key in the volume.
     pub key: &'a [u8],
-    /// What tells stale data from current.
+    /// The coherency data.
     pub aux: &'a [u8],
     /// The size of the file, in bytes.
     pub size: i64,
-    /// The size is the cache's to tell.
+    /// The cache tells the size (`FSCACHE_ADV_WANT_CACHE_SIZE`).
     pub has_size_of_cache: bool,
 }
 
-/// A cookie. Given up when this is dropped.
+/// An acquired cookie. Dropping it relinquishes the cookie.
 ///
 /// # Invariants
 ///
@@ -117,14 +117,14 @@ pub struct NetCookie<'a> {
 }
 
 impl NetCookie<'_> {
-    /// Uses it until the answer is dropped: it is looked up, by a worker.
+    /// Uses the cookie until the result is dropped. A worker looks it up.
     pub fn use_for(&self, writing: bool) -> InUse<'_> {
         // SAFETY: Ours, by the type invariant.
         unsafe { bindings::__fscache_use_cookie(self.cookie.as_ptr(), writing) };
         InUse { cookie: self }
     }
 
-    /// When it is given up, what is cached is to be deleted.
+    /// Has the cached data deleted when the cookie is relinquished.
     pub fn retire(&self) {
         self.is_retired.set(true);
     }
@@ -135,12 +135,12 @@ impl NetCookie<'_> {
         unsafe { (&raw const (*self.cookie.as_ptr()).state).read_volatile() }
     }
 
-    /// Whether it was found, and can be read and written.
+    /// Returns whether the cookie was found, and can be read and written.
     pub fn is_active(&self) -> bool {
         self.state() == bindings::fscache_cookie_state_FSCACHE_COOKIE_STATE_ACTIVE
     }
 
-    /// Whether the cache is not used for it, for the time being.
+    /// Returns whether the cache is not used for the cookie at present.
     pub fn is_quiescent(&self) -> bool {
         self.state() == bindings::fscache_cookie_state_FSCACHE_COOKIE_STATE_QUIESCENT
     }
@@ -161,7 +161,7 @@ pub struct InUse<'a> {
 }
 
 impl InUse<'_> {
-    /// Says that what is cached is out of date.
+    /// Invalidates the cached data, as stale.
     pub fn invalidate(&self, size: i64) {
         // SAFETY: The cookie is ours, and there is no new coherency data.
         unsafe {
@@ -170,8 +170,8 @@ impl InUse<'_> {
         }
     }
 
-    /// Begins to read; waits for the cookie to be looked up. Error: ENOBUFS, the cache cannot be
-    /// used for it.
+    /// Begins a read operation, after waiting for the cookie to be looked up. Error: ENOBUFS, the
+    /// cache cannot be used for it.
     pub fn begin_read(&self) -> Result<Reading<'_>> {
         let resources = KBox::new(bindings::netfs_cache_resources::default(), GFP_KERNEL)?;
         let resources = KBox::into_raw(resources);
@@ -216,13 +216,13 @@ pub struct Reading<'a> {
     _use: PhantomData<&'a InUse<'a>>,
 }
 
-/// What is told of the end of a read.
+/// The reported end of a read.
 struct Told {
     result: SetOnce<(isize, Teller)>,
     times: AtomicU32,
 }
 
-/// How the end of a read was told.
+/// The way in which the end of a read was told.
 #[derive(Clone, Copy)]
 struct Teller {
     was_async: bool,
@@ -231,9 +231,9 @@ struct Teller {
 
 /// A read that has ended.
 pub struct Read {
-    /// What it was read into.
+    /// The buffer that was read into.
     pub buffer: Buffer,
-    /// What the call that began it returned.
+    /// The return value of the call that began it.
     pub returned: i32,
     /// Bytes that were left in the iterator after that call.
     pub left: usize,
@@ -250,8 +250,8 @@ pub struct Read {
 }
 
 impl Reading<'_> {
-    /// Has the cache see to it that so much can be read on demand. Returns whether it can be read
-    /// from the cache, and how much of it.
+    /// Prepares an on-demand read of `len` bytes. Returns whether they can be read from the cache,
+    /// and how many of them.
     pub fn prepare(&self, start: i64, len: usize) -> Result<(bool, usize)> {
         self.check()?;
         let mut len = len;
@@ -262,14 +262,14 @@ impl Reading<'_> {
         Ok((from_cache, len))
     }
 
-    /// Has the cache read into the buffer, and waits for the end. That all of it is a hole is an
-    /// error.
+    /// Reads from the cache into the buffer, and waits for the end. If all of it is a hole, that is
+    /// an error.
     #[track_caller]
     pub fn read(&self, start: i64, buffer: Buffer) -> Outcome<Read> {
         self.read_over(Hole::Fail, start, buffer)
     }
 
-    /// The same, with another view of holes.
+    /// Reads as [`Self::read`] does, with another treatment of holes.
     #[track_caller]
     pub fn read_over(&self, hole: Hole, start: i64, buffer: Buffer) -> Outcome<Read> {
         let len = buffer.len();
@@ -287,7 +287,8 @@ impl Reading<'_> {
         })
     }
 
-    /// The same with an iterator over a list of pages, as EROFS has for compressed images.
+    /// Reads as [`Self::read`] does, with an iterator over a list of pages, as EROFS has for
+    /// compressed images.
     #[track_caller]
     pub fn read_pages(&self, start: i64, buffer: Buffer) -> Outcome<Read> {
         let len = buffer.len();
@@ -311,8 +312,8 @@ impl Reading<'_> {
         };
         let told = Arc::new(told, GFP_KERNEL)?;
         self.check()?;
-        // A part for the one who tells, which is not given up: there must be only one, but a test
-        // is to find out.
+        // A reference for the function that is called at the end. It is not dropped there, as a
+        // test is to find out whether there is a second call.
         let private = Arc::into_raw(told.clone()).cast_mut();
         let (mut left, mut was_awaited) = (0, false);
         let returned = iterate(&mut buffer, &mut |iter| {

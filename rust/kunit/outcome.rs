@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a test ends, and the macros that end it.
+//! The outcome of a test, and the macros that end one.
 
 use crate::bindings;
 use core::fmt::{self, Write};
@@ -9,12 +9,12 @@ use kernel::alloc::AllocError;
 use kernel::error::Error;
 use kernel::str::{CStr, CString};
 
-/// What a test returns, or a part of it that may end it.
+/// The result of a test, or of a function that may end it.
 pub type Outcome<T = ()> = Result<T, Stop>;
 
-/// Why a test ends before its last line.
+/// The reason why a test ends early.
 ///
-/// An error of the kernel becomes one by `?`, which is taken as a failure at that line.
+/// The operator `?` converts an error of the kernel to a failure at that line.
 #[derive(Clone, Debug)]
 pub struct Stop(Reason);
 
@@ -29,7 +29,7 @@ enum Reason {
 }
 
 impl Stop {
-    /// What was expected is not so. Use the macros.
+    /// Creates a failure: an expectation that does not hold. Use the macros.
     #[track_caller]
     #[cold]
     pub fn failed(expected: &'static str, found: fmt::Arguments<'_>) -> Self {
@@ -43,7 +43,7 @@ impl Stop {
         })
     }
 
-    /// The test makes no sense here.
+    /// Creates a skip: the test makes no sense here.
     pub fn skipped(why: &'static str) -> Self {
         Self(Reason::Skipped(why))
     }
@@ -177,10 +177,10 @@ impl fmt::Debug for Text {
     }
 }
 
-/// Seconds that a test waits for what has to happen: hosts may be busy.
+/// The time that a test waits for a condition, in seconds: hosts may be busy.
 const PATIENCE: i64 = 40;
 
-/// Waits until something is so, looking again and again. Sleeps. It fails when it takes too long.
+/// Waits until a condition holds, by polling it. Sleeps. Fails after too long a time.
 #[track_caller]
 pub fn wait_until(what: &'static str, mut is_so: impl FnMut() -> bool) -> Outcome {
     if comes_true(PATIENCE, &mut is_so) {
@@ -191,7 +191,7 @@ pub fn wait_until(what: &'static str, mut is_so: impl FnMut() -> bool) -> Outcom
     }
 }
 
-/// Whether it becomes so within some seconds. Sleeps.
+/// Polls a condition for some seconds, and returns whether it holds. Sleeps.
 pub(crate) fn comes_true(seconds: i64, is_so: &mut dyn FnMut() -> bool) -> bool {
     // SAFETY: Reads the clock.
     let now = || unsafe { bindings::ktime_get_seconds() };
@@ -208,7 +208,7 @@ pub(crate) fn comes_true(seconds: i64, is_so: &mut dyn FnMut() -> bool) -> bool 
     }
 }
 
-/// Ends the test if a condition is false. What is so instead can be told: `ensure!(a < b, "a is
+/// Ends the test if a condition is false. The actual state can be reported: `ensure!(a < b, "a is
 /// {a}")`.
 #[macro_export]
 macro_rules! ensure {
@@ -225,7 +225,7 @@ macro_rules! ensure {
     };
 }
 
-/// Ends the test if two values are not equal, and tells both.
+/// Ends the test if two values are not equal, and reports both.
 #[macro_export]
 macro_rules! ensure_eq {
     ($left:expr, $right:expr $(,)?) => {
@@ -246,7 +246,7 @@ macro_rules! ensure_eq {
     };
 }
 
-/// Ends the test, which makes no sense here.
+/// Skips the test, which makes no sense here.
 #[macro_export]
 macro_rules! skip {
     ($why:literal) => {

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who owns a file, and who this task is.
+//! Owners of files, and credentials of this task.
 
 use crate::bindings;
 use kernel::error::{to_result, Result};
 use kernel_ext::cred::Credential;
 use kernel_ext::fs::{Dentry, Inode};
 
-/// The user id of the file's owner.
+/// Returns the user id of the owner of the file.
 pub fn owner(inode: &Inode) -> u32 {
     // SAFETY: The inode is alive while it is borrowed.
     unsafe { bindings::cfk_inode_uid(inode.as_ptr()) }
 }
 
-/// Gives the file to another user. Locks the inode. Errors: those of the file system.
+/// Changes the owner of the file. Locks the inode. Errors: those of the file system.
 pub fn set_owner(dentry: &Dentry, uid: u32) -> Result {
     if dentry.is_negative() {
         return Err(kernel::error::code::ENOENT);
@@ -22,7 +22,7 @@ pub fn set_owner(dentry: &Dentry, uid: u32) -> Result {
     to_result(unsafe { bindings::cfk_set_owner(dentry.as_ptr(), uid) })
 }
 
-/// Whether this task acts with just these credentials.
+/// Returns whether exactly these credentials are in force for this task.
 pub fn acts_with(cred: &Credential) -> bool {
     // SAFETY: A task has credentials at any time; they are only compared.
     core::ptr::eq(unsafe { bindings::cfh_current_cred() }, cred.as_ptr())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Somebody who polls a file, as `select()` and `epoll` do it.
+//! A poller of a file, as `select()` and `epoll` are.
 //!
 //! C header: `include/linux/poll.h`
 
@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel_ext::fs::File;
 
-/// One who has polled a file, and waits for its events until this is dropped.
+/// A poller, which has polled a file and waits for its events until it is dropped.
 ///
 /// # Invariants
 ///
@@ -25,7 +25,7 @@ impl Poller {
         Self::with(file, events, false)
     }
 
-    /// The same with `EPOLLEXCLUSIVE`: a wake-up may be left to others.
+    /// Polls the file with `EPOLLEXCLUSIVE`: a wake-up may go to other pollers.
     pub fn exclusive(file: &File, events: u32) -> Result<Self> {
         Self::with(file, events, true)
     }
@@ -40,18 +40,18 @@ impl Poller {
         Ok(Self { poller, ready })
     }
 
-    /// What the file said was ready when it was polled.
+    /// Returns the events that were ready when the file was polled.
     pub fn ready(&self) -> u32 {
         self.ready
     }
 
-    /// Whether the file has a queue that this waits in.
+    /// Returns whether the file has a wait queue with this poller in it.
     pub fn waits(&self) -> bool {
         // SAFETY: Ours, by the type invariant.
         unsafe { bindings::cfk_poller_waits(self.poller.as_ptr()) }
     }
 
-    /// How often it was woken.
+    /// Returns the number of wake-ups.
     pub fn wakeups(&self) -> i32 {
         // SAFETY: Ours, by the type invariant.
         unsafe { bindings::cfk_poller_wakeups(self.poller.as_ptr()) }

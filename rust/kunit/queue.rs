@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::workqueue::Queue;
 
-/// A queue whose works run one after the other. When it is dropped, all that is queued runs first.
+/// A queue whose works run one after the other. Dropping it waits for all that is queued.
 ///
 /// # Invariants
 ///
@@ -20,7 +20,7 @@ pub struct OrderedQueue {
 }
 
 impl OrderedQueue {
-    /// A queue with nothing in it. Sleeps. Error: ENOMEM.
+    /// Creates an empty queue. Sleeps. Error: ENOMEM.
     pub fn new() -> Result<Self> {
         let name = kernel::c_str!("kunit_ordered");
         // SAFETY: The name is a string, which is copied.

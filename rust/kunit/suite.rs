@@ -10,14 +10,14 @@ use kernel::str::CStr;
 
 /// A test. Use [`suite!`](crate::suite).
 pub trait Case {
-    /// What KUnit calls it.
+    /// The name in KUnit's report.
     const NAME: &'static CStr;
 
-    /// The test itself. It may sleep.
+    /// Runs the test. May sleep.
     fn run() -> Outcome;
 }
 
-/// Called by KUnit, in a thread for each test.
+/// Runs a test. KUnit calls this in a thread for each test.
 ///
 /// # Safety
 ///
@@ -34,7 +34,7 @@ unsafe extern "C" fn run<C: Case>(test: *mut bindings::kunit) {
 pub struct Entry(bindings::kunit_case);
 
 impl Entry {
-    /// The entry of a test.
+    /// Creates the entry of a test.
     pub const fn of<C: Case>() -> Self {
         let mut case = Self::END.0;
         case.run_case = Some(run::<C>);
@@ -42,7 +42,7 @@ impl Entry {
         Self(case)
     }
 
-    /// What a list ends with.
+    /// The entry that ends a list.
     const END: Self = {
         // SAFETY: All zeroes is a valid `kunit_case`: numbers, and pointers that may be null.
         Self(unsafe { MaybeUninit::zeroed().assume_init() })
@@ -64,7 +64,7 @@ pub struct Cases<const N: usize> {
 unsafe impl<const N: usize> Sync for Cases<N> {}
 
 impl<const N: usize> Cases<N> {
-    /// A list of tests.
+    /// Creates a list of tests.
     pub const fn new(list: [Entry; N]) -> Self {
         Self {
             list: UnsafeCell::new(list),
@@ -84,7 +84,7 @@ pub struct Suite(UnsafeCell<bindings::kunit_suite>);
 unsafe impl Sync for Suite {}
 
 impl Suite {
-    /// A suite. Fails to compile where the name is too long.
+    /// Creates a suite. Fails to compile where the name is too long.
     pub const fn new<const N: usize>(name: &str, cases: &'static Cases<N>) -> Self {
         // SAFETY: All zeroes is a valid `kunit_suite`: numbers, and pointers that may be null.
         let mut suite: bindings::kunit_suite = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -102,7 +102,7 @@ impl Suite {
     }
 }
 
-/// What is in the section where KUnit looks for the suites of a module.
+/// An entry of the section in which KUnit looks for the suites of a module.
 #[repr(transparent)]
 pub struct Listed(*mut bindings::kunit_suite);
 
@@ -110,7 +110,7 @@ pub struct Listed(*mut bindings::kunit_suite);
 unsafe impl Sync for Listed {}
 
 impl Listed {
-    /// What lists a suite.
+    /// Creates the entry of a suite.
     pub const fn new(suite: &'static Suite) -> Self {
         Self(suite.0.get())
     }

@@ -5,7 +5,7 @@
 use crate::bindings;
 use kernel::ThisModule;
 
-/// How many keep this module from being removed.
+/// Returns the refcount of this module, which keeps it from being removed.
 pub fn users_of_this_module() -> i32 {
     // SAFETY: Reads a counter.
     unsafe { bindings::cfk_module_refcount() }

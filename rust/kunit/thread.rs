@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Threads that wait, and are killed.
+//! Kernel threads that can be killed while they wait.
 //!
 //! C header: `include/linux/kthread.h`
 
@@ -20,8 +20,8 @@ use kernel::types::ARef;
 const PATIENCE: i64 = 40;
 const PATIENCE_AFTER_KILL: i64 = 10;
 
-/// A kernel thread that can be killed, and its result. One that is dropped is killed and waited
-/// for.
+/// A kernel thread that can be killed, and its result. Dropping it kills the thread and waits for
+/// it.
 ///
 /// # Invariants
 ///
@@ -32,7 +32,7 @@ pub struct Thread<T: Send + 'static> {
     is_over: bool,
 }
 
-/// Where a thread leaves its result.
+/// The place in which a thread leaves its result.
 ///
 /// # Invariants
 ///
@@ -52,7 +52,7 @@ struct Work<F, T> {
     packet: Arc<Packet<T>>,
 }
 
-/// Starts a thread. `SIGKILL` and `SIGUSR1` reach it; other signals it ignores.
+/// Starts a thread. It gets `SIGKILL` and `SIGUSR1`, and ignores other signals.
 pub fn spawn<T, F>(run: F) -> Outcome<Thread<T>>
 where
     T: Send + 'static,
@@ -125,14 +125,14 @@ pub fn as_if_exiting<R>(act: impl FnOnce() -> R) -> R {
     // SAFETY: The task has none of them for a while, as one that exits; `all` holds them.
     unsafe { bindings::cfk_swap_belongings(&mut all) };
     let result = act();
-    // SAFETY: What was the task's is so again.
+    // SAFETY: The task has its own again.
     unsafe { bindings::cfk_swap_belongings(&mut all) };
     result
 }
 
 impl<T: Send + 'static> Thread<T> {
-    /// The result, when the thread has ended. It fails, and the thread is killed, when it takes too
-    /// long. Sleeps.
+    /// Waits for the thread to end, and returns its result. Fails, and kills the thread, after too
+    /// long a time. Sleeps.
     #[track_caller]
     pub fn join(mut self) -> Outcome<T> {
         if !self.ends_within(PATIENCE) {
@@ -144,7 +144,7 @@ impl<T: Send + 'static> Thread<T> {
             .ok_or_else(|| Stop::failed("a result", format_args!("there is none")))
     }
 
-    /// Whether its work is done.
+    /// Returns whether the function of the thread has returned.
     pub fn is_done(&self) -> bool {
         self.packet.is_done.load(Ordering::Acquire)
     }
@@ -165,7 +165,7 @@ impl<T: Send + 'static> Thread<T> {
         unsafe { bindings::send_sig(signal as i32, self.raw(), 1) };
     }
 
-    /// Waits until the thread sleeps so that a fatal signal wakes it, and no other.
+    /// Waits until the thread sleeps in a killable state.
     #[track_caller]
     pub fn wait_until_killably_asleep(&self) -> Outcome {
         crate::wait_until("the thread to sleep and be killable", || {
@@ -173,7 +173,7 @@ impl<T: Send + 'static> Thread<T> {
         })
     }
 
-    /// Waits until the thread sleeps so that no signal wakes it.
+    /// Waits until the thread sleeps uninterruptibly.
     #[track_caller]
     pub fn wait_until_soundly_asleep(&self) -> Outcome {
         crate::wait_until("the thread to sleep soundly", || {
@@ -190,7 +190,7 @@ impl<T: Send + 'static> Thread<T> {
         core::ptr::from_ref::<Task>(&self.task).cast_mut().cast()
     }
 
-    /// Whether the thread ends in time; it is gone for good then.
+    /// Returns whether the thread ends in time; it is then gone for good.
     fn ends_within(&mut self, seconds: i64) -> bool {
         if self.is_over {
             return true;

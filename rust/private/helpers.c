@@ -5,8 +5,8 @@
  * source, see Makefile.private.
  *
  * Left out are those of subsystems that the kernel exports nothing for then
- * (vmalloc), or that this module has nothing to do with (blk, kunit). Who calls
- * one of them all the same does not link.
+ * (vmalloc), or that this module has nothing to do with (blk, kunit). A module
+ * that calls one of them does not link.
  */
 
 #include "bug.c"

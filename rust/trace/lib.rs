@@ -5,10 +5,10 @@
 //! C header: `include/trace/events/cachefiles.h`
 //!
 //! The events themselves are made by `rust/helpers/trace.c` from the kernel's header, so that their
-//! names, fields and texts are the kernel's. Here each gets a safe function. An object is named by
-//! its debug id; `None` is for an event that has no object (the header shows 0 for it, and for
-//! `unlink` and `rename` the largest number). All of them may be called in any context. While their
-//! event is not enabled they do nothing.
+//! names, fields and texts are the kernel's. Each has a safe function here. An object is identified
+//! by its debug id; `None` stands for no object (the header shows 0 for it, and for `unlink` and
+//! `rename` the largest number). All functions may be called in any context. They do nothing while
+//! their event is not enabled.
 
 #![warn(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
@@ -22,7 +22,7 @@ use cachefiles_bindings as bindings;
 use kernel::error::Error;
 use kernel_ext::fs::{Dentry, Inode};
 
-/// The debug id of an object that there may be none of, as the C functions take it.
+/// Splits an optional debug id as the C functions take it.
 #[inline]
 const fn optional(obj: Option<u32>) -> (bool, u32) {
     match obj {
@@ -31,20 +31,20 @@ const fn optional(obj: Option<u32>) -> (bool, u32) {
     }
 }
 
-/// An inode number, as the C functions take it; 0 where it does not fit.
+/// Converts an inode number to the type of the C functions; 0 where it does not fit.
 #[inline]
 fn ino(number: u64) -> usize {
     usize::try_from(number).unwrap_or(0)
 }
 
-/// `cachefiles_ref`: the reference count of an object became `usage`.
+/// Emits `cachefiles_ref`: the reference count of an object became `usage`.
 #[inline]
 pub fn ref_(obj: u32, cookie: u32, usage: i32, why: RefWhy) {
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_ref(obj, cookie, usage, why as u32) };
 }
 
-/// `cachefiles_lookup`: what a lookup in `dir` found. A negative `dir` is not traced.
+/// Emits `cachefiles_lookup`: what a lookup in `dir` found. A negative `dir` is not traced.
 #[inline]
 pub fn lookup(obj: Option<u32>, dir: &Dentry, found: core::result::Result<&Dentry, Error>) {
     let (has, obj) = optional(obj);
@@ -57,28 +57,28 @@ pub fn lookup(obj: Option<u32>, dir: &Dentry, found: core::result::Result<&Dentr
     unsafe { bindings::cfh_trace_lookup(has, obj, dir.as_ptr(), found) };
 }
 
-/// `cachefiles_mkdir`: the directory `sub` was made in `dir`. Negative ones are not traced.
+/// Emits `cachefiles_mkdir`: the directory `sub` was made in `dir`. Negative ones are not traced.
 #[inline]
 pub fn mkdir(dir: &Dentry, sub: &Dentry) {
     // SAFETY: The dentries are valid for the call, as they are borrowed.
     unsafe { bindings::cfh_trace_mkdir(dir.as_ptr(), sub.as_ptr()) };
 }
 
-/// `cachefiles_tmpfile`: a nameless file was made.
+/// Emits `cachefiles_tmpfile`: a nameless file was made.
 #[inline]
 pub fn tmpfile(obj: u32, backer: &Inode) {
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_tmpfile(obj, backer.as_ptr()) };
 }
 
-/// `cachefiles_link`: a file got its name.
+/// Emits `cachefiles_link`: a file got its name.
 #[inline]
 pub fn link(obj: u32, backer: &Inode) {
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_link(obj, backer.as_ptr()) };
 }
 
-/// `cachefiles_unlink`: a file is being removed.
+/// Emits `cachefiles_unlink`: a file is being removed.
 #[inline]
 pub fn unlink(obj: Option<u32>, number: u64, why: Killed) {
     let (has, obj) = optional(obj);
@@ -86,7 +86,7 @@ pub fn unlink(obj: Option<u32>, number: u64, why: Killed) {
     unsafe { bindings::cfh_trace_unlink(has, obj, ino(number), why as u32) };
 }
 
-/// `cachefiles_rename`: a directory is being moved to the graveyard.
+/// Emits `cachefiles_rename`: a directory is being moved to the graveyard.
 #[inline]
 pub fn rename(obj: Option<u32>, number: u64, why: Killed) {
     let (has, obj) = optional(obj);
@@ -94,21 +94,23 @@ pub fn rename(obj: Option<u32>, number: u64, why: Killed) {
     unsafe { bindings::cfh_trace_rename(has, obj, ino(number), why as u32) };
 }
 
-/// `cachefiles_coherency`: the coherency data of a file was checked or set.
+/// Emits `cachefiles_coherency`: the coherency data of a file was checked or set.
 #[inline]
 pub fn coherency(obj: u32, number: u64, content: u8, why: Coherency) {
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_coherency(obj, ino(number), content.into(), why as u32) };
 }
 
-/// `cachefiles_vol_coherency`: that of a volume was, given by its debug id.
+/// Emits `cachefiles_vol_coherency`: the coherency data of a volume, given by its debug id, was
+/// checked or set.
 #[inline]
 pub fn vol_coherency(volume: u32, number: u64, why: Coherency) {
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_vol_coherency(volume, ino(number), why as u32) };
 }
 
-/// `cachefiles_prep_read`: where a read will be served from; `source` is an `enum netfs_io_source`.
+/// Emits `cachefiles_prep_read`: where a read will be served from; `source` is an `enum
+/// netfs_io_source`.
 #[inline]
 #[expect(clippy::too_many_arguments, reason = "the event has as many fields")]
 pub fn prep_read(
@@ -132,28 +134,28 @@ pub fn prep_read(
     };
 }
 
-/// `cachefiles_read`: a read of the file begins.
+/// Emits `cachefiles_read`: a read of the file begins.
 #[inline]
 pub fn read(obj: u32, backer: &Inode, start: i64, len: usize) {
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_read(obj, backer.as_ptr(), start, len) };
 }
 
-/// `cachefiles_write`: a write to the file begins.
+/// Emits `cachefiles_write`: a write to the file begins.
 #[inline]
 pub fn write(obj: u32, backer: &Inode, start: i64, len: usize) {
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_write(obj, backer.as_ptr(), start, len) };
 }
 
-/// `cachefiles_trunc`: a file is being given another size.
+/// Emits `cachefiles_trunc`: a file is being given another size.
 #[inline]
 pub fn trunc(obj: u32, backer: &Inode, from: i64, to: i64, why: Trunc) {
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_trunc(obj, backer.as_ptr(), from, to, why as u32) };
 }
 
-/// `cachefiles_mark_active`: an inode was marked as in use.
+/// Emits `cachefiles_mark_active`: an inode was marked as in use.
 #[inline]
 pub fn mark_active(obj: Option<u32>, inode: &Inode) {
     let (has, obj) = optional(obj);
@@ -161,7 +163,7 @@ pub fn mark_active(obj: Option<u32>, inode: &Inode) {
     unsafe { bindings::cfh_trace_mark_active(has, obj, inode.as_ptr()) };
 }
 
-/// `cachefiles_mark_failed`: it could not be: it is in use.
+/// Emits `cachefiles_mark_failed`: an inode could not be marked, as it is in use.
 #[inline]
 pub fn mark_failed(obj: Option<u32>, inode: &Inode) {
     let (has, obj) = optional(obj);
@@ -169,7 +171,7 @@ pub fn mark_failed(obj: Option<u32>, inode: &Inode) {
     unsafe { bindings::cfh_trace_mark_failed(has, obj, inode.as_ptr()) };
 }
 
-/// `cachefiles_mark_inactive`: the mark was taken off.
+/// Emits `cachefiles_mark_inactive`: the mark of an inode was cleared.
 #[inline]
 pub fn mark_inactive(obj: Option<u32>, inode: &Inode) {
     let (has, obj) = optional(obj);
@@ -177,7 +179,7 @@ pub fn mark_inactive(obj: Option<u32>, inode: &Inode) {
     unsafe { bindings::cfh_trace_mark_inactive(has, obj, inode.as_ptr()) };
 }
 
-/// `cachefiles_vfs_error`: an operation failed.
+/// Emits `cachefiles_vfs_error`: an operation failed.
 #[inline]
 pub fn vfs_error(obj: Option<u32>, backer: &Inode, error: Error, at: ErrorSite) {
     let (has, obj) = optional(obj);
@@ -187,7 +189,7 @@ pub fn vfs_error(obj: Option<u32>, backer: &Inode, error: Error, at: ErrorSite) 
     };
 }
 
-/// `cachefiles_io_error`: an operation failed in a way that harms the cache.
+/// Emits `cachefiles_io_error`: an operation failed in a way that harms the cache.
 #[inline]
 pub fn io_error(obj: Option<u32>, backer: &Inode, error: Error, at: ErrorSite) {
     let (has, obj) = optional(obj);
@@ -195,14 +197,14 @@ pub fn io_error(obj: Option<u32>, backer: &Inode, error: Error, at: ErrorSite) {
     unsafe { bindings::cfh_trace_io_error(has, obj, backer.as_ptr(), error.to_errno(), at as u32) };
 }
 
-/// `cachefiles_ondemand_open`: an OPEN goes to the daemon.
+/// Emits `cachefiles_ondemand_open`: an OPEN goes to the daemon.
 #[inline]
 pub fn ondemand_open(obj: u32, msg_id: u32, object_id: u32, fd: u32, flags: u32) {
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_ondemand_open(obj, msg_id, object_id, fd, flags) };
 }
 
-/// `cachefiles_ondemand_copen`: the daemon answered an OPEN, with a size or a negative errno.
+/// Emits `cachefiles_ondemand_copen`: the daemon answered an OPEN, with a size or a negative errno.
 #[inline]
 pub fn ondemand_copen(obj: u32, msg_id: u32, len: i64) {
     let len = isize::try_from(len).unwrap_or(isize::MAX);
@@ -210,35 +212,35 @@ pub fn ondemand_copen(obj: u32, msg_id: u32, len: i64) {
     unsafe { bindings::cfh_trace_ondemand_copen(obj, msg_id, len) };
 }
 
-/// `cachefiles_ondemand_close`: a CLOSE goes to the daemon.
+/// Emits `cachefiles_ondemand_close`: a CLOSE goes to the daemon.
 #[inline]
 pub fn ondemand_close(obj: u32, msg_id: u32, object_id: u32) {
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_ondemand_close(obj, msg_id, object_id) };
 }
 
-/// `cachefiles_ondemand_read`: a READ goes to the daemon.
+/// Emits `cachefiles_ondemand_read`: a READ goes to the daemon.
 #[inline]
 pub fn ondemand_read(obj: u32, msg_id: u32, object_id: u32, off: u64, len: u64) {
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_ondemand_read(obj, msg_id, object_id, off, len) };
 }
 
-/// `cachefiles_ondemand_cread`: the daemon answered a READ.
+/// Emits `cachefiles_ondemand_cread`: the daemon answered a READ.
 #[inline]
 pub fn ondemand_cread(obj: u32, msg_id: u32) {
     // SAFETY: Takes plain values.
     unsafe { bindings::cfh_trace_ondemand_cread(obj, msg_id) };
 }
 
-/// `cachefiles_ondemand_fd_write`: the daemon writes to a file.
+/// Emits `cachefiles_ondemand_fd_write`: the daemon writes to a file.
 #[inline]
 pub fn ondemand_fd_write(obj: u32, backer: &Inode, start: i64, len: usize) {
     // SAFETY: The inode is valid for the call, as it is borrowed.
     unsafe { bindings::cfh_trace_ondemand_fd_write(obj, backer.as_ptr(), start, len) };
 }
 
-/// `cachefiles_ondemand_fd_release`: an anonymous fd was closed for good.
+/// Emits `cachefiles_ondemand_fd_release`: an anonymous fd was closed for good.
 #[inline]
 pub fn ondemand_fd_release(obj: u32, object_id: i32) {
     // SAFETY: Takes plain values.

@@ -6,7 +6,7 @@
 
 use cachefiles_bindings as c;
 
-/// Why a reference to an object was taken, given up or looked at.
+/// The reason why a reference to an object was taken, dropped or seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum RefWhy {
@@ -14,11 +14,11 @@ pub enum RefWhy {
     GetIoreq = c::cachefiles_obj_ref_trace_cachefiles_obj_get_ioreq,
     /// The object is new.
     New = c::cachefiles_obj_ref_trace_cachefiles_obj_new,
-    /// Given up, as the object could not be set up.
+    /// Dropped, as the object could not be set up.
     PutAllocFail = c::cachefiles_obj_ref_trace_cachefiles_obj_put_alloc_fail,
-    /// Given up by its cookie.
+    /// Dropped by its cookie.
     PutDetach = c::cachefiles_obj_ref_trace_cachefiles_obj_put_detach,
-    /// Given up by an I/O.
+    /// Dropped by an I/O.
     PutIoreq = c::cachefiles_obj_ref_trace_cachefiles_obj_put_ioreq,
     /// Its file gets its name.
     SeeCleanCommit = c::cachefiles_obj_ref_trace_cachefiles_obj_see_clean_commit,
@@ -36,19 +36,19 @@ pub enum RefWhy {
     SeeWithdrawal = c::cachefiles_obj_ref_trace_cachefiles_obj_see_withdrawal,
     /// Taken for an anonymous fd.
     GetOndemandFd = c::cachefiles_obj_ref_trace_cachefiles_obj_get_ondemand_fd,
-    /// Given up by an anonymous fd.
+    /// Dropped by an anonymous fd.
     PutOndemandFd = c::cachefiles_obj_ref_trace_cachefiles_obj_put_ondemand_fd,
     /// Taken for a message to the daemon.
     GetReadReq = c::cachefiles_obj_ref_trace_cachefiles_obj_get_read_req,
-    /// Given up by a message to the daemon.
+    /// Dropped by a message to the daemon.
     PutReadReq = c::cachefiles_obj_ref_trace_cachefiles_obj_put_read_req,
 }
 
-/// Why a file or directory was removed.
+/// The reason why a file or directory was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Killed {
-    /// It is out of date.
+    /// It is stale.
     Stale = c::fscache_why_object_killed_FSCACHE_OBJECT_IS_STALE,
     /// It is not what the cache would have made.
     Weird = c::fscache_why_object_killed_FSCACHE_OBJECT_IS_WEIRD,
@@ -64,7 +64,7 @@ pub enum Killed {
     VolumeWeird = c::fscache_why_object_killed_FSCACHE_VOLUME_IS_WEIRD,
 }
 
-/// What came of checking or setting coherency data.
+/// The outcome of checking or setting coherency data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Coherency {
@@ -82,7 +82,7 @@ pub enum Coherency {
     CheckOk = c::cachefiles_coherency_trace_cachefiles_coherency_check_ok,
     /// The type byte differs.
     CheckType = c::cachefiles_coherency_trace_cachefiles_coherency_check_type,
-    /// There is none, or none that can be read.
+    /// The attribute is missing or unreadable.
     CheckXattr = c::cachefiles_coherency_trace_cachefiles_coherency_check_xattr,
     /// It could not be set.
     SetFail = c::cachefiles_coherency_trace_cachefiles_coherency_set_fail,
@@ -94,7 +94,7 @@ pub enum Coherency {
     VolCheckOk = c::cachefiles_coherency_trace_cachefiles_coherency_vol_check_ok,
     /// The reserved bytes are not zero.
     VolCheckResv = c::cachefiles_coherency_trace_cachefiles_coherency_vol_check_resv,
-    /// The volume has none, or none that can be read.
+    /// The attribute of the volume is missing or unreadable.
     VolCheckXattr = c::cachefiles_coherency_trace_cachefiles_coherency_vol_check_xattr,
     /// It could not be set on the volume.
     VolSetFail = c::cachefiles_coherency_trace_cachefiles_coherency_vol_set_fail,
@@ -102,7 +102,7 @@ pub enum Coherency {
     VolSetOk = c::cachefiles_coherency_trace_cachefiles_coherency_vol_set_ok,
 }
 
-/// Why a file was made shorter or longer.
+/// The reason why the size of a file was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Trunc {
@@ -114,7 +114,7 @@ pub enum Trunc {
     Shrink = c::cachefiles_trunc_trace_cachefiles_trunc_shrink,
 }
 
-/// What the preparation of a read found.
+/// The result of the preparation of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum PrepRead {
@@ -122,9 +122,9 @@ pub enum PrepRead {
     AfterEof = c::cachefiles_prepare_read_trace_cachefiles_trace_read_after_eof,
     /// It begins in a hole.
     FoundHole = c::cachefiles_prepare_read_trace_cachefiles_trace_read_found_hole,
-    /// Only its beginning is there.
+    /// Only its beginning is cached.
     FoundPart = c::cachefiles_prepare_read_trace_cachefiles_trace_read_found_part,
-    /// All of it is there.
+    /// All of it is cached.
     HaveData = c::cachefiles_prepare_read_trace_cachefiles_trace_read_have_data,
     /// The cookie is known to have no data.
     NoData = c::cachefiles_prepare_read_trace_cachefiles_trace_read_no_data,

@@ -49,7 +49,7 @@ unsafe impl AlwaysRefCounted for Dentry {
 }
 
 impl Dentry {
-    /// Borrows a dentry of the C side.
+    /// Borrows a dentry from a pointer of C.
     ///
     /// # Safety
     ///
@@ -62,7 +62,7 @@ impl Dentry {
         unsafe { &*ptr.cast() }
     }
 
-    /// Takes over what a lookup function returned: a dentry with a reference, or an error.
+    /// Takes over the result of a C lookup function: a dentry with a reference, or an error.
     ///
     /// # Safety
     ///
@@ -79,55 +79,56 @@ impl Dentry {
         Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(ptr.cast())) })
     }
 
-    /// The pointer that C functions take.
+    /// Returns the pointer that C functions take.
     #[inline]
     pub fn as_ptr(&self) -> *mut bindings::dentry {
         self.0.get()
     }
 
-    /// Whether no file has this name.
+    /// Returns whether no file has this name.
     #[inline]
     pub fn is_negative(&self) -> bool {
         // SAFETY: `self` is a dentry with a reference (type invariant).
         unsafe { bindings::cfh_d_is_negative(self.as_ptr()) }
     }
 
-    /// Whether this is a directory.
+    /// Returns whether this is a directory.
     #[inline]
     pub fn is_dir(&self) -> bool {
         // SAFETY: `self` is a dentry with a reference (type invariant).
         unsafe { bindings::cfh_d_is_dir(self.as_ptr()) }
     }
 
-    /// Whether this is a regular file.
+    /// Returns whether this is a regular file.
     #[inline]
     pub fn is_regular(&self) -> bool {
         // SAFETY: `self` is a dentry with a reference (type invariant).
         unsafe { bindings::cfh_d_is_reg(self.as_ptr()) }
     }
 
-    /// Whether names can be looked up in it: it is a directory, and no mere automount point.
+    /// Returns whether names can be looked up in this dentry: it is a directory, and no mere
+    /// automount point.
     #[inline]
     pub fn can_lookup(&self) -> bool {
         // SAFETY: `self` is a dentry with a reference (type invariant).
         unsafe { bindings::cfh_d_can_lookup(self.as_ptr()) }
     }
 
-    /// Whether a lookup would not find this dentry any more.
+    /// Returns whether a lookup would not find this dentry any more.
     #[inline]
     pub fn is_unhashed(&self) -> bool {
         // SAFETY: `self` is a dentry with a reference (type invariant).
         unsafe { bindings::cfh_d_unhashed(self.as_ptr()) }
     }
 
-    /// Whether something is mounted on it, in any namespace.
+    /// Returns whether something is mounted on it, in any namespace.
     #[inline]
     pub fn is_mountpoint(&self) -> bool {
         // SAFETY: `self` is a dentry with a reference (type invariant).
         unsafe { bindings::cfh_d_mountpoint(self.as_ptr()) }
     }
 
-    /// The file behind the name, if there is one.
+    /// Returns the inode of this name; none for a negative dentry.
     #[inline]
     pub fn inode(&self) -> Option<&Inode> {
         // SAFETY: `self` is a dentry with a reference (type invariant).
@@ -137,7 +138,7 @@ impl Dentry {
         (!inode.is_null()).then(|| unsafe { Inode::from_raw(inode) })
     }
 
-    /// Whether `dir` is the directory of this name at this moment. It stays so only while `dir` is
+    /// Returns whether `dir` is the parent at this moment. The answer holds only while `dir` is
     /// locked.
     #[inline]
     pub fn is_child_of(&self, dir: &Dentry) -> bool {
@@ -147,34 +148,34 @@ impl Dentry {
         core::ptr::eq(parent, dir.as_ptr())
     }
 
-    /// Whether this is a name in `dir`, of a file or of none: a child that the directory still has.
-    /// Exact only while `dir` is locked.
+    /// Returns whether this is a name in `dir`, of a file or of none: a child that the directory
+    /// still has. Exact only while `dir` is locked.
     ///
-    /// A file keeps its dentry, and that its parent, when the name is deleted; and a file that was
-    /// made without a name has a dentry all the same. File systems take neither for a name: to
-    /// delete one once more damages XFS, and the counts of links of others.
+    /// When a name is deleted, its dentry and the parent stay with an open file; and a file that
+    /// was made without a name has a dentry as well. Neither is a name to the file system: to
+    /// delete it once more damages XFS, and the link counts of others.
     ///
-    /// Nothing is said of negative dentries but where they are, as some file systems hash none.
+    /// Of a negative dentry only the parent is checked, as some file systems do not hash them.
     #[inline]
     pub(super) fn is_name_in(&self, dir: &Dentry) -> bool {
         self.is_child_of(dir) && (self.is_negative() || !self.is_unhashed())
     }
 
-    /// Whether this is `dir` or anywhere below it, at this moment.
+    /// Returns whether this is `dir` or anywhere below it, at this moment.
     #[inline]
     pub fn is_within(&self, dir: &Dentry) -> bool {
         // SAFETY: Both are dentries with references (type invariant).
         unsafe { bindings::is_subdir(self.as_ptr(), dir.as_ptr()) }
     }
 
-    /// Whether the file system is mounted read-only as a whole.
+    /// Returns whether the file system is mounted read-only as a whole.
     #[inline]
     pub fn super_block_is_read_only(&self) -> bool {
         // SAFETY: The super block is active (type invariant), and so alive.
         unsafe { bindings::cfh_sb_rdonly(self.super_block()) }
     }
 
-    /// The file system's block size in bytes.
+    /// Returns the file system's block size in bytes.
     #[inline]
     pub fn super_block_size(&self) -> u64 {
         // SAFETY: The super block is active (type invariant), and so alive; the size is constant
@@ -182,7 +183,7 @@ impl Dentry {
         unsafe { (*self.super_block()).s_blocksize as u64 }
     }
 
-    /// Whether the file system can be synchronised, and can tell how full it is.
+    /// Returns whether the file system can be synchronised, and can tell how full it is.
     #[inline]
     pub fn super_block_can_sync_and_statfs(&self) -> bool {
         // SAFETY: The super block is active (type invariant), and so alive; every super block has
@@ -193,7 +194,7 @@ impl Dentry {
         }
     }
 
-    /// Whether both are of one file system.
+    /// Returns whether both are of one file system.
     #[inline]
     pub(super) fn same_super_block(&self, other: &Dentry) -> bool {
         core::ptr::eq(self.super_block(), other.super_block())
@@ -205,7 +206,7 @@ impl Dentry {
         unsafe { (*self.as_ptr()).d_sb }
     }
 
-    /// The name as it is at this moment, to be printed.
+    /// Copies the name as it is at this moment, for printing.
     ///
     /// Takes `d_lock` for a moment; may not sleep.
     pub fn name(&self) -> DentryName {
@@ -229,7 +230,7 @@ impl Dentry {
     }
 
     /// Looks up a name in this directory, which is locked only if the name is not in memory.
-    /// Answers with a positive dentry only.
+    /// Returns positive dentries only.
     ///
     /// Errors: `ENOENT`; `ENOTDIR` if this is no directory; `EACCES` for an empty name, `.`, `..`
     /// or one with a slash or NUL, or without permission; `ENAMETOOLONG`, `ENOMEM`, `EIO`.
@@ -251,14 +252,14 @@ impl Dentry {
     }
 }
 
-/// A copy of a dentry's name, for a log line.
+/// A copy of the name of a dentry, for log lines.
 pub struct DentryName {
     bytes: [u8; Self::CAPACITY],
     len: usize,
 }
 
 impl DentryName {
-    /// No file system that can hold a cache has longer names.
+    /// The longest name that a file system with a cache on it can have, in bytes.
     const CAPACITY: usize = bindings::NAME_MAX as usize;
 
     fn copy_of(name: &[u8]) -> Self {
@@ -274,7 +275,7 @@ impl DentryName {
 
 impl fmt::Display for DentryName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What is not printable is escaped there.
+        // Unprintable bytes are escaped there.
         fmt::Display::fmt(
             BStr::from_bytes(self.bytes.get(..self.len).unwrap_or(&[])),
             f,

@@ -34,7 +34,7 @@ pub struct LockedDir<'a> {
 impl Dentry {
     /// Locks this directory, so that names in it can be changed.
     ///
-    /// May sleep, and not be killed while it waits. The lock of a child may be taken under it.
+    /// Sleeps uninterruptibly. The lock of a child may be taken while this one is held.
     ///
     /// Errors: `ENOENT` if it is negative, `ENOTDIR` if it is no directory.
     #[inline]
@@ -55,13 +55,13 @@ impl Dentry {
 }
 
 impl<'a> LockedDir<'a> {
-    /// The directory.
+    /// Returns the directory.
     #[inline]
     pub fn dentry(&self) -> &'a Dentry {
         self.dentry
     }
 
-    /// The path that security hooks get to see. It owns no references.
+    /// Returns the path for security hooks. It owns no references.
     #[inline]
     fn path_on(&self, mnt: &Mount) -> bindings::path {
         bindings::path {
@@ -70,8 +70,9 @@ impl<'a> LockedDir<'a> {
         }
     }
 
-    /// Errors: `ESTALE` if `child` is no name in this directory: somebody moved or deleted it
-    /// before the directory was locked, or it is the dentry of a file that was made without a name.
+    /// Checks that `child` is a name in this directory. Errors: `ESTALE` if it is not: somebody
+    /// moved or deleted it before the directory was locked, or it is the dentry of a file that was
+    /// made without a name.
     #[inline]
     fn check_child(&self, child: &Dentry) -> Result {
         if child.is_name_in(self.dentry) {
@@ -81,7 +82,7 @@ impl<'a> LockedDir<'a> {
         }
     }
 
-    /// Looks up a name. The answer may be negative.
+    /// Looks up a name. The dentry may be negative.
     ///
     /// Errors: `EACCES` for an empty name, `.`, `..` or one with a slash or NUL, or without
     /// permission; `ENOENT` if the directory itself was deleted; `ENAMETOOLONG`, `ENOMEM`, `EIO`.
@@ -187,8 +188,8 @@ impl Drop for LockedDir<'_> {
     }
 }
 
-/// Asks the security module whether directories, and whether files, may be made in `root`, with
-/// the credentials that are in force.
+/// Asks the security module whether directories, and whether files, may be made in `root` with the
+/// credentials that are in force.
 ///
 /// Errors of either: those of the module; `ENOENT` if `root` is negative.
 pub fn may_create_in(root: &Dentry) -> (Result, Result) {

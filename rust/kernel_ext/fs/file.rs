@@ -19,9 +19,8 @@ use kernel::{
 
 /// An open file (`struct file`).
 ///
-/// The last reference may be dropped in any context; the file is then closed by a task or a worker.
-/// It is not to be dropped under a spinlock all the same, so that the closing does not depend on
-/// where the drop happens.
+/// The last reference may be dropped in any context: the file is closed by a task or a worker.
+/// Callers drop it outside of spinlocks nevertheless, so that they do not depend on that.
 ///
 /// # Invariants
 ///
@@ -55,7 +54,7 @@ unsafe impl AlwaysRefCounted for File {
 }
 
 impl File {
-    /// Borrows a file of the C side.
+    /// Borrows a file from a pointer of C.
     ///
     /// # Safety
     ///
@@ -67,13 +66,13 @@ impl File {
         unsafe { &*ptr.cast() }
     }
 
-    /// The pointer that C functions take.
+    /// Returns the pointer that C functions take.
     #[inline]
     pub fn as_ptr(&self) -> *mut bindings::file {
         self.0.get()
     }
 
-    /// Takes over what an open function returned: a file with a reference, or an error.
+    /// Takes over the result of a C open function: a file with a reference, or an error.
     ///
     /// # Safety
     ///
@@ -86,8 +85,8 @@ impl File {
         Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(ptr.cast())) })
     }
 
-    /// Opens a regular file of the cache for direct reading and writing, whatever the limits of the
-    /// current task.
+    /// Opens a regular file of the cache for direct I/O, regardless of the limits of the current
+    /// task.
     ///
     /// Errors: `ENOENT` if the path is negative, `EINVAL` if it is no regular file or the file
     /// system has no direct I/O; `ETXTBSY`, `ENOMEM`, `EIO`, and others.
@@ -109,7 +108,7 @@ impl File {
         }
     }
 
-    /// Makes a file without a name in the directory `dir`, open for direct reading and writing.
+    /// Makes a file without a name in the directory `dir`, open for direct I/O.
     ///
     /// Errors: `ENOTDIR` if `dir` is no directory; `EOPNOTSUPP`, `EACCES`, `ENOSPC`, `EDQUOT`,
     /// `ENOMEM`, `EIO`, `EINVAL` if the file system has no direct I/O, and others.
@@ -138,14 +137,14 @@ impl File {
         unsafe { &raw const (*self.as_ptr()).f_path }
     }
 
-    /// The file's inode. May be called in any context.
+    /// Returns the file's inode. May be called in any context.
     #[inline]
     pub fn inode(&self) -> &Inode {
         // SAFETY: An open file holds its inode, which does not change.
         unsafe { Inode::from_raw((*self.as_ptr()).f_inode) }
     }
 
-    /// The dentry that the file was opened by. May be called in any context.
+    /// Returns the dentry that the file was opened by. May be called in any context.
     #[inline]
     pub fn dentry(&self) -> &Dentry {
         // SAFETY: An open file holds its dentry, which does not change, and its mount, which keeps
@@ -153,7 +152,7 @@ impl File {
         unsafe { Dentry::from_raw((*self.path_ptr()).dentry) }
     }
 
-    /// Whether the file can be read and written by `iov_iter`, as the cache does it.
+    /// Returns whether the file can be read and written by `iov_iter`, as the cache does it.
     #[inline]
     pub fn has_iter_ops(&self) -> bool {
         // SAFETY: An open file has an operation table, which is constant.
@@ -163,7 +162,8 @@ impl File {
         }
     }
 
-    /// Seeks; [`Whence::Data`] and [`Whence::Hole`] are how the cache learns what is in a file.
+    /// Seeks in the file. With [`Whence::Data`] and [`Whence::Hole`] the cache finds out where a
+    /// file has data.
     ///
     /// Moves the file's position, which direct I/O by a kiocb does not use.
     ///
@@ -181,10 +181,10 @@ impl File {
         }
     }
 
-    /// Whether the page cache has a copy of something between `start` and `end`, in bytes. Out of
-    /// date at once.
+    /// Returns whether the page cache has pages between `start` and `end`, in bytes. The answer may
+    /// be stale at once.
     ///
-    /// False for a file system that has its files nowhere else.
+    /// False for a file system whose files are in the page cache only.
     #[inline]
     pub fn has_cached_pages(&self, start: i64, end: i64) -> bool {
         if self.has_no_pages() {
@@ -194,12 +194,12 @@ impl File {
         unsafe { bindings::cfh_has_cached_pages(self.as_ptr(), start, end.saturating_sub(1)) }
     }
 
-    /// Drops what the page cache has of the file: what was read, be it mapped, and not what was
-    /// written and is not on its way to the device yet. May wait for I/O on those pages.
+    /// Drops the clean pages of the file from the page cache, also mapped ones; dirty pages stay.
+    /// May wait for I/O on those pages.
     ///
-    /// Does nothing on a file system that has its files nowhere else.
+    /// Does nothing on a file system whose files are in the page cache only.
     ///
-    /// Errors: `EBUSY` if some of it stays, as it is dirty or being used.
+    /// Errors: `EBUSY` if pages stay, as they are dirty or in use.
     #[inline]
     pub fn drop_cached_pages(&self) -> Result {
         if self.has_no_pages() {
@@ -217,7 +217,7 @@ impl File {
         unsafe { (&raw const (*(*self.as_ptr()).f_mapping).nrpages).read_volatile() == 0 }
     }
 
-    /// Notes that the file was used; the culling of the cache goes by that.
+    /// Updates the access time of the file, which culling goes by.
     #[inline]
     pub fn touch_atime(&self) {
         // SAFETY: An open file holds its path (type invariant).
@@ -235,7 +235,8 @@ impl File {
         to_result(ret as i32)
     }
 
-    /// Changes how a range of the file, in bytes, is stored. Takes write access to the mount.
+    /// Changes how a range of the file, in bytes, is stored (`fallocate()`). Takes write access to
+    /// the mount.
     ///
     /// Errors: `EOPNOTSUPP`, `EINVAL`, `EFBIG`, `ENOSPC`, `EPERM`, `EIO`, and others.
     pub fn fallocate(&self, mode: FallocMode, start: i64, len: i64) -> Result {
@@ -243,8 +244,8 @@ impl File {
         to_result(unsafe { bindings::vfs_fallocate(self.as_ptr(), mode.as_raw(), start, len) })
     }
 
-    /// Writes what the file system has not written of the file yet, its attributes and extended
-    /// attributes too, and waits until the device has it for good.
+    /// Writes dirty data, attributes and extended attributes of the file to the device, and waits
+    /// until they are durable (`fsync()`).
     ///
     /// Errors: `EIO`, `ENOSPC`, `EDQUOT`, and others of the file system.
     pub fn sync(&self) -> Result {
@@ -297,7 +298,7 @@ pub enum Whence {
 }
 
 impl Whence {
-    /// What a system call's argument means; `None` for anything unknown.
+    /// Converts the argument of a system call; `None` for an unknown one.
     pub fn from_raw(whence: i32) -> Option<Self> {
         [Self::Set, Self::Cur, Self::End, Self::Data, Self::Hole]
             .into_iter()
@@ -305,7 +306,7 @@ impl Whence {
     }
 }
 
-/// What [`File::fallocate`] does.
+/// The operation of [`File::fallocate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FallocMode {
     /// Makes the range read as zeros; the file may grow.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes: what the cache asks of a file or directory, and its lock.
+//! Inodes: attributes of a file or directory, and its lock.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
 
@@ -28,7 +28,7 @@ unsafe impl Send for Inode {}
 unsafe impl Sync for Inode {}
 
 impl Inode {
-    /// Borrows an inode of the C side.
+    /// Borrows an inode from a pointer of C.
     ///
     /// # Safety
     ///
@@ -40,27 +40,27 @@ impl Inode {
         unsafe { &*ptr.cast() }
     }
 
-    /// The pointer that C functions take.
+    /// Returns the pointer that C functions take.
     #[inline]
     pub fn as_ptr(&self) -> *mut bindings::inode {
         self.0.get()
     }
 
-    /// The inode number.
+    /// Returns the inode number.
     #[inline]
     pub fn ino(&self) -> u64 {
         // SAFETY: `self` is an inode with a reference; its number does not change.
         unsafe { (*self.as_ptr()).i_ino as u64 }
     }
 
-    /// The size in bytes. May be called in any context.
+    /// Returns the size in bytes. May be called in any context.
     #[inline]
     pub fn size(&self) -> i64 {
         // SAFETY: `self` is an inode with a reference (type invariant).
         unsafe { bindings::cfh_i_size_read(self.as_ptr()) }
     }
 
-    /// The space that it takes, in blocks of 512 bytes; only a snapshot.
+    /// Returns the space that the file takes, in blocks of 512 bytes; only a snapshot.
     #[inline]
     pub fn blocks(&self) -> u64 {
         // SAFETY: `self` is an inode with a reference. The number changes under a lock of the
@@ -68,8 +68,8 @@ impl Inode {
         unsafe { (&raw const (*self.as_ptr()).i_blocks).read_volatile() }
     }
 
-    /// Whether a cache can have its root here: subdirectories, files without a name and extended
-    /// attributes are supported.
+    /// Returns whether a cache can have its root here: subdirectories, files without a name and
+    /// extended attributes are supported.
     pub fn can_be_cache_root(&self) -> bool {
         let ops = self.operations();
         ops.lookup.is_some()
@@ -78,7 +78,7 @@ impl Inode {
             && self.supports_xattrs()
     }
 
-    /// Whether a cache can have a directory of its own here.
+    /// Returns whether a cache can have a directory of its own here.
     pub fn can_be_cache_dir(&self) -> bool {
         let ops = self.operations();
         self.supports_xattrs()
@@ -111,20 +111,20 @@ impl Inode {
         unsafe { (&raw const (*self.as_ptr()).i_flags).read_volatile() }
     }
 
-    /// Whether the inode bears `S_KERNEL_FILE`: it is in use by the kernel, and userspace may not
-    /// delete or replace it. Only a snapshot, without the lock.
+    /// Returns whether the inode is marked `S_KERNEL_FILE`: in use by the kernel, so that user
+    /// space may not delete or replace it. Only a snapshot, without the lock.
     #[inline]
     pub fn is_kernel_file(&self) -> bool {
         self.flags() & bindings::S_KERNEL_FILE != 0
     }
 
-    /// Whether this is a directory that has been deleted.
+    /// Returns whether this is a directory that has been deleted.
     #[inline]
     pub(super) fn is_dead(&self) -> bool {
         self.flags() & bindings::S_DEAD != 0
     }
 
-    /// Locks the inode. May sleep, and not be killed while it waits.
+    /// Locks the inode. Sleeps uninterruptibly.
     #[inline]
     pub fn lock(&self) -> InodeGuard<'_> {
         // SAFETY: `self` is an inode with a reference (type invariant).
@@ -162,19 +162,19 @@ pub struct InodeGuard<'a> {
 }
 
 impl InodeGuard<'_> {
-    /// The inode.
+    /// Returns the inode.
     #[inline]
     pub fn inode(&self) -> &Inode {
         self.inode
     }
 
-    /// Whether it bears `S_KERNEL_FILE`; exact, as the lock is held.
+    /// Returns whether the inode is marked `S_KERNEL_FILE`; exact, as the lock is held.
     #[inline]
     pub fn is_kernel_file(&self) -> bool {
         self.inode.is_kernel_file()
     }
 
-    /// Marks the inode as in use by the kernel. False if it was so already, for another user.
+    /// Marks the inode as in use by the kernel. False if another user has marked it already.
     #[inline]
     pub fn mark_kernel_file(&mut self) -> bool {
         let flags = self.inode.flags();
@@ -189,14 +189,14 @@ impl InodeGuard<'_> {
         true
     }
 
-    /// Takes the mark away again.
+    /// Clears the mark `S_KERNEL_FILE`.
     #[inline]
     pub fn clear_kernel_file(&mut self) {
         // SAFETY: The inode is locked by this task (type invariant).
         unsafe { self.inode.clear_kernel_file_locked() };
     }
 
-    /// Sets the file's size; what is beyond it is discarded.
+    /// Sets the size of the file, and discards data beyond it.
     ///
     /// Errors: `EINVAL` if this is no regular file, if `dentry` is not a name of it, or for a
     /// negative size; `EFBIG`, `ENOSPC`, `EIO`, `EPERM`, and others of the file system.

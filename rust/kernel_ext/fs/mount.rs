@@ -46,7 +46,7 @@ unsafe impl AlwaysRefCounted for Mount {
 }
 
 impl Mount {
-    /// Borrows a mount of the C side.
+    /// Borrows a mount from a pointer of C.
     ///
     /// # Safety
     ///
@@ -58,13 +58,13 @@ impl Mount {
         unsafe { &*ptr.cast() }
     }
 
-    /// The pointer that C functions take.
+    /// Returns the pointer that C functions take.
     #[inline]
     pub fn as_ptr(&self) -> *mut bindings::vfsmount {
         self.0.get()
     }
 
-    /// Whether user and group ids are mapped on this mount.
+    /// Returns whether user and group ids are mapped on this mount.
     #[inline]
     pub fn is_idmapped(&self) -> bool {
         // SAFETY: `self` is a mount with a reference (type invariant).
@@ -81,7 +81,7 @@ impl Mount {
         Ok(WantWrite(self))
     }
 
-    /// Writes everything that the file system has not written yet, and waits for it.
+    /// Writes all dirty data of the file system, and waits for it (`syncfs()`).
     ///
     /// Takes the super block's `s_umount` for reading.
     ///
@@ -99,7 +99,7 @@ impl Mount {
         to_result(ret)
     }
 
-    /// Space and numbers of files, as seen from the mount's root.
+    /// Returns space and numbers of files, as seen from the root of the mount.
     ///
     /// Errors: `ENOSYS`, `EIO`, and others of the file system.
     pub fn statfs(&self) -> Result<Statfs> {
@@ -112,7 +112,7 @@ impl Mount {
         unsafe { Statfs::of_raw(&path) }
     }
 
-    /// The root of the mount.
+    /// Returns the root of the mount.
     #[inline]
     pub fn root(&self) -> &Dentry {
         // SAFETY: `self` is a mount with a reference, which holds its root and keeps the super
@@ -120,14 +120,14 @@ impl Mount {
         unsafe { Dentry::from_raw((*self.as_ptr()).mnt_root) }
     }
 
-    /// The inode of the mount's root.
+    /// Returns the inode of the mount's root.
     #[inline]
     pub fn root_inode(&self) -> &Inode {
         // SAFETY: The root of a mount is held by it and always positive.
         unsafe { Inode::from_raw((*(*self.as_ptr()).mnt_root).d_inode) }
     }
 
-    /// The file system that is mounted.
+    /// Returns the file system that is mounted.
     #[inline]
     pub(super) fn super_block(&self) -> *mut bindings::super_block {
         // SAFETY: `self` is a mount with a reference; its super block does not change.
@@ -151,15 +151,15 @@ impl Drop for WantWrite<'_> {
     }
 }
 
-/// [`Statfs::fs_type`] of ext4; of ext2 and ext3 as well.
+/// The [`Statfs::fs_type`] of ext4, and of ext2 and ext3.
 pub const EXT4_SUPER_MAGIC: i64 = 0xef53;
 
-/// How full a file system is (`struct kstatfs`).
+/// Size and free space of a file system (`struct kstatfs`).
 #[derive(Clone, Copy, Debug)]
 pub struct Statfs {
-    /// Which file system it is, by its magic number (`include/uapi/linux/magic.h`).
+    /// The magic number of the file system (`include/uapi/linux/magic.h`).
     pub fs_type: i64,
-    /// Bytes in a block. File systems are known to report nonsense: check it.
+    /// Bytes in a block. Some file systems report nonsense: check it.
     pub bsize: i64,
     /// Blocks in all.
     pub blocks: u64,

@@ -29,8 +29,8 @@ unsafe impl Send for Path {}
 unsafe impl Sync for Path {}
 
 impl Path {
-    /// Looks up a directory by its name, as a system call of the current task would: relative to
-    /// its working directory, in its namespace and with its credentials, following symbolic links.
+    /// Looks up a directory by its name as a system call of the current task does: relative to its
+    /// working directory, in its namespace and with its credentials, following symbolic links.
     ///
     /// Errors: `ENOENT`, also where the task is exiting and has no root any more; `ENOTDIR`,
     /// `EACCES`, `ELOOP`, `ENAMETOOLONG`, `ENOMEM`, `EIO`.
@@ -53,7 +53,7 @@ impl Path {
         Ok(Self(path))
     }
 
-    /// The working directory of the current task.
+    /// Returns the working directory of the current task.
     ///
     /// Errors: `ENOENT` when the task is exiting and has none any more.
     pub fn of_cwd() -> Result<Self> {
@@ -67,7 +67,7 @@ impl Path {
         }
     }
 
-    /// The dentry as seen through the mount. Takes references to both. Does not sleep.
+    /// Combines a mount and a dentry to a path. Takes references to both. Does not sleep.
     ///
     /// Errors: `EXDEV` if the dentry is not of the file system that is mounted.
     #[inline]
@@ -86,14 +86,14 @@ impl Path {
         Ok(Self(path))
     }
 
-    /// The mount.
+    /// Returns the mount.
     #[inline]
     pub fn mount(&self) -> &Mount {
         // SAFETY: The path owns a reference to it (type invariant).
         unsafe { Mount::from_raw(self.0.mnt) }
     }
 
-    /// The dentry.
+    /// Returns the dentry.
     #[inline]
     pub fn dentry(&self) -> &Dentry {
         // SAFETY: The path owns a reference to it, and one to the mount, which keeps the super
@@ -101,7 +101,7 @@ impl Path {
         unsafe { Dentry::from_raw(self.0.dentry) }
     }
 
-    /// Space and numbers of files of the file system here.
+    /// Returns space and numbers of files of the file system at this path.
     ///
     /// Errors: `ENOSYS`, `EIO`, and others of the file system.
     pub fn statfs(&self) -> Result<Statfs> {
@@ -109,7 +109,7 @@ impl Path {
         unsafe { Statfs::of_raw(&self.0) }
     }
 
-    /// The pointer that C functions take.
+    /// Returns the pointer that C functions take.
     #[inline]
     pub fn as_ptr(&self) -> *const bindings::path {
         &self.0

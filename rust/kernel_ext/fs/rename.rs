@@ -35,7 +35,7 @@ pub struct RenameLock<'a> {
 }
 
 impl<'a> RenameLock<'a> {
-    /// Locks both directories, in the order that the VFS has for all.
+    /// Locks both directories in the order of the VFS (`lock_rename()`).
     ///
     /// Errors: `ENOENT` if one is negative, `ENOTDIR` if one is no directory, `EXDEV` if they are
     /// of two file systems or have no common ancestor.
@@ -61,20 +61,21 @@ impl<'a> RenameLock<'a> {
         })
     }
 
-    /// Whether `d` is the child of one of the directories that is an ancestor of the other: moving
-    /// it, or over it, would tie a loop.
+    /// Returns whether `d` is the child of one of the directories that is an ancestor of the other:
+    /// to move it, or to move over it, would make a loop.
     #[inline]
     pub fn ancestor_is(&self, d: &Dentry) -> bool {
         core::ptr::eq(self.trap, d.as_ptr())
     }
 
-    /// Whether `d` is a directory that was deleted (`S_DEAD`). A negative one counts as deleted.
+    /// Returns whether `d` is a directory that was deleted (`S_DEAD`). A negative one counts as
+    /// deleted.
     #[inline]
     pub fn is_dead(&self, d: &Dentry) -> bool {
         d.inode().map_or(true, Inode::is_dead)
     }
 
-    /// Looks up a name in `a`. The answer may be negative.
+    /// Looks up a name in `a`. The dentry may be negative.
     ///
     /// Errors: as for [`LockedDir::lookup`](super::LockedDir::lookup).
     pub fn lookup_in_first(&self, name: &[u8]) -> Result<ARef<Dentry>> {
@@ -90,9 +91,9 @@ impl<'a> RenameLock<'a> {
         }
     }
 
-    /// Errors: `ESTALE` if one of them is no name in its directory: somebody moved or deleted it
-    /// before the directories were locked, or it never was one; `ENOENT` if there is nothing to
-    /// move.
+    /// Checks that both dentries are names in their directories. Errors: `ESTALE` if one is not: it
+    /// was moved or deleted before the directories were locked, or never was one; `ENOENT` if
+    /// `from_b` is negative.
     fn check_children(&self, from_b: &Dentry, to_a: &Dentry) -> Result {
         if !from_b.is_name_in(self.b) || !to_a.is_name_in(self.a) {
             return Err(ESTALE);
@@ -128,7 +129,7 @@ impl<'a> RenameLock<'a> {
     /// Moves `from_b`, a child of `b`, to the name `to_a` in `a`.
     ///
     /// Errors: `ESTALE` if one of them is not in its directory any more; `ENOENT` if `from_b` is
-    /// negative; `EINVAL` if the move would tie a loop; `EPERM`, `EBUSY`, `ENOTEMPTY`, `ENOSPC`,
+    /// negative; `EINVAL` if the move would make a loop; `EPERM`, `EBUSY`, `ENOTEMPTY`, `ENOSPC`,
     /// `ENOMEM`, `EIO`, and others.
     pub fn rename(&self, from_b: &Dentry, to_a: &Dentry) -> Result {
         self.check_children(from_b, to_a)?;

@@ -12,14 +12,14 @@ use kernel::{
 };
 
 impl Dentry {
-    /// Errors: `ENOENT` if this is negative, which the C functions do not ask.
+    /// Checks that the dentry is positive, which the C functions do not. Errors: `ENOENT`.
     #[inline]
     fn check_positive(&self) -> Result {
         self.inode().map(|_| ()).ok_or(ENOENT)
     }
 
-    /// Reads the attribute `name` into `buf`. Returns its length in bytes; with an empty `buf`,
-    /// nothing is read and the answer is the length needed.
+    /// Reads the attribute `name` into `buf`. Returns its length in bytes; with an empty `buf`
+    /// nothing is read, and the length needed is returned.
     ///
     /// Errors: `ERANGE` if it is longer than `buf`; `ENODATA` if there is none; `ENOENT` if this is
     /// negative; `EOPNOTSUPP`, `EACCES`, `ENOMEM`, `EIO`.

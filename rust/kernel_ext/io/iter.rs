@@ -14,16 +14,16 @@ mod sealed {
     impl Sealed for super::Dest {}
 }
 
-/// Which way the data goes.
+/// The direction of the data.
 pub trait Direction: sealed::Sealed + Send + 'static {
-    /// Out of memory, into the file.
+    /// True if the data goes from memory to the file.
     const WRITES: bool;
 }
 
-/// The memory is read: a write to a file takes its data from there (`ITER_SOURCE`).
+/// Marks memory as the source of data: it is read by a write to a file (`ITER_SOURCE`).
 pub struct Source;
 
-/// The memory is written to: a read of a file puts its data there (`ITER_DEST`).
+/// Marks memory as the destination of data: it is written to by a read of a file (`ITER_DEST`).
 pub struct Dest;
 
 impl Direction for Source {
@@ -34,15 +34,16 @@ impl Direction for Dest {
     const WRITES: bool = false;
 }
 
-/// Memory that data is taken from.
+/// An iterator over memory that is the source of data.
 pub type IovIterSource<'a> = IovIter<'a, Source>;
 
-/// Memory that data is put into.
+/// An iterator over memory that is the destination of data.
 pub type IovIterDest<'a> = IovIter<'a, Dest>;
 
-/// The memory of an I/O (`struct iov_iter`).
+/// An iterator over the memory of an I/O (`struct iov_iter`).
 ///
-/// No two of them can change places: `'a` is invariant, and belongs to one only where that matters.
+/// Two iterators cannot be swapped: `'a` is invariant, and unique to one of them where that
+/// matters.
 ///
 /// # Invariants
 ///
@@ -60,7 +61,7 @@ pub struct IovIter<'a, D: Direction> {
 unsafe impl<D: Direction> Send for IovIter<'_, D> {}
 
 impl<'a, D: Direction> IovIter<'a, D> {
-    /// Takes an iterator from C.
+    /// Borrows an iterator from a pointer of C.
     ///
     /// # Safety
     ///
@@ -72,7 +73,7 @@ impl<'a, D: Direction> IovIter<'a, D> {
         unsafe { &mut *ptr.cast() }
     }
 
-    /// Copies an iterator from C. That one stays where it is.
+    /// Copies an iterator of C, which stays valid.
     ///
     /// # Safety
     ///
@@ -90,41 +91,41 @@ impl<'a, D: Direction> IovIter<'a, D> {
         }
     }
 
-    /// Whether it is a list of pages (`ITER_BVEC`).
+    /// Returns whether the memory is a list of pages (`ITER_BVEC`).
     #[inline]
     pub fn is_bvec(&self) -> bool {
         // SAFETY: A valid iterator (type invariant), which is only looked at.
         unsafe { bindings::cfh_iov_iter_is_bvec(self.iter.get()) }
     }
 
-    /// The C iterator.
+    /// Returns the pointer that C functions take.
     #[inline]
     pub fn as_ptr(&mut self) -> *mut bindings::iov_iter {
         self.iter.get()
     }
 
-    /// The C iterator itself, for an I/O that goes on after `'a`.
+    /// Returns the C iterator by value, for an I/O that outlives `'a`.
     #[inline]
     pub(super) fn into_raw(self) -> bindings::iov_iter {
         // SAFETY: A valid iterator (type invariant), which nobody else uses as we own it.
         unsafe { self.iter.get().read() }
     }
 
-    /// Bytes left.
+    /// Returns the number of bytes left.
     #[inline]
     pub fn count(&self) -> usize {
         // SAFETY: A valid iterator (type invariant), which is only looked at.
         unsafe { bindings::cfh_iov_iter_count(self.iter.get()) }
     }
 
-    /// Moves forward; at most to the end.
+    /// Advances by at most the bytes left.
     #[inline]
     pub fn advance(&mut self, bytes: usize) {
         // SAFETY: A valid iterator (type invariant), ours alone while it is borrowed.
         unsafe { bindings::iov_iter_advance(self.as_ptr(), bytes.min(self.count())) };
     }
 
-    /// Leaves at most `bytes`.
+    /// Truncates the iterator to at most `bytes`.
     #[inline]
     pub fn truncate(&mut self, bytes: usize) {
         // SAFETY: A valid iterator (type invariant), ours alone while it is borrowed.
@@ -133,7 +134,7 @@ impl<'a, D: Direction> IovIter<'a, D> {
 }
 
 impl IovIterSource<'_> {
-    /// Takes in `bytes` more, behind the end.
+    /// Extends the iterator by `bytes` behind its end.
     ///
     /// # Safety
     ///
@@ -147,8 +148,8 @@ impl IovIterSource<'_> {
 }
 
 impl IovIterDest<'_> {
-    /// Clears the next bytes and moves behind them; at most as many as are left. Returns how many
-    /// were cleared: memory of user space may not be there.
+    /// Clears the next bytes, at most those left, and advances by them. Returns the number of bytes
+    /// cleared, which is smaller where memory of user space faults.
     #[inline]
     pub fn zero(&mut self, bytes: usize) -> usize {
         // SAFETY: A valid iterator (type invariant) over memory to be written to, ours alone while

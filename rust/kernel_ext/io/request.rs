@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! I/O that is not waited for.
+//! Asynchronous direct I/O.
 //!
 //! # How long a request lives
 //!
@@ -12,9 +12,9 @@
 //!
 //! # How long its memory lives
 //!
-//! What an I/O transfers belongs to somebody else: who is told of the end, and then may free it, or
-//! use it for something else. So the two come as one value, a [`Transfer`], which the submission
-//! takes, and nothing but the request can tell the end then, when all else is done.
+//! The memory of an I/O belongs to its caller, who is told of the end, and may then free or reuse
+//! it. So the memory and the [`Lender`] to be told are one value, a [`Transfer`], which the
+//! submission consumes: nothing but the request can tell the end, and does so last.
 
 use super::{new_kiocb, start, Direction, IovIter};
 use crate::fs::File;
@@ -32,20 +32,20 @@ use kernel::{
     types::ARef,
 };
 
-/// Whoever lent the memory of a transfer, to be told when it is over.
+/// The lender of the memory of a transfer, who is told when it is over.
 pub trait Lender: Send + 'static {
-    /// Tells what came of it: bytes transferred, or a negative error number. The memory may be gone
+    /// Tells the result: bytes transferred, or a negative error number. The memory may be freed
     /// after this.
     ///
     /// If `was_async`, the context may be a hard interrupt.
     fn tell(self, result: isize, was_async: bool);
 }
 
-/// The memory of an I/O, and who is told when it is over.
+/// The memory of an I/O, together with the lender who is told when it is over.
 ///
 /// # Invariants
 ///
-/// - What `iter` is over stays until `lender` is told or dropped, beyond `'a`.
+/// - The memory that `iter` is over stays until `lender` is told or dropped, beyond `'a`.
 /// - No other iterator has this `'a`.
 pub struct Transfer<'a, D: Direction, L: Lender> {
     iter: IovIter<'a, D>,
@@ -55,41 +55,41 @@ pub struct Transfer<'a, D: Direction, L: Lender> {
 impl<'a, D: Direction, L: Lender> Transfer<'a, D, L> {
     /// # Safety
     ///
-    /// What `iter` is over stays until `lender` is told or dropped. No other iterator has this
-    /// `'a`.
+    /// The memory that `iter` is over stays until `lender` is told or dropped. No other iterator
+    /// has this `'a`.
     #[inline]
     pub unsafe fn new(iter: IovIter<'a, D>, lender: L) -> Self {
         // INVARIANT: By the caller's promise.
         Self { iter, lender }
     }
 
-    /// The memory.
+    /// Returns the iterator over the memory.
     #[inline]
     pub fn iter(&mut self) -> &mut IovIter<'a, D> {
         &mut self.iter
     }
 
-    /// Who is told.
+    /// Returns the lender.
     #[inline]
     pub fn lender(&self) -> &L {
         &self.lender
     }
 
-    /// Takes it apart: where the memory is, as C has it, and who is told. It is put together again
-    /// by [`Transfer::new`].
+    /// Splits the transfer into the iterator, as C has it, and the lender. [`Transfer::new`] puts
+    /// them together again.
     #[inline]
     pub fn into_raw(self) -> (bindings::iov_iter, L) {
         (self.iter.into_raw(), self.lender)
     }
 
-    /// Ends it, in the context that it came in.
+    /// Ends the transfer in the context of the caller, and tells the lender `result`.
     #[inline]
     pub fn end(self, result: isize) {
         self.lender.tell(result, false);
     }
 
-    /// Does it with the file at `pos` (bytes), and waits. As [`RequestSlot::submit`], but for what
-    /// is returned: 0 or the negative error number.
+    /// Transfers to or from the file at `pos` (bytes), and waits. `owner` and lender are told as by
+    /// [`RequestSlot::submit`]. Returns 0 or the negative error number.
     pub fn run<T: IoCompletion>(mut self, file: &File, pos: i64, owner: T) -> isize {
         let result = super::run_sync(file, pos, &mut self.iter);
         let outcome = owner.complete(file, result, false);
@@ -98,33 +98,33 @@ impl<'a, D: Direction, L: Lender> Transfer<'a, D, L> {
     }
 }
 
-/// What an I/O leaves to be done when it ends.
+/// The completion of an I/O.
 pub trait IoCompletion: Send + 'static {
-    /// Takes the result, exactly once: bytes transferred, or a negative error number. `EINTR` is
-    /// what a signal leads to. `file` is the one that was submitted to. Returns what the
-    /// [`Lender`] is told after this, in the same form.
+    /// Takes the result, exactly once: bytes transferred, or a negative error number, `EINTR` after
+    /// a signal. `file` is the file of the submission. Returns the result that the [`Lender`] is
+    /// told after this, in the same form.
     ///
-    /// If `was_async`, the context may be a hard interrupt: nothing may sleep, neither here nor in
-    /// what is dropped here. Otherwise it is that of the submission.
+    /// If `was_async`, the context may be a hard interrupt, in which neither this nor a destructor
+    /// here may sleep. Otherwise it is the context of the submission.
     fn complete(self, file: &File, result: isize, was_async: bool) -> isize;
 }
 
-/// A request on its way.
+/// A request under way.
 ///
 /// `kiocb` is the first field, so that a pointer to it is one to the request.
 #[repr(C)]
 struct Request<T, L> {
     kiocb: UnsafeCell<bindings::kiocb>,
     iter: UnsafeCell<bindings::iov_iter>,
-    /// Moved out by the completion, and so is the lender.
+    /// Moved out by the completion, as is the lender.
     owner: ManuallyDrop<T>,
     lender: ManuallyDrop<L>,
     file: ARef<File>,
-    /// Of a queued request: 2 at first, the submission and the completion.
+    /// The users of a queued request, 2 at first: the submission and the completion.
     users: AtomicU8,
 }
 
-/// The memory for a request of an owner of type `T`, to have before there is no way back.
+/// Preallocated memory for a request of an owner of type `T`.
 pub struct RequestSlot<T, L> {
     place: KBox<MaybeUninit<Request<T, L>>>,
 }
@@ -133,21 +133,21 @@ pub struct RequestSlot<T, L> {
 unsafe impl<T, L> Send for RequestSlot<T, L> {}
 
 impl<T: IoCompletion, L: Lender> RequestSlot<T, L> {
-    /// Allocates it. May sleep. Error: `ENOMEM`.
+    /// Allocates the memory. May sleep. Error: `ENOMEM`.
     #[inline]
     pub fn new() -> Result<Self> {
         let place = KBox::new_uninit(GFP_KERNEL)?;
         Ok(Self { place })
     }
 
-    /// Starts direct I/O on the file at `pos` (bytes): a read or a write, as the transfer says.
+    /// Starts direct I/O on the file at `pos` (bytes): a read or a write, by the direction of the
+    /// transfer.
     ///
-    /// `owner` is told the result, exactly once, possibly before this returns; and then the lender
-    /// is told what came of it. Returns what a netfs operation returns: 0 if it is done,
-    /// `-EIOCBQUEUED` if it is on its way, or the negative error number that the lender was told.
+    /// `owner` is told the result, exactly once, possibly before this returns, and after it the
+    /// lender. Returns as a netfs operation does: 0 if it is done, `-EIOCBQUEUED` if it is under
+    /// way, or the negative error number that the lender was told.
     ///
-    /// Process context; may sleep. When the end of a write is told, the file system may be frozen
-    /// again.
+    /// Process context; may sleep. The freeze protection of a write ends before its result is told.
     #[inline]
     pub fn submit<D: Direction>(
         self,
@@ -191,7 +191,7 @@ impl<T: IoCompletion, L: Lender> RequestSlot<T, L> {
 }
 
 impl<T: IoCompletion, L: Lender> Request<T, L> {
-    /// Tells the owner, and then the lender. Returns what the lender was told.
+    /// Tells the owner, and then the lender. Returns the result that the lender was told.
     ///
     /// # Safety
     ///
@@ -214,11 +214,12 @@ impl<T: IoCompletion, L: Lender> Request<T, L> {
         outcome
     }
 
-    /// Gives up one of the two parts in a queued request.
+    /// Drops one of the two users of a queued request.
     ///
     /// # Safety
     ///
-    /// The caller has one, and does not use the request any more. The completion does this last.
+    /// The caller is one of the users, and does not use the request any more. The completion does
+    /// this last.
     #[inline]
     unsafe fn put(this: NonNull<Self>) {
         // SAFETY: The request is alive until both parts are given up. Release and acquire, so that
@@ -240,7 +241,7 @@ impl<T: IoCompletion, L: Lender> Request<T, L> {
     }
 }
 
-/// `kiocb->ki_complete` of an asynchronous request.
+/// Completes an asynchronous request (`kiocb->ki_complete`).
 ///
 /// # Safety
 ///

@@ -9,7 +9,7 @@ use kernel::error::code::EINTR;
 use kernel::prelude::*;
 use kernel::types::Opaque;
 
-/// Something that happens once, and that any number of tasks can wait for.
+/// An event that happens once, and that any number of tasks can wait for (`struct completion`).
 ///
 /// # Invariants
 ///
@@ -26,7 +26,7 @@ unsafe impl Send for Completion {}
 unsafe impl Sync for Completion {}
 
 impl Completion {
-    /// A completion that has not happened.
+    /// Creates a completion that is not done.
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: Initialised by the C function.
@@ -35,19 +35,19 @@ impl Completion {
         })
     }
 
-    /// It has happened: wakes all who wait, and nobody waits from now on.
+    /// Completes: wakes all waiters, and nobody waits from now on.
     ///
-    /// Does not sleep. Any context; but in a kernel with `CONFIG_PREEMPT_RT` no hard interrupt, as
-    /// there may be many to wake.
+    /// Does not sleep. Any context, except hard interrupts in a kernel with `CONFIG_PREEMPT_RT`, as
+    /// there may be many tasks to wake.
     #[inline]
     pub fn complete_all(&self) {
         // SAFETY: Initialised, by the type invariant.
         unsafe { bindings::complete_all(self.inner.get()) };
     }
 
-    /// Waits until it has happened. Sleeps.
+    /// Waits for the completion, or for a fatal signal. Sleeps.
     ///
-    /// Error: EINTR, where a fatal signal ended the wait. It may have happened all the same.
+    /// Error: EINTR, a fatal signal ended the wait. The completion may be done nevertheless.
     #[inline]
     pub fn wait_killable(&self) -> Result {
         // SAFETY: Initialised, by the type invariant.
@@ -58,9 +58,10 @@ impl Completion {
         }
     }
 
-    /// Whether it has happened. Any context, also with `CONFIG_PREEMPT_RT`: the lock is a raw one.
+    /// Returns whether the completion is done. Any context, also with `CONFIG_PREEMPT_RT`, as the
+    /// lock is a raw one.
     ///
-    /// Once this is true, `complete_all` has done with the completion's memory.
+    /// Once this is true, `complete_all` does not access the memory of the completion any more.
     #[inline]
     pub fn is_done(&self) -> bool {
         // SAFETY: Initialised, by the type invariant.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A place for a value that is set later, once, and read without a lock ever after.
+//! A container that is populated at most once, and read without a lock.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -15,7 +15,7 @@ const SET: u8 = 2;
 /// # Invariants
 ///
 /// - `state` goes from `EMPTY` to `BEING_SET` to `SET`, and never back.
-/// - While it is `BEING_SET`, only the thread that made it so touches `value`.
+/// - While it is `BEING_SET`, only the thread that made it so accesses `value`.
 /// - When it is `SET`, `value` is initialised and is not written any more.
 pub struct SetOnce<T> {
     state: AtomicU8,
@@ -34,7 +34,7 @@ impl<T> Default for SetOnce<T> {
 }
 
 impl<T> SetOnce<T> {
-    /// Not set yet.
+    /// Creates an empty container.
     pub const fn new() -> Self {
         Self {
             state: AtomicU8::new(EMPTY),
@@ -42,7 +42,7 @@ impl<T> SetOnce<T> {
         }
     }
 
-    /// Sets the value. False where it was set before, or is being set: `value` is dropped then.
+    /// Sets the value. False if it is set already, or is being set: then `value` is dropped.
     pub fn populate(&self, value: T) -> bool {
         if self
             .state
@@ -58,7 +58,7 @@ impl<T> SetOnce<T> {
         true
     }
 
-    /// The value, if it is set.
+    /// Returns the value, if it is set.
     #[inline]
     pub fn as_ref(&self) -> Option<&T> {
         if self.state.load(Ordering::Acquire) != SET {
@@ -68,7 +68,7 @@ impl<T> SetOnce<T> {
         Some(unsafe { (*self.value.get()).assume_init_ref() })
     }
 
-    /// A copy of the value, if it is set.
+    /// Returns a copy of the value, if it is set.
     pub fn copy(&self) -> Option<T>
     where
         T: Copy,

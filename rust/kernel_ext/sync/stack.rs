@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A list that any number of tasks add to, and that is taken as a whole.
+//! A lock-free list that any number of tasks push to, and that is drained as a whole.
 //!
-//! Adding to it neither allocates nor locks: the memory for the place in the list comes with the
-//! value, and goes with it from list to list.
+//! A push neither allocates nor locks: the link is in the node, and moves with it from list to
+//! list.
 
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
@@ -11,7 +11,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use kernel::prelude::*;
 
-/// A value, with what it takes to be in a [`Stack`].
+/// A node of a [`Stack`]: a value and a link.
 pub struct StackNode<T> {
     next: *mut StackNode<T>,
     value: T,
@@ -22,7 +22,7 @@ pub struct StackNode<T> {
 unsafe impl<T: Send> Send for StackNode<T> {}
 
 impl<T> StackNode<T> {
-    /// In no stack.
+    /// Creates a node that is in no stack.
     #[inline]
     pub const fn new(value: T) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl<T> StackNode<T> {
         }
     }
 
-    /// The value.
+    /// Returns the value.
     #[inline]
     pub fn into_inner(self) -> T {
         self.value
@@ -54,7 +54,7 @@ impl<T> DerefMut for StackNode<T> {
     }
 }
 
-/// Values that were put on each other. Dropping it drops them.
+/// A lock-free stack of nodes (as `struct llist_head`). Dropping it drops them.
 ///
 /// # Invariants
 ///
@@ -78,7 +78,7 @@ impl<T> Default for Stack<T> {
 }
 
 impl<T> Stack<T> {
-    /// Nothing.
+    /// Creates an empty stack.
     #[inline]
     pub const fn new() -> Self {
         // INVARIANT: Null.
@@ -88,7 +88,7 @@ impl<T> Stack<T> {
         }
     }
 
-    /// Puts one on top. Any context.
+    /// Pushes a node. Any context.
     #[inline]
     pub fn push(&self, node: KBox<StackNode<T>>) {
         let node = KBox::into_raw(node);
@@ -109,7 +109,7 @@ impl<T> Stack<T> {
         }
     }
 
-    /// Takes all of them, in the order in which they came. Any context.
+    /// Takes all nodes, in the order in which they were pushed. Any context.
     #[inline]
     pub fn take(&self) -> Chain<T> {
         // INVARIANT: Null, from now on. What was the stack's is the chain's.
@@ -135,7 +135,7 @@ impl<T> Drop for Stack<T> {
     }
 }
 
-/// What was in a [`Stack`], oldest first.
+/// The nodes of a drained [`Stack`], oldest first.
 ///
 /// # Invariants
 ///

@@ -4,21 +4,21 @@
 //!
 //! C headers: `include/linux/wait.h`, `include/linux/poll.h`
 //!
-//! Whoever polls a file hangs itself into the queue and takes itself out when it has done: `select`
-//! and `poll` while they hold the file, `epoll` before the file's release. So a queue must live
-//! until then. [`crate::miscdevice::MiscDevice::wait_queue`] sees to it: the queue is part of what
-//! the file keeps alive.
+//! Pollers add an entry to the queue and remove it themselves: `select` and `poll` while they hold
+//! the file, `epoll` before the release of the file. So a queue must live until then.
+//! [`crate::miscdevice::MiscDevice::wait_queue`] ensures that: the queue is part of the data of the
+//! file.
 //!
-//! Its lock is a `spinlock_t`: nothing here sleeps, and any context will do. With
-//! `CONFIG_PREEMPT_RT` such a lock may sleep, so there it is to be a thread's context, with no raw
-//! spinlock held and interrupts on.
+//! The lock is a `spinlock_t`: nothing here sleeps, and any context will do. With
+//! `CONFIG_PREEMPT_RT` such a lock may sleep, so there the context has to be a thread, without a
+//! raw spinlock and with interrupts enabled.
 
 use cachefiles_bindings as bindings;
 use core::num::NonZeroU32;
 use kernel::prelude::*;
 use kernel::types::Opaque;
 
-/// What `poll` reports, as in `include/uapi/linux/eventpoll.h`.
+/// The events that `poll` reports (`include/uapi/linux/eventpoll.h`).
 pub mod poll {
     use cachefiles_bindings as bindings;
 
@@ -30,7 +30,7 @@ pub mod poll {
     pub const ERR: u32 = bindings::EPOLLERR;
 }
 
-/// Those who poll a file.
+/// A wait queue of pollers (`struct wait_queue_head`).
 ///
 /// # Invariants
 ///
@@ -47,7 +47,7 @@ unsafe impl Send for WaitQueue {}
 unsafe impl Sync for WaitQueue {}
 
 impl WaitQueue {
-    /// An empty queue.
+    /// Creates an empty queue.
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: Initialised by the C function.
@@ -56,16 +56,16 @@ impl WaitQueue {
         })
     }
 
-    /// Wakes every waiter, exclusive ones as well, whatever it waits for. Any context but those of
-    /// the head of this file.
+    /// Wakes every waiter, exclusive ones as well, regardless of its events. Contexts: see the
+    /// module.
     #[inline]
     pub fn wake_up_all(&self) {
         // SAFETY: Initialised, by the type invariant.
         unsafe { bindings::cfh_wake_up_all(self.inner.get()) };
     }
 
-    /// Wakes those who wait for an event of `mask`: `count` of the exclusive waiters
-    /// (`EPOLLEXCLUSIVE`), and all others. Any context but those of the head of this file.
+    /// Wakes waiters for an event of `mask`: `count` of the exclusive ones (`EPOLLEXCLUSIVE`), and
+    /// all others. Contexts: see the module.
     #[inline]
     pub fn wake_up_poll(&self, mask: u32, count: NonZeroU32) {
         // To the C function, 0 and less mean all of them.
@@ -81,7 +81,7 @@ impl WaitQueue {
         };
     }
 
-    /// The C wait queue, for `poll_wait()`.
+    /// Returns the C wait queue, for `poll_wait()`.
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut bindings::wait_queue_head {
         self.inner.get()

@@ -13,11 +13,12 @@ use kernel::error::{code::EINVAL, Result};
 ///
 /// # Invariants
 ///
-/// `value` is only touched by one who holds the lock of the table at `owner`, or who has the only
+/// `value` is only accessed with the lock of the table at `owner` held, or through the only
 /// reference to this.
 pub struct Guarded<T> {
-    /// Where the table is, or was. Never followed. Should the table be gone and another be in its
-    /// place, that one's lock protects the value just as well: no two of them exist at a time.
+    /// The address of the table, which is only compared. If the table was freed and another one is
+    /// at its address, the lock of that one protects the value as well: no two of them exist at a
+    /// time.
     owner: NonNull<()>,
     value: UnsafeCell<T>,
 }
@@ -28,7 +29,7 @@ unsafe impl<T: Send> Send for Guarded<T> {}
 unsafe impl<T: Send> Sync for Guarded<T> {}
 
 impl<T> Guarded<T> {
-    /// A value that the lock of `owner` protects from now on.
+    /// Creates a value that the lock of `owner` protects.
     pub fn new<S, L, D>(owner: &LockedXArray<S, L, D>, value: T) -> Self {
         Self {
             owner: owner.identity(),
@@ -36,7 +37,7 @@ impl<T> Guarded<T> {
         }
     }
 
-    /// The value. Error: EINVAL, the value belongs to a table other than that at `owner`.
+    /// Returns the value. Error: EINVAL, the value belongs to a table other than that at `owner`.
     ///
     /// # Safety
     ///
@@ -54,11 +55,12 @@ impl<T> Guarded<T> {
     }
 }
 
-/// The right to reach the values that the lock of one table protects, one at a time.
+/// Access to the values that the lock of one table protects, one at a time.
 ///
 /// # Invariants
 ///
-/// During `'g` the lock of the table at `owner` is held, and this is the only way to such values.
+/// During `'g` the lock of the table at `owner` is held, and this is the only access to such
+/// values.
 pub struct GuardedAccess<'g> {
     owner: NonNull<()>,
     _lock: PhantomData<&'g mut ()>,
@@ -78,7 +80,7 @@ impl GuardedAccess<'_> {
         }
     }
 
-    /// The value. Error: EINVAL, it belongs to another table.
+    /// Returns the value. Error: EINVAL, it belongs to another table.
     #[inline]
     pub fn get<'a, T>(&'a mut self, cell: &'a Guarded<T>) -> Result<&'a mut T> {
         // SAFETY: By the type invariant; `&mut self` lets no two results exist at a time.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Putting a node into a table, and what can be done with it while nobody else has seen it.
+//! Insertion of a node, and access to it before it is published by releasing the lock.
 
 use super::{Guard, Guarded, LockedXArray, Node};
 use crate::{errno, gfp::Gfp};
@@ -8,31 +8,31 @@ use cachefiles_bindings as bindings;
 use kernel::prelude::*;
 use kernel::sync::{Arc, UniqueArc};
 
-/// A node that was just put into a table, whose lock has been held since.
+/// A node that was just inserted into a table whose lock has been held since.
 ///
 /// # Invariants
 ///
 /// `node` is in the table of `guard`, under the number `id`, and nothing is borrowed from `guard`
-/// but by way of this.
+/// but through this.
 pub struct Inserted<'g, 'a, S, L, D> {
     guard: &'g mut Guard<'a, S, L, D>,
     id: u32,
     node: Arc<Node<S, L>>,
 }
 
-/// What comes of an insertion: the node in its place, or the reason and the node, which is to be
-/// dropped after the lock.
+/// The result of an insertion: the inserted node, or the error and the node, which is to be dropped
+/// after the lock is released.
 pub type Insertion<'g, 'a, S, L, D> =
     core::result::Result<Inserted<'g, 'a, S, L, D>, (Error, Arc<Node<S, L>>)>;
 
 impl<S, L, D> Inserted<'_, '_, S, L, D> {
-    /// The number that it was given.
+    /// Returns the id that was allocated.
     #[inline]
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// The part of the node that the lock protects, the data of the table, and a value kept
+    /// Returns the part of the node that the lock protects, the data of the table, and a value kept
     /// elsewhere. Error: EINVAL, that value belongs to another table.
     #[inline]
     pub fn with<'s, T>(
@@ -45,7 +45,7 @@ impl<S, L, D> Inserted<'_, '_, S, L, D> {
         Ok((unsafe { &mut *self.node.locked.get() }, data, value))
     }
 
-    /// The number, and the node for the caller to keep.
+    /// Returns the id, and the node for the caller to keep.
     #[inline]
     pub fn into_parts(self) -> (u32, Arc<Node<S, L>>) {
         (self.id, self.node)
@@ -53,12 +53,12 @@ impl<S, L, D> Inserted<'_, '_, S, L, D> {
 }
 
 impl<'a, S, L, D> Guard<'a, S, L, D> {
-    /// Stores a node under the next free number, round and round (`__xa_alloc_cyclic()`).
+    /// Stores a node under the next free id, cyclically (`__xa_alloc_cyclic()`).
     ///
-    /// Where `gfp` allows it, this may release the lock, sleep, and take the lock again, before
-    /// the node is stored: what the caller found out under the lock may have changed.
+    /// Where `gfp` allows it, this may release the lock, sleep, and take the lock again, before the
+    /// node is stored: state that the caller read under the lock may have changed.
     ///
-    /// Errors: ENOMEM; EBUSY, no number is free.
+    /// Errors: ENOMEM; EBUSY, no id is free.
     #[inline(always)]
     pub fn insert_cyclic(
         &mut self,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A list of counted things by number, in an xarray: some ten bytes for each.
+//! A list of refcounted objects by id, in an xarray: some ten bytes for each.
 //!
 //! C header: `include/linux/xarray.h`
 
@@ -14,8 +14,8 @@ use kernel::str::CStr;
 use kernel::sync::{Arc, ArcBorrow, LockClassKey};
 use kernel::types::Opaque;
 
-/// A reference to each of many things, by a number of theirs. Has a spinlock of its own, for
-/// process context only.
+/// A list of references to objects, by the id of each. Has a spinlock of its own, for process
+/// context only.
 ///
 /// # Invariants
 ///
@@ -35,7 +35,7 @@ unsafe impl<T: Send + Sync> Send for Registry<T> {}
 unsafe impl<T: Send + Sync> Sync for Registry<T> {}
 
 impl<T> Registry<T> {
-    /// An empty registry. The name is that of the lock.
+    /// Creates an empty registry. The name is that of the lock.
     pub fn new(name: &'static CStr, key: &'static LockClassKey) -> impl PinInit<Self> {
         // An xarray keeps the two low bits of what it stores for itself.
         const { assert!(align_of::<T>() >= 4) };
@@ -54,9 +54,9 @@ impl<T> Registry<T> {
         })
     }
 
-    /// Lists a thing under a number. Sleeps where `gfp` allows it.
+    /// Inserts an object under an id. Sleeps where `gfp` allows it.
     ///
-    /// Errors: EBUSY, the number is taken; ENOMEM.
+    /// Errors: EBUSY, the id is in use; ENOMEM.
     pub fn insert(&self, id: u32, thing: Arc<T>, gfp: Gfp) -> Result {
         let entry = Arc::into_raw(thing);
         // SAFETY: Initialised, by the type invariant. It is unlocked before this function returns.
@@ -79,7 +79,7 @@ impl<T> Registry<T> {
         })
     }
 
-    /// Takes the thing with the number off the list.
+    /// Removes the object with the id.
     pub fn remove(&self, id: u32) -> Option<Arc<T>> {
         // SAFETY: Initialised, by the type invariant.
         let entry = unsafe { bindings::xa_erase(self.xa.get(), id as usize) };
@@ -88,7 +88,7 @@ impl<T> Registry<T> {
         (!entry.is_null()).then(|| unsafe { Arc::from_raw(entry) })
     }
 
-    /// Takes the lock: nothing is listed or taken off until the guard is dropped. Spins.
+    /// Takes the lock: nothing is inserted or removed until the guard is dropped. Spins.
     #[inline]
     pub fn lock(&self) -> RegistryGuard<'_, T> {
         // SAFETY: Initialised, by the type invariant.
@@ -115,7 +115,7 @@ impl<T> PinnedDrop for Registry<T> {
     }
 }
 
-/// The lock of a registry, held.
+/// A guard that holds the lock of a registry.
 ///
 /// # Invariants
 ///
@@ -128,13 +128,13 @@ pub struct RegistryGuard<'a, T> {
 }
 
 impl<T> RegistryGuard<'_, T> {
-    /// The thing with the lowest number.
+    /// Returns the object with the lowest id.
     #[inline]
     pub fn first(&self) -> Option<(u32, ArcBorrow<'_, T>)> {
         self.at_or_behind(0)
     }
 
-    /// The thing with the lowest number that is not below `id`.
+    /// Returns the object with the lowest id that is not below `id`.
     pub fn at_or_behind(&self, id: u32) -> Option<(u32, ArcBorrow<'_, T>)> {
         let mut index = id as usize;
         let xa = self.registry.xa.get();
@@ -150,7 +150,7 @@ impl<T> RegistryGuard<'_, T> {
         Some((u32::try_from(index).ok()?, thing))
     }
 
-    /// Takes the thing with the number off the list. Drop it after the lock is released.
+    /// Removes the object with the id. Drop it after the lock is released.
     pub fn remove(&mut self, id: u32) -> Option<Arc<T>> {
         // SAFETY: Initialised and locked.
         let entry = unsafe { bindings::__xa_erase(self.registry.xa.get(), id as usize) };

@@ -4,15 +4,15 @@
 //!
 //! C header: `include/linux/xarray.h`
 
-use super::position::{Position, Walk};
+use super::cursor::{Cursor, Walk};
 use super::Node;
 use cachefiles_bindings as bindings;
 use core::marker::PhantomData;
 use kernel::sync::Arc;
 use kernel::types::Opaque;
 
-/// A mark that a node can have while it is in a table. (The first of the xarray's three says which
-/// slots are free.)
+/// A mark that a node can have while it is in a table. (The first of the three marks of an xarray
+/// tracks free slots.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     /// `XA_MARK_1`
@@ -57,22 +57,22 @@ impl<'g, S, L> Slots<'g, S, L> {
         }
     }
 
-    /// The slot with the number, if there is a node in it.
+    /// Returns a cursor at the slot with the id, if there is a node in it.
     #[inline]
-    pub fn at(&mut self, id: u32) -> Option<Position<'_, S, L>> {
+    pub fn at(&mut self, id: u32) -> Option<Cursor<'_, S, L>> {
         // SAFETY: Initialised and locked, by the type invariant; and while `self` is borrowed
         // mutably, nothing is stored or erased.
         let mut walk = unsafe { Walk::new(self.xa, id) };
         let node = walk.load()?;
         // SAFETY: The walk just came to it. What is in the table is of this type, and `&mut self`
         // makes this the only access.
-        Some(unsafe { Position::new(walk, node) })
+        Some(unsafe { Cursor::new(walk, node) })
     }
 
-    /// The first slot at or behind `from` whose node has the mark; if there is none, the first of
-    /// all that has it.
+    /// Returns a cursor at the first slot at or behind `from` whose node has the mark; if there is
+    /// none, at the first of all that has it.
     #[inline]
-    pub fn at_marked_cyclic(&mut self, from: u32, mark: Mark) -> Option<Position<'_, S, L>> {
+    pub fn at_marked_cyclic(&mut self, from: u32, mark: Mark) -> Option<Cursor<'_, S, L>> {
         // SAFETY: Initialised and locked, by the type invariant; and while `self` is borrowed
         // mutably, nothing is stored or erased.
         let mut walk = unsafe { Walk::new(self.xa, from) };
@@ -87,22 +87,22 @@ impl<'g, S, L> Slots<'g, S, L> {
         };
         // SAFETY: The walk just came to it. What is in the table is of this type, and `&mut self`
         // makes this the only access.
-        Some(unsafe { Position::new(walk, node) })
+        Some(unsafe { Cursor::new(walk, node) })
     }
 
-    /// The first slot at or behind `from` with a node in it.
+    /// Returns a cursor at the first slot at or behind `from` with a node in it.
     #[inline]
-    pub fn at_or_behind(&mut self, from: u32) -> Option<Position<'_, S, L>> {
+    pub fn at_or_behind(&mut self, from: u32) -> Option<Cursor<'_, S, L>> {
         // SAFETY: Initialised and locked, by the type invariant; and while `self` is borrowed
         // mutably, nothing is stored or erased.
         let mut walk = unsafe { Walk::new(self.xa, from) };
         let node = walk.next()?;
         // SAFETY: The walk just came to it. What is in the table is of this type, and `&mut self`
         // makes this the only access.
-        Some(unsafe { Position::new(walk, node) })
+        Some(unsafe { Cursor::new(walk, node) })
     }
 
-    /// Takes the node under a number out, with its marks. Drop it after the lock is released.
+    /// Removes the node with the id, and its marks. Drop it after the lock is released.
     #[inline]
     pub fn remove(&mut self, id: u32) -> Option<Arc<Node<S, L>>> {
         // SAFETY: Initialised and locked.
@@ -112,7 +112,7 @@ impl<'g, S, L> Slots<'g, S, L> {
         (!entry.is_null()).then(|| unsafe { Arc::from_raw(entry) })
     }
 
-    /// Sets a mark on the node under a number, if there is one.
+    /// Sets a mark on the node with the id, if there is one.
     #[inline]
     pub fn set_mark(&mut self, id: u32, mark: Mark) {
         // SAFETY: Initialised and locked.

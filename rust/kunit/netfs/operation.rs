@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a network file system can ask of a cache while an operation is under way, beyond a plain
-//! read.
+//! Operations of the fake network file system, beyond a plain read.
 //!
 //! C header: `include/linux/netfs.h`, `struct netfs_cache_ops`
 
@@ -15,7 +14,7 @@ use kernel::sync::Arc;
 use kernel_ext::errno::{error, ENOBUFS};
 use kernel_ext::sync::SetOnce;
 
-/// What a read makes of a hole.
+/// The treatment of holes by a read.
 #[derive(Clone, Copy, Debug)]
 pub enum Hole {
     /// It is cleared in front of data.
@@ -24,14 +23,14 @@ pub enum Hole {
     Fail,
 }
 
-/// How the end of a read is told.
+/// The way in which the end of a read is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Wherever the read ends.
     AtOnce,
     /// By a worker, if the read ends in an interrupt (`rust/helpers/late.c`).
     Late,
-    /// By the caller, who waits for it: what is done for want of memory to tell it late.
+    /// By the caller, who waits for it, as is done without memory to tell it late.
     Awaited,
 }
 
@@ -46,7 +45,7 @@ impl Hole {
 
 /// A write that has ended.
 pub struct Write {
-    /// What the call that began it returned.
+    /// The return value of the call that began it.
     pub returned: i32,
     /// Bytes, or a negative error number.
     pub result: isize,
@@ -55,8 +54,8 @@ pub struct Write {
 }
 
 impl InUse<'_> {
-    /// Begins to write; waits for the cookie to be looked up. Error: ENOBUFS, the cache cannot be
-    /// used for it.
+    /// Begins a write operation, after waiting for the cookie to be looked up. Error: ENOBUFS, the
+    /// cache cannot be used for it.
     pub fn begin_write(&self) -> Result<Writing<'_>> {
         let resources = KBox::new(bindings::netfs_cache_resources::default(), GFP_KERNEL)?;
         let resources = KBox::into_raw(resources);
@@ -78,7 +77,7 @@ impl InUse<'_> {
 }
 
 impl Reading<'_> {
-    /// Error: ENOBUFS, the cache gave no functions.
+    /// Checks that the operation has functions. Error: ENOBUFS, the cache gave none.
     pub(super) fn check(&self) -> Result {
         // SAFETY: Valid (type invariant).
         if unsafe { (*self.resources).ops }.is_null() {
@@ -87,8 +86,8 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Where the next data at or behind `start` is, and how much of it; all in bytes. Errors:
-    /// ENODATA there is none; ENOBUFS the cache can't tell.
+    /// Finds the next data at or behind `start`: its start and length, in bytes. Errors: ENODATA,
+    /// there is none; ENOBUFS, the cache cannot tell.
     pub fn occupancy(&self, start: i64, len: usize, granularity: usize) -> Result<(i64, usize)> {
         self.check()?;
         let (mut data_start, mut data_len) = (-1, 0);
@@ -115,8 +114,8 @@ impl Reading<'_> {
 pub struct Writing<'a>(Reading<'a>);
 
 impl Writing<'_> {
-    /// Has the cache see to it that there is room for a write at `start`. Returns the bytes that it
-    /// will take. Errors: ENOBUFS not at a page, or no room.
+    /// Prepares a write at `start`. Returns the bytes that the cache will take. Errors: ENOBUFS,
+    /// not at a page, or no room.
     pub fn prepare(&self, start: i64, len: usize, upper_len: usize) -> Result<(i64, usize)> {
         self.0.check()?;
         let (mut start, mut len) = (start, len);
@@ -132,7 +131,7 @@ impl Writing<'_> {
         }
     }
 
-    /// Has the cache write the buffer, and waits for the end.
+    /// Writes the buffer to the cache, and waits for the end.
     #[track_caller]
     pub fn write(&self, start: i64, buffer: Buffer) -> Outcome<Write> {
         let mut buffer = buffer;
@@ -142,7 +141,7 @@ impl Writing<'_> {
         };
         let told = Arc::new(told, GFP_KERNEL)?;
         self.0.check()?;
-        // A part for the one who tells, given up at the end.
+        // A reference for the function that is called at the end, dropped after it.
         let private = Arc::into_raw(told.clone()).cast_mut();
         let len = buffer.len();
         let returned = buffer.to_write_from(len, |iter| {
@@ -174,13 +173,14 @@ impl Writing<'_> {
         })
     }
 
-    /// Has the cache write the buffer and tell nobody. Returns what the call did.
+    /// Writes the buffer to the cache without a function to be told by. Returns the value that the
+    /// call returned.
     pub fn write_untold(&self, start: i64, buffer: &mut Buffer) -> Result<i32> {
         self.0.check()?;
         let len = buffer.len();
         Ok(buffer.to_write_from(len, |iter| {
-            // SAFETY: The operation has begun (invariant of `Reading`) and has functions. Without
-            // somebody to tell, a cache is done with the memory when it returns.
+            // SAFETY: The operation has begun (invariant of `Reading`) and has functions. Without a
+            // function to call, a cache does not access the memory after it returns.
             unsafe {
                 bindings::cfk_fscache_write(
                     self.0.resources,

@@ -2,7 +2,7 @@
 
 //! `kernel_ext::anon_file`: descriptors that are reserved first, and files that are installed last.
 
-use crate::tally::{Counted, Tally};
+use crate::live_count::{Counted, LiveCount};
 use core::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use kernel::prelude::*;
 use kernel::str::CStr;
@@ -102,7 +102,7 @@ type TestFile = AnonFile<Operations>;
 /// What files of a test are made of. Files are to be dropped before this.
 struct Bench {
     record: Arc<Record>,
-    tally: Tally,
+    live: LiveCount,
     slab: Created<Handle>,
 }
 
@@ -114,7 +114,7 @@ impl Bench {
         };
         Ok(Self {
             record: Arc::new(record, GFP_KERNEL)?,
-            tally: Tally::new()?,
+            live: LiveCount::new()?,
             slab: HANDLES.create()?,
         })
     }
@@ -122,7 +122,7 @@ impl Bench {
     fn handle(&self) -> Outcome<SlabBox<Handle>> {
         let handle = Handle {
             record: self.record.clone(),
-            _counted: self.tally.one_more(),
+            _counted: self.live.one_more(),
         };
         Ok(self.slab.alloc(Gfp::Kernel)?.write(handle))
     }
@@ -139,7 +139,7 @@ impl Bench {
     /// Files that are not released.
     fn alive(&self) -> usize {
         flush_closed_files();
-        self.tally.alive()
+        self.live.alive()
     }
 }
 

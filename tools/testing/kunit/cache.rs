@@ -2,8 +2,8 @@
 
 //! `fscache::AcquiredCache` and volumes: from a name that is reserved to one that is given up.
 
+use crate::live_count::LiveCount;
 use crate::store::{new_cache, Bench, Plan, Store, CACHE};
-use crate::tally::Tally;
 use fscache::AcquiredCache;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -43,7 +43,7 @@ fn a_name_is_acquired_once() -> Outcome {
 
 fn a_cache_is_added_once() -> Outcome {
     let bench = Bench::new(Plan::Nothing)?;
-    let others = Tally::new()?;
+    let others = LiveCount::new()?;
     let other = new_cache(&others, Plan::Nothing, |_| Ok(()))?;
     ensure_eq!(bench.acquired.add::<Store<0>>(other), Err(EBUSY));
     // The one that was refused is gone, the other is not.
@@ -67,7 +67,7 @@ fn a_cache_that_was_withdrawn_is_not_added_again() -> Outcome {
 }
 
 fn what_a_cache_was_added_with_goes_with_it() -> Outcome {
-    let caches = Tally::new()?;
+    let caches = LiveCount::new()?;
     for is_dropped in [false, true] {
         let acquired = AcquiredCache::acquire(CACHE)?;
         acquired.add::<Store<0>>(new_cache(&caches, Plan::Nothing, |_| Ok(()))?)?;
@@ -119,7 +119,7 @@ fn a_cache_that_is_added_keeps_the_module() -> Outcome {
     let before = users_of_this_module();
     let acquired = AcquiredCache::acquire(CACHE)?;
     ensure_eq!(users_of_this_module(), before);
-    let caches = Tally::new()?;
+    let caches = LiveCount::new()?;
     acquired.add::<Store<0>>(new_cache(&caches, Plan::Nothing, |_| Ok(()))?)?;
     ensure_eq!(users_of_this_module(), before + 1);
     acquired.withdraw();
@@ -141,11 +141,11 @@ fn a_cache_is_given_up_after_a_volume_that_is_freed_slowly() -> Outcome {
     let giver = spawn(move || acquired.relinquish())?;
     giver.wait_until_soundly_asleep()?;
     ensure!(!giver.is_done());
-    ensure_eq!(bench.cache.tally.alive(), 1);
+    ensure_eq!(bench.cache.live.alive(), 1);
 
     bench.cache.let_go.complete_all();
     giver.join()?;
-    ensure_eq!(bench.cache.tally.alive(), 0);
+    ensure_eq!(bench.cache.live.alive(), 0);
     owner.join()?;
     Ok(())
 }
@@ -159,7 +159,7 @@ fn a_volume_is_attached_and_freed() -> Outcome {
     ensure_eq!(handle.key_with_nul().split_last(), Some((&0, handle.key())));
     ensure_eq!(*handle.coherency(), *b"coherency");
     ensure!(handle.try_get().is_some());
-    ensure_eq!(bench.cache.tally.alive(), 1);
+    ensure_eq!(bench.cache.live.alive(), 1);
 
     drop(volume);
     bench.wait_until_empty()?;
@@ -177,9 +177,7 @@ fn a_volume_that_is_refused_is_not_attached() -> Outcome {
         let volume = bench.volume(&[])?;
         let handle = bench.handle()?;
         wait_until("the handle to be empty", || handle.try_get().is_none())?;
-        wait_until("the volume to be dropped", || {
-            bench.cache.tally.alive() == 0
-        })?;
+        wait_until("the volume to be dropped", || bench.cache.live.alive() == 0)?;
         ensure_eq!(handle.n_accesses(), 0);
         ensure!(handle.detach::<Store<0>>().is_none());
         drop(volume);
@@ -192,7 +190,7 @@ fn no_volume_comes_to_a_cache_that_was_withdrawn() -> Outcome {
     bench.acquired.withdraw();
     let volume = bench.volume(&[])?;
     ensure!(bench.cache.volume.as_ref().is_none());
-    ensure_eq!(bench.cache.tally.alive(), 0);
+    ensure_eq!(bench.cache.live.alive(), 0);
     drop(volume);
     Ok(())
 }
@@ -219,7 +217,7 @@ fn a_volume_is_detached_when_it_was_withdrawn_and_not_before() -> Outcome {
     ensure!(held.detach::<Store<0>>().is_some());
     ensure!(held.detach::<Store<0>>().is_none());
     ensure!(handle.try_get().is_none());
-    ensure_eq!(bench.cache.tally.alive(), 0);
+    ensure_eq!(bench.cache.live.alive(), 0);
     ensure_eq!(*handle.coherency(), *b"v1");
     drop(held);
     drop(volume);
@@ -234,7 +232,7 @@ fn a_volume_that_is_held_outlives_its_owner() -> Outcome {
     let held = handle.try_get();
     drop(volume);
     ensure!(held.is_some());
-    ensure_eq!(bench.cache.tally.alive(), 1);
+    ensure_eq!(bench.cache.live.alive(), 1);
     ensure_eq!(*handle.coherency(), *b"v1");
     drop(held);
     bench.wait_until_empty()?;
@@ -251,7 +249,7 @@ fn a_volume_of_another_back_end_is_not_detached() -> Outcome {
     if let Some(held) = &held {
         held.withdraw();
         ensure!(held.detach::<Store<1>>().is_none());
-        ensure_eq!(bench.cache.tally.alive(), 1);
+        ensure_eq!(bench.cache.live.alive(), 1);
         ensure!(held.detach::<Store<0>>().is_some());
     }
     ensure!(held.is_some());

@@ -132,12 +132,12 @@ fn an_object_goes_when_its_cookie_is_given_up() -> Outcome {
     let in_use = cookie.use_for(false);
     wait_until("the cookie to be active", || cookie.is_active())?;
     // Volume and object.
-    ensure_eq!(bench.cache.tally.alive(), 2);
+    ensure_eq!(bench.cache.live.alive(), 2);
     drop(in_use);
     ensure_eq!(bench.cache.withdrawn.get(), 0);
     drop(cookie);
     bench.cache.cookie.set(None);
-    wait_until("the object to go", || bench.cache.tally.alive() == 1)?;
+    wait_until("the object to go", || bench.cache.live.alive() == 1)?;
     ensure_eq!(bench.cache.withdrawn.get(), 1);
     ensure_eq!(bench.cache.withdrawn_retired.get(), 0);
     Ok(())
@@ -181,7 +181,7 @@ fn an_object_of_a_look_up_that_failed_is_withdrawn() -> Outcome {
         bench.cache.withdrawn.get() == 1
     })?;
     bench.cache.cookie.set(None);
-    wait_until("the object to go", || bench.cache.tally.alive() == 1)?;
+    wait_until("the object to go", || bench.cache.live.alive() == 1)?;
     ensure_eq!(bench.cache.looked_up.get(), 1);
     drop(in_use);
     Ok(())

@@ -2,7 +2,7 @@
 
 //! `kernel_ext::delayed_work`: work that is done after a while.
 
-use crate::tally::{Counted, Tally};
+use crate::live_count::{Counted, LiveCount};
 use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -51,12 +51,12 @@ impl Delayed for Job {
 }
 
 impl Job {
-    fn new(tally: &Tally) -> Outcome<Arc<Self>> {
+    fn new(live: &LiveCount) -> Outcome<Arc<Self>> {
         let job = pin_init!(Self {
             work <- DelayedWork::new(),
             done: AtomicU32::new(0),
             repeats: AtomicU32::new(0),
-            _counted: tally.one_more(),
+            _counted: live.one_more(),
         });
         Ok(Arc::pin_init(job, GFP_KERNEL)?)
     }
@@ -67,31 +67,31 @@ impl Job {
 }
 
 fn work_is_done_when_its_time_has_come() -> Outcome {
-    let tally = Tally::new()?;
-    let job = Job::new(&tally)?;
+    let live = LiveCount::new()?;
+    let job = Job::new(&live)?;
     let begun = jiffies();
     job.work.start(&job, 3)?;
     wait_until("the work", || job.done() == 1)?;
     ensure!(jiffies() - begun >= 3, "it was done too early");
     drop(job);
-    wait_until("the reference to go", || tally.alive() == 0)
+    wait_until("the reference to go", || live.alive() == 0)
 }
 
 fn a_sooner_time_takes_the_place_of_a_later_one() -> Outcome {
-    let tally = Tally::new()?;
-    let job = Job::new(&tally)?;
+    let live = LiveCount::new()?;
+    let job = Job::new(&live)?;
     job.work.start(&job, ticks(LATER))?;
     job.work.start(&job, 1)?;
     wait_until("the work", || job.done() == 1)?;
     ensure!(!job.work.cancel_sync());
     ensure_eq!(job.done(), 1);
     drop(job);
-    wait_until("the reference to go", || tally.alive() == 0)
+    wait_until("the reference to go", || live.alive() == 0)
 }
 
 fn work_that_waits_is_taken_back_and_work_that_does_not_is_not() -> Outcome {
-    let tally = Tally::new()?;
-    let job = Job::new(&tally)?;
+    let live = LiveCount::new()?;
+    let job = Job::new(&live)?;
     ensure!(!job.work.cancel_sync(), "it was never started");
     for _ in 0..2 {
         job.work.start(&job, ticks(LATER))?;
@@ -100,33 +100,33 @@ fn work_that_waits_is_taken_back_and_work_that_does_not_is_not() -> Outcome {
     }
     ensure_eq!(job.done(), 0);
     drop(job);
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }
 
 fn work_may_start_itself_again() -> Outcome {
-    let tally = Tally::new()?;
-    let job = Job::new(&tally)?;
+    let live = LiveCount::new()?;
+    let job = Job::new(&live)?;
     job.repeats.store(3, Ordering::SeqCst);
     job.work.start(&job, 1)?;
     // Nobody but the queue has it from here on.
     drop(job);
-    wait_until("the last time", || tally.alive() == 0)
+    wait_until("the last time", || live.alive() == 0)
 }
 
 fn work_of_another_owner_is_refused() -> Outcome {
-    let tally = Tally::new()?;
-    let (job, other) = (Job::new(&tally)?, Job::new(&tally)?);
+    let live = LiveCount::new()?;
+    let (job, other) = (Job::new(&live)?, Job::new(&live)?);
     ensure_eq!(job.work.start(&other, 1), Err(EINVAL));
     ensure_eq!(other.work.start(&job, 1), Err(EINVAL));
     drop((job, other));
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }
 
 fn of_those_who_start_and_take_back_nobody_keeps_a_reference() -> Outcome {
-    let tally = Tally::new()?;
-    let job = Job::new(&tally)?;
+    let live = LiveCount::new()?;
+    let job = Job::new(&live)?;
     for round in 0..20 {
         let ours = job.clone();
         let other = spawn(move || {
@@ -143,6 +143,6 @@ fn of_those_who_start_and_take_back_nobody_keeps_a_reference() -> Outcome {
     }
     let _ = job.work.cancel_sync();
     drop(job);
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }

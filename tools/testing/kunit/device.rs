@@ -12,7 +12,7 @@ use kernel_ext::fs::File;
 use kernel_ext::miscdevice::{MiscDevice, MiscDeviceRegistration};
 use kernel_ext::sync::{poll, WaitQueue};
 use kunit::{ensure, ensure_eq, flush_closed_files, users_of_this_module};
-use kunit::{foreign_module, Outcome, Poller, Shelf};
+use kunit::{foreign_module, Outcome, Poller, SpinCell};
 
 kunit::suite!(
     "kernel_ext_device",
@@ -45,7 +45,7 @@ struct Board {
     released: AtomicU32,
 }
 
-static BOARD: Shelf<Board> = Shelf::new();
+static BOARD: SpinCell<Board> = SpinCell::new();
 
 struct Device;
 

@@ -2,7 +2,7 @@
 
 //! `kernel_ext::xarray`: a list of counted things by number.
 
-use crate::tally::{Counted, Tally};
+use crate::live_count::{Counted, LiveCount};
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
 use kernel_ext::gfp::Gfp;
@@ -36,19 +36,19 @@ fn new_registry() -> Outcome<Things> {
     Ok(KBox::pin_init(Registry::new(name, key), GFP_KERNEL)?)
 }
 
-fn thing(tally: &Tally, name: u32) -> Outcome<Arc<Thing>> {
+fn thing(live: &LiveCount, name: u32) -> Outcome<Arc<Thing>> {
     let thing = Thing {
         name,
-        _counted: tally.one_more(),
+        _counted: live.one_more(),
     };
     Ok(Arc::new(thing, GFP_KERNEL)?)
 }
 
 /// A registry of things, each under the number that is its name.
-fn registry_of(tally: &Tally, names: &[u32]) -> Outcome<Things> {
+fn registry_of(live: &LiveCount, names: &[u32]) -> Outcome<Things> {
     let registry = new_registry()?;
     for &name in names {
-        registry.insert(name, thing(tally, name)?, Gfp::Kernel)?;
+        registry.insert(name, thing(live, name)?, Gfp::Kernel)?;
     }
     Ok(registry)
 }
@@ -60,9 +60,9 @@ fn search(registry: &Registry<Thing>, from: u32) -> Option<(u32, u32)> {
 }
 
 fn what_is_listed_is_found_by_its_number() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let registry = new_registry()?;
-    let ours = thing(&tally, 9)?;
+    let ours = thing(&live, 9)?;
     registry.insert(1000, ours.clone(), Gfp::Kernel)?;
     ensure_eq!(search(&registry, 1000), Some((1000, 9)));
     let is_ours = registry
@@ -73,36 +73,36 @@ fn what_is_listed_is_found_by_its_number() -> Outcome {
 }
 
 fn a_number_that_is_taken_is_refused() -> Outcome {
-    let tally = Tally::new()?;
-    let registry = registry_of(&tally, &[5])?;
-    let refused = registry.insert(5, thing(&tally, 6)?, Gfp::Kernel);
+    let live = LiveCount::new()?;
+    let registry = registry_of(&live, &[5])?;
+    let refused = registry.insert(5, thing(&live, 6)?, Gfp::Kernel);
     ensure_eq!(refused, Err(EBUSY));
     // The one that was refused is gone, the other is not.
-    ensure_eq!(tally.alive(), 1);
+    ensure_eq!(live.alive(), 1);
     ensure_eq!(search(&registry, 0), Some((5, 5)));
     Ok(())
 }
 
 fn what_is_taken_off_is_handed_back() -> Outcome {
-    let tally = Tally::new()?;
-    let registry = registry_of(&tally, &[0, 5])?;
+    let live = LiveCount::new()?;
+    let registry = registry_of(&live, &[0, 5])?;
     ensure!(registry.remove(4).is_none());
     let taken = registry.remove(0);
     ensure_eq!(taken.as_ref().map(|thing| thing.name), Some(0));
-    ensure_eq!(tally.alive(), 2);
+    ensure_eq!(live.alive(), 2);
     drop(taken);
-    ensure_eq!(tally.alive(), 1);
+    ensure_eq!(live.alive(), 1);
     ensure!(registry.remove(0).is_none());
     ensure_eq!(search(&registry, 0), Some((5, 5)));
     // The number is free again.
-    registry.insert(0, thing(&tally, 7)?, Gfp::Kernel)?;
+    registry.insert(0, thing(&live, 7)?, Gfp::Kernel)?;
     ensure_eq!(search(&registry, 0), Some((0, 7)));
     Ok(())
 }
 
 fn what_is_taken_off_under_the_lock_is_handed_back() -> Outcome {
-    let tally = Tally::new()?;
-    let registry = registry_of(&tally, &[1, 2, 3])?;
+    let live = LiveCount::new()?;
+    let registry = registry_of(&live, &[1, 2, 3])?;
     let mut guard = registry.lock();
     let first = guard.first().map(|(id, _)| id);
     let taken = first.and_then(|id| guard.remove(id));
@@ -112,15 +112,15 @@ fn what_is_taken_off_under_the_lock_is_handed_back() -> Outcome {
     ensure_eq!(taken.as_ref().map(|thing| thing.name), Some(1));
     ensure!(again.is_none());
     ensure_eq!(next, Some(2));
-    ensure_eq!(tally.alive(), 3);
+    ensure_eq!(live.alive(), 3);
     drop(taken);
-    ensure_eq!(tally.alive(), 2);
+    ensure_eq!(live.alive(), 2);
     Ok(())
 }
 
 fn the_first_is_that_with_the_lowest_number() -> Outcome {
-    let tally = Tally::new()?;
-    let registry = registry_of(&tally, &[700, 3, 64, u32::MAX])?;
+    let live = LiveCount::new()?;
+    let registry = registry_of(&live, &[700, 3, 64, u32::MAX])?;
     for expected in [3, 64, 700, u32::MAX] {
         let first = registry.lock().first().map(|(id, thing)| (id, thing.name));
         ensure_eq!(first, Some((expected, expected)));
@@ -131,8 +131,8 @@ fn the_first_is_that_with_the_lowest_number() -> Outcome {
 }
 
 fn a_search_goes_up_to_the_last_number() -> Outcome {
-    let tally = Tally::new()?;
-    let registry = registry_of(&tally, &[3, 64, u32::MAX])?;
+    let live = LiveCount::new()?;
+    let registry = registry_of(&live, &[3, 64, u32::MAX])?;
     for (from, found) in [
         (0, 3),
         (3, 3),
@@ -151,18 +151,18 @@ fn a_search_goes_up_to_the_last_number() -> Outcome {
 }
 
 fn a_registry_drops_what_is_in_it() -> Outcome {
-    let tally = Tally::new()?;
-    let registry = registry_of(&tally, &[0, 1, 63, 64, 100_000, u32::MAX])?;
-    ensure_eq!(tally.alive(), 6);
+    let live = LiveCount::new()?;
+    let registry = registry_of(&live, &[0, 1, 63, 64, 100_000, u32::MAX])?;
+    ensure_eq!(live.alive(), 6);
     drop(registry);
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }
 
 fn things_can_be_listed_where_nothing_may_sleep() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let registry = new_registry()?;
-    let ours = thing(&tally, 1)?;
+    let ours = thing(&live, 1)?;
     let lock = KBox::pin_init(kernel::new_spinlock!(()), GFP_KERNEL)?;
     let guard = lock.lock();
     let listed = registry.insert(1, ours, Gfp::Atomic);

@@ -2,7 +2,7 @@
 
 //! `kernel_ext::sync::SetOnce`: a value that is set later, by one of several.
 
-use crate::tally::{Counted, Tally};
+use crate::live_count::{Counted, LiveCount};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel_ext::sync::SetOnce;
@@ -35,23 +35,23 @@ fn the_first_value_stays() -> Outcome {
 }
 
 fn a_value_that_comes_too_late_is_dropped() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let place = SetOnce::new();
-    ensure!(place.populate(tally.one_more()));
-    ensure!(!place.populate(tally.one_more()));
-    ensure_eq!(tally.alive(), 1);
+    ensure!(place.populate(live.one_more()));
+    ensure!(!place.populate(live.one_more()));
+    ensure_eq!(live.alive(), 1);
     Ok(())
 }
 
 fn the_value_is_dropped_with_its_place() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let place = SetOnce::new();
-    place.populate(tally.one_more());
+    place.populate(live.one_more());
     drop(place);
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     // Where there is none, nothing is.
     drop(SetOnce::<Counted>::new());
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 //! `kernel_ext::slab`: memory for many things of one size.
 
-use crate::tally::{Counted, Tally};
+use crate::live_count::{Counted, LiveCount};
 use kernel::c_str;
 use kernel::prelude::*;
 use kernel_ext::gfp::Gfp;
@@ -90,28 +90,28 @@ fn what_is_written_is_read() -> Outcome {
 
 fn a_value_is_dropped_once() -> Outcome {
     static SLAB: Slab<Counted> = Slab::new(c_str!("kunit_dropped"));
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let created = SLAB.create()?;
-    let first = created.alloc(Gfp::Kernel)?.write(tally.one_more());
-    let second = created.alloc(Gfp::Kernel)?.write(tally.one_more());
-    ensure_eq!(tally.alive(), 2);
+    let first = created.alloc(Gfp::Kernel)?.write(live.one_more());
+    let second = created.alloc(Gfp::Kernel)?.write(live.one_more());
+    ensure_eq!(live.alive(), 2);
     drop(first);
-    ensure_eq!(tally.alive(), 1);
+    ensure_eq!(live.alive(), 1);
     drop(second);
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     drop(created);
     Ok(())
 }
 
 fn memory_without_a_value_drops_nothing() -> Outcome {
     static SLAB: Slab<Counted> = Slab::new(c_str!("kunit_without"));
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let created = SLAB.create()?;
-    let counted = tally.one_more();
+    let counted = live.one_more();
     // With what another value has left in it.
     drop(created.alloc(Gfp::Kernel)?.write(counted));
     drop(created.alloc(Gfp::Kernel)?);
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     drop(created);
     Ok(())
 }

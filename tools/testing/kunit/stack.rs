@@ -2,7 +2,7 @@
 
 //! `kernel_ext::sync::Stack`: what many add to, and one takes.
 
-use crate::tally::Tally;
+use crate::live_count::LiveCount;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel_ext::sync::{Stack, StackNode};
@@ -44,20 +44,20 @@ fn values_come_out_in_the_order_in_which_they_came() -> Outcome {
 }
 
 fn what_is_left_is_dropped() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let stack = Stack::new();
     for _ in 0..10_000 {
-        stack.push(node(tally.one_more())?);
+        stack.push(node(live.one_more())?);
     }
-    ensure_eq!(tally.alive(), 10_000);
+    ensure_eq!(live.alive(), 10_000);
     let mut chain = stack.take();
     drop(chain.next());
-    ensure_eq!(tally.alive(), 9_999);
+    ensure_eq!(live.alive(), 9_999);
     drop(chain);
-    ensure_eq!(tally.alive(), 0);
-    stack.push(node(tally.one_more())?);
+    ensure_eq!(live.alive(), 0);
+    stack.push(node(live.one_more())?);
     drop(stack);
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 //! A cache back end that keeps nothing, but knows what it was asked for.
 
-use crate::tally::{Counted, Tally};
+use crate::live_count::{Counted, LiveCount};
 use core::sync::atomic::{AtomicU32, Ordering};
 use fscache::{
     AcquiredCache, Backend, Begin, Begun, Cookie, CookieFlag, CookieRef, Invalidation, IoSource,
@@ -16,7 +16,7 @@ use kernel::types::ARef;
 use kernel_ext::errno::{ENOBUFS, ENODATA};
 use kernel_ext::fs::File;
 use kernel_ext::sync::{Completion, SetOnce};
-use kunit::{wait_until, NetVolume, Outcome, Shelf};
+use kunit::{wait_until, NetVolume, Outcome, SpinCell};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +69,10 @@ pub(crate) struct Cache {
     inspect: fn(&Cookie) -> Outcome,
     pub(crate) inspected: SetOnce<Outcome>,
     /// Volumes and objects.
-    pub(crate) tally: Tally,
+    pub(crate) live: LiveCount,
     pub(crate) volume: SetOnce<VolumeHandle>,
-    pub(crate) cookie: Shelf<CookieRef>,
-    pub(crate) file: Shelf<ARef<File>>,
+    pub(crate) cookie: SpinCell<CookieRef>,
+    pub(crate) file: SpinCell<ARef<File>>,
     pub(crate) looked_up: Count,
     pub(crate) withdrawn: Count,
     pub(crate) withdrawn_retired: Count,
@@ -108,7 +108,7 @@ impl<const N: u8> Backend for Store<N> {
         }
         let volume = Volume {
             cache: cache.into(),
-            _counted: cache.tally.one_more(),
+            _counted: cache.live.one_more(),
         };
         Arc::new(volume, GFP_KERNEL).ok()
     }
@@ -143,7 +143,7 @@ impl<const N: u8> Backend for Store<N> {
         let kept = Arc::new(cookie.get(), GFP_KERNEL);
         let object = Object {
             cache: cache.into(),
-            _counted: cache.tally.one_more(),
+            _counted: cache.live.one_more(),
         };
         let (Ok(kept), Ok(object)) = (kept, Arc::new(object, GFP_KERNEL)) else {
             return false;
@@ -289,7 +289,7 @@ pub(crate) struct Bench {
     pub(crate) acquired: Arc<AcquiredCache>,
     pub(crate) cache: Arc<Cache>,
     /// Caches that are added.
-    pub(crate) caches: Tally,
+    pub(crate) caches: LiveCount,
 }
 
 impl Bench {
@@ -298,7 +298,7 @@ impl Bench {
     }
 
     pub(crate) fn inspecting(plan: Plan, inspect: fn(&Cookie) -> Outcome) -> Outcome<Self> {
-        let caches = Tally::new()?;
+        let caches = LiveCount::new()?;
         let bench = Self {
             acquired: Arc::new(AcquiredCache::acquire(CACHE)?, GFP_KERNEL)?,
             cache: new_cache(&caches, plan, inspect)?,
@@ -328,7 +328,7 @@ impl Bench {
     pub(crate) fn wait_until_empty(&self) -> Outcome {
         self.cache.cookie.set(None);
         wait_until("volumes and objects to be gone", || {
-            self.cache.tally.alive() == 0
+            self.cache.live.alive() == 0
         })
     }
 }
@@ -343,7 +343,7 @@ impl Drop for Bench {
 }
 
 pub(crate) fn new_cache(
-    caches: &Tally,
+    caches: &LiveCount,
     plan: Plan,
     inspect: fn(&Cookie) -> Outcome,
 ) -> Outcome<Arc<Cache>> {
@@ -351,10 +351,10 @@ pub(crate) fn new_cache(
         plan,
         inspect,
         inspected: SetOnce::new(),
-        tally: Tally::new()?,
+        live: LiveCount::new()?,
         volume: SetOnce::new(),
-        cookie: Shelf::new(),
-        file: Shelf::new(),
+        cookie: SpinCell::new(),
+        file: SpinCell::new(),
         looked_up: Count::default(),
         withdrawn: Count::default(),
         withdrawn_retired: Count::default(),

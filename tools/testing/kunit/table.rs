@@ -2,7 +2,7 @@
 
 //! `kernel_ext::xarray`: storing nodes under numbers of the table's choice, and finding them again.
 
-use crate::tally::{Counted, Tally};
+use crate::live_count::{Counted, LiveCount};
 use core::convert::Infallible;
 use kernel::prelude::*;
 use kernel::sync::{Arc, UniqueArc};
@@ -48,10 +48,10 @@ fn new_table() -> Outcome<Pin<KBox<Table>>> {
     )?)
 }
 
-fn new_node(tally: &Tally, name: u32) -> Outcome<Pin<UniqueArc<ItemNode>>> {
+fn new_node(live: &LiveCount, name: u32) -> Outcome<Pin<UniqueArc<ItemNode>>> {
     let item = Item {
         name,
-        _counted: tally.one_more(),
+        _counted: live.one_more(),
     };
     Ok(UniqueArc::pin_init(
         Node::new::<Infallible>(item, 0),
@@ -60,8 +60,8 @@ fn new_node(tally: &Tally, name: u32) -> Outcome<Pin<UniqueArc<ItemNode>>> {
 }
 
 /// Stores a node and returns its number.
-fn store(table: &Table, tally: &Tally, name: u32) -> Outcome<u32> {
-    let node = new_node(tally, name)?;
+fn store(table: &Table, live: &LiveCount, name: u32) -> Outcome<u32> {
+    let node = new_node(live, name)?;
     let mut guard = table.lock();
     let id = guard.insert_cyclic(node, Gfp::Kernel)?.id();
     Ok(id)
@@ -75,9 +75,9 @@ fn take_out(table: &Table, id: u32) -> bool {
 
 /// Stores nodes under the numbers from 0 on that have their number for a name, and leaves only
 /// some.
-fn store_only(table: &Table, tally: &Tally, ids: &[u32]) -> Outcome {
+fn store_only(table: &Table, live: &LiveCount, ids: &[u32]) -> Outcome {
     for id in 0..=ids.iter().copied().max().unwrap_or(0) {
-        ensure_eq!(store(table, tally, id)?, id);
+        ensure_eq!(store(table, live, id)?, id);
         if !ids.contains(&id) {
             take_out(table, id);
         }
@@ -86,19 +86,19 @@ fn store_only(table: &Table, tally: &Tally, ids: &[u32]) -> Outcome {
 }
 
 fn numbers_begin_with_zero() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let table = new_table()?;
     for expected in 0..200 {
-        ensure_eq!(store(&table, &tally, 0)?, expected);
+        ensure_eq!(store(&table, &live, 0)?, expected);
     }
     Ok(())
 }
 
 fn a_number_that_was_emptied_is_not_the_next() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let table = new_table()?;
     for expected in 0..200 {
-        let id = store(&table, &tally, 0)?;
+        let id = store(&table, &live, 0)?;
         ensure_eq!(id, expected);
         take_out(&table, id);
     }
@@ -106,7 +106,7 @@ fn a_number_that_was_emptied_is_not_the_next() -> Outcome {
 }
 
 fn the_last_number_is_never_given() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let table = LockedXArray::beginning_at(
         u32::MAX - 2,
         0,
@@ -115,7 +115,7 @@ fn the_last_number_is_never_given() -> Outcome {
     );
     let table: Pin<KBox<Table>> = KBox::pin_init(table, GFP_KERNEL)?;
     for expected in [u32::MAX - 2, u32::MAX - 1, 0, 1] {
-        ensure_eq!(store(&table, &tally, expected)?, expected);
+        ensure_eq!(store(&table, &live, expected)?, expected);
     }
     let mut guard = table.lock();
     let (mut slots, _) = guard.slots();
@@ -128,10 +128,10 @@ fn the_last_number_is_never_given() -> Outcome {
 }
 
 fn what_is_stored_is_found_under_its_number() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let table = new_table()?;
     for name in 1000..1200 {
-        store(&table, &tally, name)?;
+        store(&table, &live, name)?;
     }
     for id in 0..200 {
         let mut guard = table.lock();
@@ -145,9 +145,9 @@ fn what_is_stored_is_found_under_its_number() -> Outcome {
 }
 
 fn what_was_taken_out_is_not_found() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let table = new_table()?;
-    let id = store(&table, &tally, 0)?;
+    let id = store(&table, &live, 0)?;
     ensure!(take_out(&table, id));
     ensure!(table.lock().slots().0.at(id).is_none());
     ensure!(table.lock().slots().0.at_or_behind(0).is_none());
@@ -156,22 +156,22 @@ fn what_was_taken_out_is_not_found() -> Outcome {
 }
 
 fn what_is_taken_out_is_handed_back() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let table = new_table()?;
-    let id = store(&table, &tally, 7)?;
+    let id = store(&table, &live, 7)?;
     let node = table.lock().slots().0.remove(id);
-    ensure_eq!(tally.alive(), 1);
+    ensure_eq!(live.alive(), 1);
     ensure_eq!(node.as_ref().map(|node| node.shared().name), Some(7));
     drop(node);
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }
 
 fn a_search_finds_the_next_node_across_holes() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let table = new_table()?;
     // On both sides of the tree's nodes, which have 64 slots.
-    store_only(&table, &tally, &[3, 63, 64, 700])?;
+    store_only(&table, &live, &[3, 63, 64, 700])?;
     for (from, found) in [
         (0, Some(3)),
         (3, Some(3)),
@@ -193,10 +193,10 @@ fn a_search_finds_the_next_node_across_holes() -> Outcome {
 }
 
 fn a_walk_visits_every_node_once_and_in_order() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let table = new_table()?;
     let stored = [0, 1, 63, 64, 130, 700];
-    store_only(&table, &tally, &stored)?;
+    store_only(&table, &live, &stored)?;
     let mut visited = [u32::MAX; 8];
     let mut count = 0;
     let end = table.lock().for_each(0, 100, |at, _| {
@@ -212,9 +212,9 @@ fn a_walk_visits_every_node_once_and_in_order() -> Outcome {
 }
 
 fn a_walk_goes_on_where_it_stopped() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let table = new_table()?;
-    store_only(&table, &tally, &[2, 65, 66, 300])?;
+    store_only(&table, &live, &[2, 65, 66, 300])?;
     let mut sum = 0;
     let mut add = |from, limit| {
         table
@@ -230,9 +230,9 @@ fn a_walk_goes_on_where_it_stopped() -> Outcome {
 }
 
 fn the_locked_part_is_kept_from_lock_to_lock() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let table = new_table()?;
-    let id = store(&table, &tally, 0)?;
+    let id = store(&table, &live, 0)?;
     for expected in 0..10 {
         let mut guard = table.lock();
         let (mut slots, data) = guard.slots();
@@ -252,9 +252,9 @@ fn the_locked_part_is_kept_from_lock_to_lock() -> Outcome {
 }
 
 fn a_node_is_set_up_before_it_is_stored() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let table = new_table()?;
-    let mut node = new_node(&tally, 0)?;
+    let mut node = new_node(&live, 0)?;
     *Node::locked_mut(node.as_mut()) = 5;
     let id = table.lock().insert_cyclic(node, Gfp::Kernel)?.id();
     let mut guard = table.lock();
@@ -266,10 +266,10 @@ fn a_node_is_set_up_before_it_is_stored() -> Outcome {
 }
 
 fn what_was_just_stored_is_set_up_under_the_lock() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let table = new_table()?;
     let kept = Guarded::new(&table, 1);
-    let node = new_node(&tally, 9)?;
+    let node = new_node(&live, 9)?;
     let mut guard = table.lock();
     let mut inserted = guard.insert_cyclic(node, Gfp::Kernel)?;
     let (locked, data, value) = inserted.with(&kept)?;
@@ -288,46 +288,46 @@ fn what_was_just_stored_is_set_up_under_the_lock() -> Outcome {
 }
 
 fn a_table_drops_what_is_in_it() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let table = new_table()?;
     for id in 0..500 {
-        store(&table, &tally, id)?;
+        store(&table, &live, id)?;
     }
     take_out(&table, 17);
-    ensure_eq!(tally.alive(), 499);
+    ensure_eq!(live.alive(), 499);
     drop(table);
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }
 
 fn a_node_that_is_held_outlives_its_table() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let table = new_table()?;
-    let id = store(&table, &tally, 4)?;
-    store(&table, &tally, 5)?;
+    let id = store(&table, &live, 4)?;
+    store(&table, &live, 5)?;
     let mut guard = table.lock();
     let (mut slots, _) = guard.slots();
     let held: Option<Arc<ItemNode>> = slots.at(id).map(|at| at.node().into());
     drop(guard);
     drop(table);
-    ensure_eq!(tally.alive(), 1);
+    ensure_eq!(live.alive(), 1);
     ensure_eq!(held.as_ref().map(|node| node.shared().name), Some(4));
     drop(held);
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }
 
 fn threads_store_and_take_out_at_the_same_time() -> Outcome {
     const EACH: u32 = 400;
-    let tally = Arc::new(Tally::new()?, GFP_KERNEL)?;
+    let live = Arc::new(LiveCount::new()?, GFP_KERNEL)?;
     let table: Arc<Table> = Arc::pin_init(new_locked_xarray!(0, "kunit_table"), GFP_KERNEL)?;
     let mut threads = KVec::with_capacity(3, GFP_KERNEL)?;
     for thread in 0..3 {
-        let (table, tally) = (table.clone(), tally.clone());
+        let (table, live) = (table.clone(), live.clone());
         let work = move || -> Outcome {
             for turn in 0..EACH {
                 let name = thread * EACH + turn;
-                let id = store(&table, &tally, name)?;
+                let id = store(&table, &live, name)?;
                 let mut guard = table.lock();
                 let (mut slots, data) = guard.slots();
                 *data += 1;
@@ -346,6 +346,6 @@ fn threads_store_and_take_out_at_the_same_time() -> Outcome {
     }
     ensure_eq!(*table.lock().data(), 3 * u64::from(EACH));
     ensure!(table.lock().slots().0.at_or_behind(0).is_none());
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }

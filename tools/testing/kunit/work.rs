@@ -2,7 +2,7 @@
 
 //! `kernel_ext::workqueue`: taking queued work back.
 
-use crate::tally::{Counted, Tally};
+use crate::live_count::{Counted, LiveCount};
 use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -51,13 +51,13 @@ impl WorkItem for Job {
 }
 
 impl Job {
-    fn new(tally: &Tally) -> Outcome<Arc<Self>> {
+    fn new(live: &LiveCount) -> Outcome<Arc<Self>> {
         let job = pin_init!(Self {
             work <- new_work!("kunit_job"),
             begun: AtomicU32::new(0),
             ended: AtomicU32::new(0),
             gate <- Completion::new(),
-            _counted: tally.one_more(),
+            _counted: live.one_more(),
         });
         Ok(Arc::pin_init(job, GFP_KERNEL)?)
     }
@@ -85,9 +85,9 @@ impl Drop for OpenAtEnd {
 }
 
 fn work_that_waits_is_taken_back() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let queue = OrderedQueue::new()?;
-    let (first, second) = (Job::new(&tally)?, Job::new(&tally)?);
+    let (first, second) = (Job::new(&live)?, Job::new(&live)?);
     let _open = (OpenAtEnd(first.clone()), OpenAtEnd(second.clone()));
     ensure!(queue.enqueue(first.clone()).is_ok());
     first.wait_until_it_runs()?;
@@ -106,16 +106,16 @@ fn work_that_waits_is_taken_back() -> Outcome {
     // The queue's references are gone with it.
     drop(_open);
     drop(first);
-    ensure_eq!(tally.alive(), 1);
+    ensure_eq!(live.alive(), 1);
     drop(second);
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }
 
 fn work_that_was_taken_back_can_be_queued_again() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let queue = OrderedQueue::new()?;
-    let (first, second) = (Job::new(&tally)?, Job::new(&tally)?);
+    let (first, second) = (Job::new(&live)?, Job::new(&live)?);
     let _open = (OpenAtEnd(first.clone()), OpenAtEnd(second.clone()));
     ensure!(queue.enqueue(first.clone()).is_ok());
     first.wait_until_it_runs()?;
@@ -132,9 +132,9 @@ fn work_that_was_taken_back_can_be_queued_again() -> Outcome {
 }
 
 fn work_that_runs_is_waited_for() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let queue = OrderedQueue::new()?;
-    let job = Job::new(&tally)?;
+    let job = Job::new(&live)?;
     let open = OpenAtEnd(job.clone());
     ensure!(queue.enqueue(job.clone()).is_ok());
     job.wait_until_it_runs()?;
@@ -151,38 +151,38 @@ fn work_that_runs_is_waited_for() -> Outcome {
     drop(queue);
     drop(open);
     drop(job);
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }
 
 fn work_that_was_never_queued_is_not_taken_back() -> Outcome {
-    let tally = Tally::new()?;
-    let job = Job::new(&tally)?;
+    let live = LiveCount::new()?;
+    let job = Job::new(&live)?;
     ensure!(!cancel_work_sync(&job));
     ensure_eq!(job.begun(), 0);
     drop(job);
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }
 
 fn work_that_has_run_is_not_taken_back() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let queue = OrderedQueue::new()?;
-    let job = Job::new(&tally)?;
+    let job = Job::new(&live)?;
     job.gate.complete_all();
     ensure!(queue.enqueue(job.clone()).is_ok());
     wait_until("the work to end", || job.ended() == 1)?;
     ensure!(!cancel_work_sync(&job));
     drop(queue);
     drop(job);
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }
 
 fn of_two_who_take_it_back_one_does() -> Outcome {
-    let tally = Tally::new()?;
+    let live = LiveCount::new()?;
     let queue = OrderedQueue::new()?;
-    let (first, second) = (Job::new(&tally)?, Job::new(&tally)?);
+    let (first, second) = (Job::new(&live)?, Job::new(&live)?);
     let open = (OpenAtEnd(first.clone()), OpenAtEnd(second.clone()));
     ensure!(queue.enqueue(first.clone()).is_ok());
     first.wait_until_it_runs()?;
@@ -197,6 +197,6 @@ fn of_two_who_take_it_back_one_does() -> Outcome {
     drop(queue);
     ensure_eq!(second.begun(), 0);
     drop((first, second));
-    ensure_eq!(tally.alive(), 0);
+    ensure_eq!(live.alive(), 0);
     Ok(())
 }

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicI32, Ordering};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel_ext::sync::{Completion, Stack};
-use kernel_ext::xarray::{self, GuardedAccess, LockedXArray, Mark, Node, Position};
+use kernel_ext::xarray::{self, Cursor, GuardedAccess, LockedXArray, Mark, Node};
 
 /// No errno: there is no answer yet.
 const UNANSWERED: i32 = 1;
@@ -100,7 +100,7 @@ pub(crate) const READY: Mark = Mark::One;
 
 impl Slots for RequestSlots<'_> {
     type At<'a>
-        = Position<'a, Request, Entry>
+        = Cursor<'a, Request, Entry>
     where
         Self: 'a;
 
@@ -120,10 +120,10 @@ impl Slots for RequestSlots<'_> {
     }
 }
 
-impl At for Position<'_, Request, Entry> {
+impl At for Cursor<'_, Request, Entry> {
     #[inline]
     fn id(&self) -> u32 {
-        Position::id(self)
+        Cursor::id(self)
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A slot that was found: what is done to it then needs no other walk through the tree.
+//! Cursors: access to a slot that was found, without another walk through the tree.
 //!
 //! C header: `include/linux/xarray.h` (`struct xa_state`)
 
@@ -13,10 +13,10 @@ use core::ptr::{null_mut, NonNull};
 use kernel::sync::ArcBorrow;
 use kernel::types::Opaque;
 
-/// `XAS_RESTART`: the walk is yet to begin.
+/// The state of a walk that is yet to begin (`XAS_RESTART`).
 const RESTART: usize = 3;
 
-/// Where a walk through the tree stands.
+/// A walk through the tree (`struct xa_state`).
 ///
 /// # Invariants
 ///
@@ -27,7 +27,7 @@ pub(super) struct Walk<'s> {
 }
 
 impl<'s> Walk<'s> {
-    /// A walk that is to begin at `index`.
+    /// Creates a walk that begins at `index`.
     ///
     /// # Safety
     ///
@@ -52,14 +52,14 @@ impl<'s> Walk<'s> {
         }
     }
 
-    /// What is at the index.
+    /// Loads the entry at the index.
     #[inline]
     pub(super) fn load<N>(&mut self) -> Option<NonNull<N>> {
         // SAFETY: By the type invariant.
         NonNull::new(unsafe { bindings::xas_load(&mut self.xas) }.cast())
     }
 
-    /// The first entry with the mark, from the index on.
+    /// Finds the first entry with the mark, from the index on.
     #[inline]
     pub(super) fn find_marked<N>(&mut self, mark: Mark) -> Option<NonNull<N>> {
         // SAFETY: By the type invariant.
@@ -69,7 +69,7 @@ impl<'s> Walk<'s> {
         )
     }
 
-    /// The next entry, or the first one from the index on.
+    /// Moves to the next entry; at first to the first one from the index on.
     #[inline]
     pub(super) fn next<N>(&mut self) -> Option<NonNull<N>> {
         // SAFETY: By the type invariant. Every step but the first is after an entry, and none is
@@ -80,19 +80,19 @@ impl<'s> Walk<'s> {
     }
 }
 
-/// A slot with a node in it.
+/// A cursor at a slot with a node in it.
 ///
 /// # Invariants
 ///
 /// `walk` stands at `node`, which is in the table during `'s`. This is the only access to the
 /// locked part of the node.
-pub struct Position<'s, S, L> {
+pub struct Cursor<'s, S, L> {
     walk: Walk<'s>,
     node: NonNull<Node<S, L>>,
     _node: PhantomData<(&'s Node<S, L>, &'s mut UnsafeCell<L>)>,
 }
 
-impl<'s, S, L> Position<'s, S, L> {
+impl<'s, S, L> Cursor<'s, S, L> {
     /// # Safety
     ///
     /// `walk` stands at `node`, and its table is one of `Node<S, L>`. During `'s` nobody else
@@ -107,8 +107,8 @@ impl<'s, S, L> Position<'s, S, L> {
         }
     }
 
-    /// Goes on to the next node, in its place. False behind the last one: it stays at that then,
-    /// and is of no use any more.
+    /// Moves to the next node. False if there is none: the cursor stays at the last one, and cannot
+    /// be moved any more.
     #[inline]
     pub(super) fn advance(&mut self) -> bool {
         match self.walk.next() {
@@ -121,14 +121,14 @@ impl<'s, S, L> Position<'s, S, L> {
         }
     }
 
-    /// The number of the slot.
+    /// Returns the id of the slot.
     #[inline]
     pub fn id(&self) -> u32 {
         // The bound of every search.
         self.walk.xas.xa_index as u32
     }
 
-    /// The node.
+    /// Returns the node.
     #[inline]
     pub fn node(&self) -> ArcBorrow<'s, Node<S, L>> {
         // SAFETY: By the table's invariant an entry is an `Arc` turned into a raw pointer, and by
@@ -136,14 +136,14 @@ impl<'s, S, L> Position<'s, S, L> {
         unsafe { ArcBorrow::from_raw(self.node.as_ptr()) }
     }
 
-    /// The part of the node that needs no lock.
+    /// Returns the part of the node that needs no lock.
     #[inline]
     pub fn shared(&self) -> &'s S {
         // SAFETY: The node stays during `'s`, by the type invariant.
         &unsafe { &*self.node.as_ptr() }.shared
     }
 
-    /// The part of the node that the lock protects.
+    /// Returns the part of the node that the lock protects.
     #[inline]
     pub fn locked(&mut self) -> &mut L {
         // SAFETY: The node stays, and this is the only access to that part, by the type invariant.
@@ -157,7 +157,7 @@ impl<'s, S, L> Position<'s, S, L> {
         unsafe { bindings::xas_set_mark(&self.walk.xas, mark.as_raw()) };
     }
 
-    /// Takes a mark away.
+    /// Clears a mark.
     #[inline]
     pub fn clear_mark(&mut self, mark: Mark) {
         // SAFETY: By the invariants, the walk stands at an entry of a locked tree.

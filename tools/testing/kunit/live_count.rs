@@ -8,9 +8,9 @@ use kernel::sync::Arc;
 use kunit::Outcome;
 
 /// How many of its [`Counted`] there are.
-pub(crate) struct Tally(Arc<AtomicUsize>);
+pub(crate) struct LiveCount(Arc<AtomicUsize>);
 
-impl Tally {
+impl LiveCount {
     pub(crate) fn new() -> Outcome<Self> {
         Ok(Self(Arc::new(AtomicUsize::new(0), GFP_KERNEL)?))
     }

@@ -1,32 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A static place for what a callback is to find.
+//! A static cell from which a callback gets an object.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::sync::Arc;
 
-/// Where a test puts a thing for a callback that is handed nothing.
+/// A spin-locked cell in which a test leaves an object for a callback that has no argument for it.
 ///
 /// # Invariants
 ///
-/// `thing` is only touched by the one who made `is_in_use` true, until it makes it false again.
-pub struct Shelf<T> {
+/// `thing` is only accessed by the task that set `is_in_use`, until it clears it.
+pub struct SpinCell<T> {
     is_in_use: AtomicBool,
     thing: UnsafeCell<Option<Arc<T>>>,
 }
 
 // SAFETY: By the type invariant one thread at a time touches the reference.
-unsafe impl<T: Send + Sync> Sync for Shelf<T> {}
+unsafe impl<T: Send + Sync> Sync for SpinCell<T> {}
 
-impl<T> Default for Shelf<T> {
+impl<T> Default for SpinCell<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T> Shelf<T> {
-    /// An empty place.
+impl<T> SpinCell<T> {
+    /// Creates an empty cell.
     pub const fn new() -> Self {
         Self {
             is_in_use: AtomicBool::new(false),
@@ -34,12 +34,12 @@ impl<T> Shelf<T> {
         }
     }
 
-    /// Puts a thing there, or takes it away. Drops what was there before.
+    /// Sets or clears the object. Drops the one that was there before.
     pub fn set(&self, thing: Option<Arc<T>>) {
         drop(self.with(|place| core::mem::replace(place, thing)));
     }
 
-    /// What is there.
+    /// Returns the object.
     pub fn get(&self) -> Option<Arc<T>> {
         self.with(|place| place.clone())
     }
