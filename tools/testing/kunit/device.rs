@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `kernel_ext::miscdevice` and `kernel_ext::sync::WaitQueue`: a device that is opened and polled, by its node.
+//! `kernel_ext::miscdevice` and `kernel_ext::sync::WaitQueue`: a device that is opened and polled,
+//! by its node.
 
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};

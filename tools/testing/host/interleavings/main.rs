@@ -2,10 +2,10 @@
 
 //! The on-demand engine of the driver under every order of its steps.
 //!
-//! The engine's files and the abstractions under it (`rust/kernel_ext`: locked xarray, completion, wait
-//! queue) are those of the module. Under them, in `shims/`, is a kernel of which the test decides
-//! at each step who runs next; around them, here, are objects and a cache with nothing else to
-//! them, and in `tests/` the readers, daemons, workers and killers.
+//! The engine's files and the abstractions under it (`rust/kernel_ext`: locked xarray, completion,
+//! wait queue) are those of the module. Under them, in `shims/`, is a kernel of which the test
+//! decides at each step who runs next; around them, here, are objects and a cache with nothing else
+//! to them, and in `tests/` the readers, daemons, workers and killers.
 
 #![cfg(test)]
 // The module's own users of these items are not here.

@@ -2,8 +2,8 @@
 
 //! The module's own abstractions, on the C functions of the host.
 //!
-//! What the engine's steps hang on is the very code of `rust/kernel_ext`: the locked xarray, completions,
-//! wait queues, numbers, errors. Files, work and log lines are replaced.
+//! What the engine's steps hang on is the very code of `rust/kernel_ext`: the locked xarray,
+//! completions, wait queues, numbers, errors. Files, work and log lines are replaced.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![deny(clippy::undocumented_unsafe_blocks)]
