@@ -3,20 +3,20 @@
 //! An object: what netfs caches under one cookie, and the file that holds it.
 
 pub(crate) mod lookup;
+pub(crate) mod read;
 pub(crate) mod resize;
+pub(crate) mod write;
 
-use crate::backing::in_use::InUse;
 use crate::cache::ondemand::{Engine, ObjectState};
 use crate::cache::volume::Volume;
 use crate::cache::Cache;
-use crate::data::extent::{Age, Backing, Known};
-use crate::data::snapshot::Glance;
+use crate::data::DataMap;
 use crate::format::key::{self, Encoding};
 use cachefiles_trace::{self as trace, RefWhy};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use fscache::{Cookie, CookieRef, ObjectCount};
 use kernel::prelude::*;
-use kernel::sync::{new_spinlock, Arc, ArcBorrow, SpinLock};
+use kernel::sync::{Arc, ArcBorrow};
 use kernel::types::ARef;
 use kernel::workqueue::{impl_has_work, new_work, Work};
 use kernel_ext::fs::File;
@@ -73,15 +73,11 @@ pub(crate) struct Object {
     /// must not find our directory in use any more.
     volume: Arc<Volume>,
     cookie: CookieRef,
-    /// From look-up to withdrawal. What is taken out is dropped after the lock.
+    /// The file, and where it has data.
     #[pin]
-    file: SpinLock<Backing<InUse<File>>>,
-    /// Of what is known of the file, the data. Changed with the lock held.
-    glance: Glance,
+    data: DataMap,
     /// The file has no name yet.
     tmpfile: AtomicBool,
-    /// The file lacks a change that the server has.
-    spoilt: AtomicBool,
     /// It could not be looked up, and netfs was not told so.
     missing: AtomicBool,
     /// The attribute of the file says on the disk that it is dirty.
@@ -105,7 +101,7 @@ impl Object {
             return Err(EINVAL);
         }
         let cache = volume.cache();
-        let keeps_data = cache.backing.space.blocks_tell_loss();
+        let remembers_data = cache.backing.space.blocks_tell_loss();
         let debug_id = LAST_DEBUG_ID
             .fetch_add(1, Ordering::Relaxed)
             .wrapping_add(1);
@@ -115,10 +111,8 @@ impl Object {
                 usage: AtomicI32::new(1),
                 volume: volume.clone(),
                 cookie: cookie.get(),
-                file <- new_spinlock!(Backing::none(keeps_data), "cachefiles_object"),
-                glance: Glance::nothing(),
+                data <- DataMap::new(remembers_data),
                 tmpfile: AtomicBool::new(false),
-                spoilt: AtomicBool::new(false),
                 missing: AtomicBool::new(false),
                 marked_dirty: AtomicBool::new(false),
                 ondemand: cache.ondemand().map(Engine::new_object_state),
@@ -152,82 +146,15 @@ impl Object {
         self.volume.cache()
     }
 
-    /// The file, if there is one at the moment that may be used.
+    /// Returns its file and where that has data.
+    #[inline]
+    pub(crate) fn data(&self) -> &DataMap {
+        &self.data
+    }
+
+    /// Returns its file, if there is one at the moment that may be used.
     pub(crate) fn file(&self) -> Option<ARef<File>> {
-        if self.is_spoilt() {
-            return None;
-        }
-        self.held_file()
-    }
-
-    /// The file, if there is one at the moment: for who lets go of it.
-    pub(crate) fn held_file(&self) -> Option<ARef<File>> {
-        self.file.lock().file().map(InUse::held)
-    }
-
-    /// The same, to be written to, with its [`Age`].
-    pub(crate) fn file_to_write(&self) -> Option<(ARef<File>, Age)> {
-        let mut backing = self.file.lock();
-        self.see_blocks(&mut backing);
-        let (file, age) = backing.to_write()?;
-        Some((file.held(), age))
-    }
-
-    /// Puts another file in place, or none, and returns the one that was, which is marked as in use
-    /// until that is dropped.
-    pub(crate) fn replace_file(&self, file: Option<InUse<File>>) -> Option<InUse<File>> {
-        let mut backing = self.file.lock();
-        match &file {
-            Some(file) => self.glance.show(address(file), blocks(file), 0, 0),
-            None => self.glance.show(0, 0, 0, 0),
-        }
-        if file.is_some() {
-            self.spoilt.store(false, Ordering::Release);
-        }
-        backing.replace(file)
-    }
-
-    /// Looks at what is remembered of `file`. `None` if it is not the object's any more. Takes the
-    /// lock: `f` does not sleep.
-    pub(crate) fn look<R>(&self, file: &File, f: impl FnOnce(&Known) -> R) -> Option<R> {
-        let mut backing = self.file.lock();
-        self.see_blocks(&mut backing);
-        backing.known(file).map(|known| f(known))
-    }
-
-    /// Changes what is remembered of `file`. `None` if it is not the object's any more: an
-    /// operation keeps the file that it began with. Takes the lock: `f` does not sleep.
-    pub(crate) fn known<R>(&self, file: &File, f: impl FnOnce(&mut Known) -> R) -> Option<R> {
-        let mut backing = self.file.lock();
-        self.see_blocks(&mut backing);
-        let known = backing.known(file)?;
-        let result = f(known);
-        let (start, end) = known.data();
-        // Not the number of now: with a loss since then it would be hidden.
-        let blocks = self.glance.blocks();
-        self.glance.show(address(file), blocks, start, end);
-        Some(result)
-    }
-
-    #[inline]
-    fn see_blocks(&self, backing: &mut Backing<InUse<File>>) {
-        if let Some(file) = backing.file() {
-            let (address, blocks) = (address(file), blocks(file));
-            backing.see(&self.glance, address, blocks);
-        }
-    }
-
-    /// The end of the data that `file` is known to have at `pos`. Takes no lock: `None` also if
-    /// that is just being changed.
-    #[inline]
-    pub(crate) fn known_data_end(&self, file: &File, pos: i64) -> Option<i64> {
-        self.glance.data_end(address(file), blocks(file), pos)
-    }
-
-    /// Has what is remembered of `file` forgotten before it is looked at again, as a read ended
-    /// before that did. Any context.
-    pub(crate) fn doubt(&self, file: &File) {
-        self.glance.doubt(address(file));
+        self.data.file()
     }
 
     /// What the daemon has of it. Error: EINVAL in a cache without on-demand mode.
@@ -264,21 +191,6 @@ impl Object {
         self.marked_dirty.store(true, Ordering::Release);
     }
 
-    /// Something could not be written, cut off or discarded: what the file holds in its place is
-    /// old. It is not used any more, and removed when the object is put away, unless another one
-    /// takes its place, or has taken it already. Any context.
-    ///
-    /// If that happens at this very moment, the new one may be given up for it, which does no harm.
-    pub(crate) fn spoil(&self, file: &File) {
-        if self.glance.is_of(address(file)) {
-            self.spoilt.store(true, Ordering::Release);
-        }
-    }
-
-    pub(crate) fn is_spoilt(&self) -> bool {
-        self.spoilt.load(Ordering::Acquire)
-    }
-
     /// Lets those who watch know that the object came by.
     pub(crate) fn see(&self, why: RefWhy) {
         let usage = self.usage.load(Ordering::Relaxed);
@@ -302,19 +214,6 @@ impl Object {
         self.cache()
             .file_error(error, format_args!("{what} [o={:08x}]", self.debug_id));
     }
-}
-
-/// Tells files apart that are open at the same time.
-#[inline]
-fn address(file: &File) -> usize {
-    core::ptr::from_ref(file) as usize
-}
-
-/// How much there is in a file: the lower half of the number.
-#[inline]
-fn blocks(file: &File) -> u32 {
-    let blocks = file.inode().blocks();
-    (blocks & u64::from(u32::MAX)) as u32
 }
 
 /// The traced reference of an I/O on its way.

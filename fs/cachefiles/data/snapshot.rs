@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One stretch of data that can be looked at without the lock that it is changed under.
+//! One range of data, published so that it can be read without the lock that it is changed under.
 //!
-//! Every hit in the cache looks at it, twice, so that a lock would cost as much as the rest of the
-//! look-up. A look that meets a change says that nothing is known, which is always safe.
+//! Every hit in the cache reads it, twice, so that a lock would cost as much as the rest of the
+//! look-up. A reader that meets a change finds that nothing is known, which is always safe.
 //!
 //! # Memory ordering
 //!
@@ -35,21 +35,22 @@
 //!   it or something later.
 //! - If one of the fields is of a later change, the fences order that change's odd version before
 //!   the second look at the version, which then differs.
-//! - So what counts was all shown at once, and not before the version that was read. It may be
+//! - So what counts was all published at once, and not before the version that was read. It may be
 //!   replaced already: a reader that began before the lock was taken to change it has no claim to
 //!   the change.
 //!
 //! Under the lock there is no change, and relaxed loads see what the last holder stored, by the
 //! lock. A file's number of blocks, which the caller has from the inode, is compared with the
-//! number shown, and belongs to no order: a loss that happened before the look, as its caller can
+//! number published, and belongs to no order: a loss that happened before the look, as its caller can
 //! know, is seen by it.
 //!
 //! Free of kernel calls: compiled into the module and into the host-side tests.
 
 use core::sync::atomic::{self, AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
-/// The stretch. What is read while `version` is odd, or changed in between, does not count.
-pub(crate) struct Glance {
+/// A published range of data. What is read while `version` is odd, or changed in between, does not
+/// count.
+pub(crate) struct Snapshot {
     version: AtomicU32,
     /// How many blocks the file had (the lower half of the number): with fewer, it has lost data.
     /// Of a file of 2 TiB or more, a loss across a multiple of that is not seen.
@@ -58,14 +59,17 @@ pub(crate) struct Glance {
     file: AtomicUsize,
     start: AtomicI64,
     end: AtomicI64,
-    /// The file turned out to have less than is shown. Set by whoever sees that, without the lock,
-    /// and of no order with the rest; taken back with the lock, when nothing is shown any more.
+    /// The file turned out to have less than is published. Set without the lock, by any read that
+    /// finds so, and in no order with the rest; cleared with the lock, once nothing is published.
     doubted: AtomicBool,
+    /// The file lacks a change that the server has. Set without the lock; cleared with it, before
+    /// another file takes its place.
+    stale: AtomicBool,
 }
 
-impl Glance {
-    /// Nothing is known.
-    pub(crate) const fn nothing() -> Self {
+impl Snapshot {
+    /// Makes one of no file.
+    pub(crate) const fn empty() -> Self {
         Self {
             version: AtomicU32::new(0),
             blocks: AtomicU32::new(0),
@@ -73,16 +77,17 @@ impl Glance {
             start: AtomicI64::new(0),
             end: AtomicI64::new(0),
             doubted: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
         }
     }
 
-    /// Shows another stretch, in bytes. The caller holds the lock that keeps others from doing so.
+    /// Publishes another range, in bytes. The caller holds the lock that keeps others from doing so.
     #[inline]
-    pub(crate) fn show(&self, file: usize, blocks: u32, start: i64, end: i64) {
+    pub(crate) fn publish(&self, file: usize, blocks: u32, start: i64, end: i64) {
         let version = self.version.load(Ordering::Relaxed);
         self.version
             .store(version.wrapping_add(1), Ordering::Relaxed);
-        // Whoever sees one of the stores below sees the version odd after that.
+        // A reader that sees one of the stores below sees the version odd after that.
         atomic::fence(Ordering::Release);
         self.blocks.store(blocks, Ordering::Relaxed);
         self.file.store(file, Ordering::Relaxed);
@@ -92,14 +97,14 @@ impl Glance {
             .store(version.wrapping_add(2), Ordering::Release);
     }
 
-    /// Whether it is the stretch of this file that is shown, if only an empty one. Any context.
+    /// Returns whether the published range is of this file, if only an empty one. Any context.
     #[inline]
     pub(crate) fn is_of(&self, file: usize) -> bool {
         self.file.load(Ordering::Relaxed) == file
     }
 
-    /// Notes that this file has less than what is known of it, so that no look counts until that is
-    /// forgotten ([`Backing::see`](super::extent::Backing::see)). Any context.
+    /// Notes that this file has less data than is known, so that no reader finds any until that is
+    /// forgotten ([`FileSlot::refresh`](super::extent_cache::FileSlot::refresh)). Any context.
     #[inline]
     pub(crate) fn doubt(&self, file: usize) {
         if self.is_of(file) {
@@ -107,27 +112,48 @@ impl Glance {
         }
     }
 
-    /// Whether what is shown is not to be relied on. With the lock held, as what comes next is to
-    /// forget it.
+    /// Returns whether what is published is not to be relied on. With the lock held, as what comes
+    /// next is to forget it.
     #[inline]
     pub(crate) fn is_doubted(&self) -> bool {
         self.doubted.load(Ordering::Relaxed)
     }
 
-    /// The end of [`Glance::doubt`], once nothing is shown. With the lock held.
+    /// Ends [`Snapshot::doubt`], once nothing is published. With the lock held.
     #[inline]
-    pub(crate) fn settle(&self) {
+    pub(crate) fn clear_doubt(&self) {
         self.doubted.store(false, Ordering::Relaxed);
     }
 
-    /// How many blocks the file was shown with. With the lock held.
+    /// Notes that this file must not be used any more, if it still is the file. Any context.
+    #[inline]
+    pub(crate) fn mark_stale(&self, file: usize) {
+        if self.is_of(file) {
+            self.stale.store(true, Ordering::Release);
+        }
+    }
+
+    /// Returns whether the file must not be used any more. Any context.
+    #[inline]
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Acquire)
+    }
+
+    /// Ends [`Snapshot::mark_stale`], for a file that takes the place of the other. With the lock
+    /// held.
+    #[inline]
+    pub(crate) fn clear_stale(&self) {
+        self.stale.store(false, Ordering::Release);
+    }
+
+    /// Returns how many blocks the file had when it was published. With the lock held.
     #[inline]
     pub(crate) fn blocks(&self) -> u32 {
         self.blocks.load(Ordering::Relaxed)
     }
 
-    /// The end of the data at `pos` in `file`, which has so many blocks, if there is known to be
-    /// some.
+    /// Returns the end of the data at `pos` in `file`, which has so many blocks, if some is known to
+    /// be there.
     #[inline]
     pub(crate) fn data_end(&self, file: usize, blocks: u32, pos: i64) -> Option<i64> {
         let version = self.version.load(Ordering::Acquire);

@@ -3,23 +3,19 @@
 //! Reads of EROFS for which nobody waits: with the module's parameter `async_reads`.
 //!
 //! The read that readahead asks for returns as soon as the daemon is asked, and goes on when it has
-//! answered: from the answer, `Request::complete`, in the task that it comes from. See
-//! `Documentation/ondemand.rst`.
+//! answered: see [`Deferred`] and `Documentation/ondemand.rst`.
 
-use super::missing::{Hole, Missing};
-use super::prepare_read::{round_down, round_up};
-use super::read::{start_read, Failure, ReadDone};
-use super::{next_hole, wait_for_file};
+use super::wait_for_file;
+use crate::cache::object::read::{start_read, Failure};
 use crate::cache::object::Object;
-use crate::cache::ondemand::Deferral;
+use crate::cache::ondemand::{Deferral, Deferred, Missing};
 use crate::marker::Cachefiles;
-use fscache::{Begun, PendingRead, ReadOperation, Termination, WantState};
+use fscache::{Begun, ReadOperation, WantState};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
-use kernel::sync::{Arc, ArcBorrow};
+use kernel::sync::Arc;
 use kernel_ext::errno::ENOBUFS;
 use kernel_ext::io::RequestSlot;
-use kernel_ext::sync::StackNode;
 
 /// Bytes of the largest read that is always waited for.
 ///
@@ -41,20 +37,6 @@ pub(super) fn is_to_be_deferred(object: &Object, len: usize) -> bool {
             .is_some_and(|engine| engine.has_room_for_deferral())
 }
 
-/// A read that waits for the daemon. Dropping it tells the caller EIO.
-pub(crate) struct Deferred {
-    /// Goes first: see [`ReadDone`].
-    deferral: Deferral,
-    read: PendingRead<Cachefiles>,
-    /// So that the read is never short of memory when the data is there.
-    slot: RequestSlot<ReadDone, Termination>,
-    start: i64,
-    missing: Missing,
-}
-
-/// The place of one in the list of a request.
-pub(crate) type DeferredNode = KBox<StackNode<Deferred>>;
-
 /// Reads from the cache what was left to be fetched by the read.
 pub(super) fn read<'op>(mut operation: ReadOperation<'op, Cachefiles>, start: i64) -> Begun<'op> {
     let (mut resources, iter) = operation.parts();
@@ -63,7 +45,7 @@ pub(super) fn read<'op>(mut operation: ReadOperation<'op, Cachefiles>, start: i6
     };
     fscache::stats::count_read();
     let end = start.saturating_add_unsigned(iter.count() as u64);
-    let hole = match next_hole(&object, file, start, end) {
+    let hole = match object.data().next_hole(file, start, end) {
         Ok(hole) => hole,
         Err(error) => return operation.finish(Failure::Whole.outcome(error)),
     };
@@ -87,76 +69,12 @@ pub(super) fn read<'op>(mut operation: ReadOperation<'op, Cachefiles>, start: i6
                 read,
                 slot,
                 start,
-                missing: Missing::new(hole.0, end),
+                missing: Missing::new(hole.start, end),
             };
-            ask(
-                object.as_arc_borrow(),
-                place.write(StackNode::new(deferred)),
-                hole,
-            );
+            deferred.begin(place, hole);
             begun
         }
         // EROFS is always told.
         Err(operation) => operation.finish(Failure::Whole.outcome(ENOBUFS)),
-    }
-}
-
-/// Asks the daemon for a hole, in whole pages, as it may write nothing else. If that fails, the
-/// read does.
-fn ask(object: ArcBorrow<'_, Object>, deferred: DeferredNode, (pos, hole_end): Hole) {
-    let (page, read_end) = (PAGE_SIZE as i64, deferred.missing.end());
-    let end = round_up(hole_end, page).map_or(read_end, |end| end.min(read_end));
-    let pos = round_down(pos, page);
-    if let Some(engine) = object.cache().ondemand() {
-        engine.fetch_for(object, pos, end, deferred);
-    }
-}
-
-impl Deferred {
-    /// See [`Missing::set_own`].
-    pub(crate) fn set_own(&mut self, is_own: bool) {
-        self.missing.set_own(is_own);
-    }
-
-    /// The READ that it waited for has ended: reads, asks for the next hole, or fails.
-    ///
-    /// Process context, with no lock held: it sleeps, and does what the end of a read leads to.
-    pub(crate) fn answered(mut node: DeferredNode, outcome: Result) {
-        match outcome.and_then(|()| node.look()) {
-            Ok(Some(hole)) => {
-                let object = node.deferral.object().clone();
-                ask(object.as_arc_borrow(), node, hole);
-            }
-            Ok(None) => KBox::into_inner(node).into_inner().submit(),
-            Err(error) => KBox::into_inner(node).into_inner().fail(error),
-        }
-    }
-
-    /// Errors: those of [`Missing::look`].
-    fn look(&mut self) -> Result<Option<Hole>> {
-        let file = self.read.resources().file().ok_or(EIO)?;
-        self.missing.look(self.deferral.object(), file)
-    }
-
-    /// Reads what is there now, as whoever opened the file: not as the daemon.
-    fn submit(self) {
-        let Self {
-            deferral,
-            read,
-            slot,
-            start,
-            ..
-        } = self;
-        let cache = deferral.object().cache().clone();
-        drop(deferral);
-        cache.secure(|| {
-            read.resume(|operation| start_read(operation, slot, start, 0, Failure::Whole));
-        });
-    }
-
-    fn fail(self, error: Error) {
-        drop(self.deferral);
-        self.read
-            .resume(|operation| operation.finish(Failure::Whole.outcome(error)));
     }
 }

@@ -3,9 +3,11 @@
 //! Where the data of a read is: in the cache, with the daemon, or with the server.
 
 use super::deferred::is_to_be_deferred;
-use super::{likely_extent, next_extent, seek, wait_for, wait_for_file};
+use super::first_part::FirstPart;
+use super::{wait_for, wait_for_file};
 use crate::cache::object::Object;
-use crate::data::extent::{Extent, FirstPart};
+use crate::data::extent::{round_down, round_up, Extent, Hole};
+use crate::data::seek;
 use crate::marker::Cachefiles;
 use cachefiles_trace::{self as trace, ErrorSite, PrepRead};
 use fscache::{CookieFlag, IoSource, Prepared, Resources, SubreqFlags, WantState};
@@ -13,7 +15,7 @@ use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
 use kernel_ext::errno::{ENOBUFS, ENODATA};
-use kernel_ext::fs::{File, Whence};
+use kernel_ext::fs::File;
 
 /// Where the read of `len` bytes at `start` is to be served from, by a network file system: `len`
 /// is shortened to what comes from one source.
@@ -73,7 +75,7 @@ pub(crate) fn prepare_ondemand_read(
     let (opened, filled) = match wait_for_file(resources, WantState::Read) {
         Some((object, file)) => {
             let end = start.saturating_add_unsigned(len as u64);
-            let known_end = object.known_data_end(file, start);
+            let known_end = object.data().known_data_end(file, start);
             let filled = if known_end.is_some_and(|known_end| known_end >= end) {
                 Ok(Prepared::Filled)
             } else if is_to_be_deferred(&object, len) {
@@ -155,7 +157,7 @@ fn first_source(
         flags.set_copy_to_cache();
         Ok((IoSource::DownloadFromServer, why))
     };
-    let data_end = match next_extent(object, file, start, end)? {
+    let data_end = match object.data().extent_at(file, start, end)? {
         Extent::Data(data_end) => data_end,
         Extent::Hole(data) if data < end => {
             *len = distance(start, round_up(data, unit).ok_or(EFBIG)?).min(*len);
@@ -195,10 +197,13 @@ fn fill(
 ) -> Result<(), Failure> {
     let mut pos = start;
     while pos < end {
-        let extent = likely_extent(&object, file, pos, end).map_err(|error| {
-            let (source, why) = seek_failed(&object, file, error);
-            (error, source, why)
-        })?;
+        let extent = object
+            .data()
+            .likely_extent_at(file, pos, end)
+            .map_err(|error| {
+                let (source, why) = seek_failed(&object, file, error);
+                (error, source, why)
+            })?;
         let page = PAGE_SIZE as i64;
         let (hole_end, why) = match extent {
             Extent::Data(data_end) => {
@@ -214,7 +219,13 @@ fn fill(
         };
         flags.set_copy_to_cache();
         let fetched = match object.cache().ondemand() {
-            Some(engine) => engine.fetch(object, file, (round_down(pos, page), hole_end), pos),
+            Some(engine) => {
+                let hole = Hole {
+                    start: round_down(pos, page),
+                    end: hole_end,
+                };
+                engine.fetch(object, file, hole, pos)
+            }
             // EROFS on a cache that is bound without a daemon to ask.
             None => Ok(None),
         };
@@ -243,15 +254,16 @@ pub(crate) fn query_occupancy(
     let (object, file) = wait_for(resources, WantState::Read).ok_or(ENOBUFS)?;
     let block = object.cache().backing.space.block_size() as usize;
     let granularity = i64::try_from(granularity.max(block)).map_err(|_| ENOBUFS)?;
-    let none_or_unknown = |error| if error == ENXIO { ENODATA } else { ENOBUFS };
 
-    let data = seek(file, start, Whence::Data).map_err(none_or_unknown)?;
+    let data = seek::next_data(file, start).map_err(|_| ENOBUFS)?;
+    let data = data.ok_or(ENODATA)?;
     let end = start.saturating_add_unsigned(len as u64);
     let data_start = round_up(data, granularity).ok_or(ENODATA)?;
     if data_start >= end {
         return Err(ENODATA);
     }
-    let hole = seek(file, data, Whence::Hole).map_err(none_or_unknown)?;
+    let none_or_unknown = |error| if error == ENXIO { ENODATA } else { ENOBUFS };
+    let hole = seek::next_hole(file, data).map_err(none_or_unknown)?;
     let data_end = round_down(hole, granularity);
     if data_end <= data_start {
         return Err(ENODATA);
@@ -262,14 +274,4 @@ pub(crate) fn query_occupancy(
         usize::try_from(data_end - data_start).map_err(|_| ENOBUFS)?
     };
     Ok((data_start, data_len))
-}
-
-pub(super) fn round_up(value: i64, unit: i64) -> Option<i64> {
-    value
-        .checked_add(unit - 1)
-        .map(|value| round_down(value, unit))
-}
-
-pub(super) fn round_down(value: i64, unit: i64) -> i64 {
-    value - value.rem_euclid(unit)
 }

@@ -2,105 +2,15 @@
 
 //! Reads from the cache.
 
-use super::{deferred, seek, wait_for};
-use crate::cache::object::{IoRef, Object};
+use super::{deferred, wait_for};
+use crate::cache::object::read::{start_read, Failure};
+use crate::data::seek;
 use crate::marker::Cachefiles;
-use cachefiles_trace::{self as trace, ErrorSite};
-use fscache::{Begun, ReadHole, ReadOperation, Termination, WantState};
+use fscache::{Begun, ReadHole, ReadOperation, WantState};
 use kernel::prelude::*;
-use kernel_ext::errno::{ENOBUFS, ENODATA, ESTALE};
-use kernel_ext::fs::{File, Whence};
-use kernel_ext::io::{IoCompletion, IovIterDest, RequestSlot};
-use kernel_ext::params::injected_read_error;
-
-/// What a read leaves to be done when it ends.
-pub(super) struct ReadDone {
-    object: IoRef,
-    /// Bytes of hole in front that were filled with zeros.
-    skipped: usize,
-    /// Bytes behind them that were asked for.
-    len: usize,
-    /// What the cookie's counter said at the start: another value means that the data is old.
-    inval_counter: u32,
-    failure: Failure,
-}
-
-/// What the caller is told of a read that fails.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// The error: there is no other source.
-    Error,
-    /// That nothing was read. netfs then asks the server, which for an error it does not: Linux
-    /// 6.12 hands that on to whoever reads the file.
-    Nothing,
-    /// That there was an I/O error, also where a part was read: EROFS takes that for all, and would
-    /// show the memory as it was before.
-    Whole,
-}
-
-impl Failure {
-    /// Only netfs has looked for holes itself (`prepare_read`), and it has a server to go to. Only
-    /// EROFS wants no holes of a cache with a daemon: it asks for what was fetched.
-    fn of(hole: ReadHole, is_ondemand: bool) -> Self {
-        match hole {
-            ReadHole::Ignore => Self::Nothing,
-            ReadHole::Fail if is_ondemand => Self::Whole,
-            ReadHole::Fetch => Self::Whole,
-            ReadHole::Clear | ReadHole::Fail => Self::Error,
-        }
-    }
-
-    pub(super) fn outcome(self, error: Error) -> isize {
-        match self {
-            Self::Error => error.to_errno() as isize,
-            Self::Nothing => 0,
-            // Of the cache, and not of what is read from it: a reader of the image can't know them.
-            Self::Whole if [ENOBUFS, ENODATA, ESTALE].contains(&error) => EIO.to_errno() as isize,
-            Self::Whole => error.to_errno() as isize,
-        }
-    }
-}
-
-impl IoCompletion for ReadDone {
-    fn complete(self, file: &File, result: isize, _was_async: bool) -> isize {
-        let Self {
-            object,
-            skipped,
-            len,
-            inval_counter,
-            failure,
-        } = self;
-        if result >= 0 && result.unsigned_abs() < len {
-            // Somebody has cut the file off, and not even its number of blocks has told.
-            object.doubt(file);
-        }
-        if result < 0 {
-            failure.outcome(note_error(&object, file, result))
-        } else if failure == Failure::Whole && result.unsigned_abs() < len {
-            failure.outcome(note_error(&object, file, EIO.to_errno() as isize))
-        } else if object.cookie().inval_counter() == inval_counter {
-            result.saturating_add_unsigned(skipped)
-        } else {
-            failure.outcome(ESTALE)
-        }
-        // Our reference to the object goes before the caller is told: that one may end its access
-        // to the cookie, and then ours would be the last one, in a context where the object can't
-        // be put away.
-    }
-}
-
-#[cold]
-fn note_error(object: &Object, file: &File, result: isize) -> Error {
-    // An error number, which an `i32` holds.
-    let error = kernel_ext::errno::error(result as i32);
-    trace::io_error(
-        Some(object.debug_id()),
-        file.inode(),
-        error,
-        ErrorSite::Read,
-    );
-    error
-}
+use kernel_ext::errno::{ENOBUFS, ENODATA};
+use kernel_ext::fs::File;
+use kernel_ext::io::{IovIterDest, RequestSlot};
 
 /// Reads from the cache.
 #[inline]
@@ -118,7 +28,7 @@ pub(crate) fn read<'op>(
     };
     let failure = Failure::of(hole, object.cache().ondemand().is_some());
     fscache::stats::count_read();
-    let is_data = hole == ReadHole::Ignore || object.known_data_end(file, start).is_some();
+    let is_data = hole == ReadHole::Ignore || object.data().known_data_end(file, start).is_some();
     let skipped = if is_data {
         0
     } else {
@@ -137,37 +47,6 @@ pub(crate) fn read<'op>(
     start_read(operation, slot, start, skipped, failure)
 }
 
-/// Starts the read of what the operation has memory for, behind `skipped` bytes at `start`.
-#[inline]
-pub(super) fn start_read<'op>(
-    mut operation: ReadOperation<'op, Cachefiles>,
-    slot: RequestSlot<ReadDone, Termination>,
-    start: i64,
-    skipped: usize,
-    failure: Failure,
-) -> Begun<'op> {
-    let (resources, iter) = operation.parts();
-    let (Some(object), Some(file)) = (resources.object(), resources.file()) else {
-        return operation.finish(failure.outcome(ENOBUFS));
-    };
-    let len = iter.count();
-    let pos = start.saturating_add_unsigned(skipped as u64);
-    trace::read(object.debug_id(), file.inode(), pos, len);
-    let owner = ReadDone {
-        object: IoRef::new(object),
-        skipped,
-        len,
-        inval_counter: resources.inval_counter(),
-        failure,
-    };
-    if let Err(error) = injected_read_error() {
-        let outcome = owner.complete(file, error.to_errno() as isize, false);
-        return operation.finish(outcome);
-    }
-    let file = file.into();
-    operation.submit(slot, file, pos, owner)
-}
-
 /// Clears what is a hole at `start`, and returns its length in bytes; at most what there is to
 /// read.
 ///
@@ -181,11 +60,7 @@ fn skip_hole(
 ) -> Result<usize> {
     let len = iter.count();
     let end = start.saturating_add_unsigned(len as u64);
-    let data = match seek(file, start, Whence::Data) {
-        Ok(data) => data.min(end),
-        Err(error) if error == ENXIO => end,
-        Err(error) => return Err(error),
-    };
+    let data = seek::next_data(file, start)?.map_or(end, |data| data.min(end));
     let is_unwanted = match failure {
         Failure::Whole => data > start,
         Failure::Error | Failure::Nothing => data == end && hole == ReadHole::Fail,

@@ -4,21 +4,20 @@
 //!
 //! A write that can't be done is no loss, as the server has the data.
 
-use super::{seek, wait_for, wait_for_file};
+use super::{wait_for, wait_for_file};
 use crate::backing::space::Purpose;
 use crate::cache::coherency;
+use crate::cache::object::write::{check_start, note_end, note_start};
 use crate::cache::object::{IoRef, Object};
-use crate::data::extent::Known;
+use crate::data::seek::{self, has_data};
 use crate::marker::Cachefiles;
 use cachefiles_trace::{self as trace, ErrorSite};
-use fscache::{
-    Begun, CookieFlag, Resources, WantState, WriteLimits, WriteOperation, WriteSubrequest,
-};
+use fscache::{Begun, Resources, WantState, WriteLimits, WriteOperation, WriteSubrequest};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel_ext::errno::ENOBUFS;
-use kernel_ext::fs::{FallocMode, File, Whence};
-use kernel_ext::io::{write_sync, IoCompletion, IovIterSource, RequestSlot};
+use kernel_ext::fs::{FallocMode, File};
+use kernel_ext::io::{IoCompletion, RequestSlot};
 use kernel_ext::params::{injected_remove_error, injected_write_error};
 
 /// What `read()` and `write()` take at most, in bytes (`MAX_RW_COUNT`): the largest number of pages
@@ -63,30 +62,6 @@ impl IoCompletion for WriteDone {
     }
 }
 
-#[inline]
-pub(super) fn note_end(object: &Object, file: &File, blocks: u64, result: isize) {
-    if result < 0 {
-        note_error(object, file, result);
-    }
-    object.cache().backing.space.end_write(blocks);
-    let cookie = object.cookie();
-    if !cookie.test_flag(CookieFlag::HaveData) {
-        cookie.set_flag(CookieFlag::HaveData);
-    }
-}
-
-#[cold]
-fn note_error(object: &Object, file: &File, result: isize) {
-    // An error number, which an `i32` holds.
-    let error = kernel_ext::errno::error(result as i32);
-    trace::io_error(
-        Some(object.debug_id()),
-        file.inode(),
-        error,
-        ErrorSite::Write,
-    );
-}
-
 /// A write did not reach the file, and netfs goes on without: what the range held before is old
 /// now.
 ///
@@ -95,16 +70,7 @@ fn note_error(object: &Object, file: &File, result: isize) {
 fn not_written(object: &Object, file: &File, start: i64, len: usize, may_sleep: bool) {
     let end = start.saturating_add_unsigned(len as u64);
     if !may_sleep || has_data(file, start, end).unwrap_or(true) {
-        object.spoil(file);
-    }
-}
-
-/// Whether there is data in the range. Errors: those of `lseek()`.
-fn has_data(file: &File, start: i64, end: i64) -> Result<bool> {
-    match seek(file, start, Whence::Data) {
-        Ok(data) => Ok(data < end),
-        Err(error) if error == ENXIO => Ok(false),
-        Err(error) => Err(error),
+        object.data().mark_stale(file);
     }
 }
 
@@ -119,7 +85,7 @@ pub(crate) fn write<'op>(operation: WriteOperation<'op, Cachefiles>, start: i64)
 fn refuse_offline<'op>(mut operation: WriteOperation<'op, Cachefiles>, start: i64) -> Begun<'op> {
     let (resources, iter) = operation.parts();
     if let Some(object) = resources.object() {
-        let held = object.held_file();
+        let held = object.data().held_file();
         if let Some(file) = resources.file().or(held.as_deref()) {
             not_written(&object, file, start, iter.count(), true);
         }
@@ -174,23 +140,6 @@ fn mark_dirty(object: &Object) -> Result {
         return Ok(());
     }
     object.cache().secure(|| coherency::mark_dirty(object))
-}
-
-#[inline]
-pub(super) fn note_start(object: &Object, file: &File, start: i64, len: usize) -> u64 {
-    fscache::stats::count_write();
-    trace::write(object.debug_id(), file.inode(), start, len);
-    object.cache().backing.space.begin_write(len)
-}
-
-/// Bytes written, or a negative error number.
-#[inline]
-pub(super) fn write_now(file: &File, start: i64, iter: &mut IovIterSource<'_>) -> isize {
-    let written = injected_write_error().and_then(|()| write_sync(file, start, iter));
-    written.map_or_else(
-        |error| error.to_errno() as isize,
-        |len| isize::try_from(len).unwrap_or(isize::MAX),
-    )
 }
 
 /// How much netfs may put into one write. None where the object has no file.
@@ -258,12 +207,12 @@ fn do_without_room(object: &Object, file: &File, start: i64, len: usize, error: 
     let end = start.saturating_add_unsigned(len as u64);
     let discarded = match has_data(file, start, end) {
         Ok(false) => return Err(error),
-        Ok(true) if seek(file, start, Whence::Hole).is_ok_and(|hole| hole >= end) => return Ok(()),
+        Ok(true) if seek::next_hole(file, start).is_ok_and(|hole| hole >= end) => return Ok(()),
         Ok(true) => discard(object, file, start, end),
         Err(error) => Err(error),
     };
     if discarded.is_err() {
-        object.spoil(file);
+        object.data().mark_stale(file);
     }
     Err(error)
 }
@@ -272,7 +221,7 @@ fn do_without_room(object: &Object, file: &File, start: i64, len: usize, error: 
 fn discard(object: &Object, file: &File, start: i64, end: i64) -> Result {
     let punched = injected_remove_error()
         .and_then(|()| file.fallocate(FallocMode::PunchHoleKeepSize, start, end - start));
-    object.known(file, Known::forget);
+    object.data().shortened(file);
     punched
 }
 
@@ -329,7 +278,7 @@ fn make_room(object: &Object, file: &File, start: i64, len: usize) -> Result {
     if cache.has_space(0, pages, Purpose::Check).is_ok() {
         return Ok(());
     }
-    if seek(file, start, Whence::Hole)? >= end {
+    if seek::next_hole(file, start)? >= end {
         return Ok(());
     }
     // Some of it has no block yet, and there is no room: give the blocks that it has back.
@@ -344,14 +293,4 @@ fn make_room(object: &Object, file: &File, start: i64, len: usize) -> Result {
         object.file_error(error, "fallocate failed");
         EIO
     })
-}
-
-/// Error: ENOBUFS where a write does not begin at a page.
-#[inline]
-pub(super) fn check_start(start: i64) -> Result {
-    if start.rem_euclid(PAGE_SIZE as i64) != 0 {
-        fscache::stats::count_dio_misfit();
-        return Err(ENOBUFS);
-    }
-    Ok(())
 }

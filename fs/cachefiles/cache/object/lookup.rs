@@ -103,7 +103,7 @@ fn create_file(object: &Arc<Object>, fan: &Dentry) -> Result<Found> {
     let file = create_tmpfile_in(object, fan)?;
     object.cookie().set_flag(CookieFlag::NeedsUpdate);
     object.set_tmpfile(true);
-    object.replace_file(Some(file));
+    object.data().replace_file(Some(file));
     if object.cache().ondemand().is_some() {
         // What the daemon fetches is to outlive a power cut, and each block is there or a hole. A
         // file that netfs writes to gets its name when netfs is done with it.
@@ -201,7 +201,7 @@ fn open(
     kernel_ext::log::debug!("OBJ{:x}: inode {}", object.debug_id(), file.inode().ino());
     // Culling goes by atime, which look-up and open leave alone.
     file.touch_atime();
-    object.replace_file(Some(file));
+    object.data().replace_file(Some(file));
     Ok(Found::There)
 }
 
@@ -226,11 +226,11 @@ fn check_operations(file: &File) -> Result {
 pub(crate) fn put_away(object: &Object) {
     use cachefiles_trace::RefWhy;
 
-    let Some(file) = object.held_file() else {
+    let Some(file) = object.data().held_file() else {
         return;
     };
     let retired = object.cookie().test_flag(CookieFlag::Retired);
-    match (retired || object.is_spoilt(), object.is_tmpfile()) {
+    match (retired || object.data().is_stale(), object.is_tmpfile()) {
         (true, false) => {
             object.see(RefWhy::SeeCleanDelete);
             let why = if retired {
@@ -249,7 +249,7 @@ pub(crate) fn put_away(object: &Object) {
             commit(object, &file);
         }
     }
-    let last = object.replace_file(None);
+    let last = object.data().replace_file(None);
     drop(last);
     if !object.is_tmpfile() {
         object.cache().backing.space.released(file.inode());
@@ -339,7 +339,7 @@ fn link(object: &Object, file: &File) -> Result {
 ///
 /// False where that can't be done: netfs then gives up caching the object.
 pub(crate) fn invalidate(object: &Arc<Object>, invalidation: Invalidation<'_>) -> bool {
-    let Some(current) = object.held_file() else {
+    let Some(current) = object.data().held_file() else {
         invalidation.resume();
         return true;
     };
@@ -358,10 +358,10 @@ fn replace_with_empty(
     let was_tmpfile = object.is_tmpfile();
     let Ok(file) = create_tmpfile(object) else {
         // The old one must not be committed as what is valid from now on.
-        object.spoil(current);
+        object.data().mark_stale(current);
         return false;
     };
-    let mut old = object.replace_file(Some(file));
+    let mut old = object.data().replace_file(Some(file));
     if was_tmpfile {
         // As in C, the trace does not tell when the mark of a file without a name goes.
         old = old.map(InUse::untraced);

@@ -4,7 +4,6 @@
 
 use crate::cache::coherency;
 use crate::cache::object::Object;
-use crate::data::extent::Known;
 use cachefiles_trace::{self as trace, ErrorSite, Trunc};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
@@ -47,7 +46,7 @@ pub(crate) fn adjust(object: &Object) -> Result {
             .and_then(|()| injected_write_error())
             .and_then(|()| locked.set_size(file.dentry(), new_size))
     };
-    object.known(&file, Known::forget);
+    object.data().shortened(&file);
     result.map_err(|error| {
         trace::io_error(None, inode, error, ErrorSite::NotifyChange);
         if error != EIO {
@@ -65,10 +64,10 @@ pub(crate) fn resize(object: &Object, file: Option<&File>, new_size: u64) {
         if let Some(file) = file {
             object.cache().secure(|| {
                 let shortened = shorten(object, file, new_size);
-                object.known(file, Known::forget);
+                object.data().shortened(file);
                 if shortened.is_err() {
                     // What should be gone would be there again when the object grows.
-                    object.spoil(file);
+                    object.data().mark_stale(file);
                     coherency::remove_object(object, file);
                 }
             });

@@ -2,9 +2,9 @@
 
 //! The anonymous fd of an object: how the daemon writes its data and completes its reads.
 
+use super::fetched::write_from_daemon;
 use crate::cache::object::Object;
 use crate::cache::Pin;
-use crate::io;
 use cachefiles_trace::{self as trace, RefWhy};
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicI64, Ordering};
@@ -102,7 +102,7 @@ impl AnonFileOps for Operations {
         kiocb: &mut KiocbRef<'_>,
         iter: &mut IovIterSource<'_>,
     ) -> Result<usize> {
-        let written = io::write_from_daemon(&fd.object, kiocb.pos(), iter)?;
+        let written = write_from_daemon(&fd.object, kiocb.pos(), iter)?;
         kiocb.set_pos(kiocb.pos().saturating_add_unsigned(written as u64));
         Ok(written)
     }

@@ -2,18 +2,26 @@
 
 //! Having holes filled: READs, and those who share them.
 
+use super::deferred::DeferredNode;
 use super::engine::{new_node, Engine, Waiting};
 use super::entry::Kind;
 use crate::cache::object::Object;
-use crate::data::extent::Extent;
-use crate::io::{next_extent, DeferredNode};
+use crate::data::extent::{Extent, Hole};
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
 use kernel_ext::fs::File;
 
+/// A READ to wait for.
+enum Read {
+    /// One in flight that covers what is wanted.
+    Joined(Waiting),
+    /// One of our own.
+    Sent(Waiting),
+}
+
 impl Engine {
-    /// Has the daemon fill the hole from `start` to `end`. Returns up to where there is data at
-    /// `pos` in it after that, `None` where there is none.
+    /// Has the daemon fill a hole. Returns up to where there is data at `pos` in it after that,
+    /// `None` where there is none.
     ///
     /// A read that lies inside another one in flight waits for that one. If it turns out not to
     /// have brought what was needed, the daemon is asked once more, by a READ of our own.
@@ -22,15 +30,18 @@ impl Engine {
         &self,
         object: ArcBorrow<'_, Object>,
         file: &File,
-        (start, end): (i64, i64),
+        hole: Hole,
         pos: i64,
     ) -> Result<Option<i64>> {
-        let off = u64::try_from(start).map_err(|_| EINVAL)?;
-        let len = u64::try_from(end.saturating_sub(start)).map_err(|_| EINVAL)?;
+        let off = u64::try_from(hole.start).map_err(|_| EINVAL)?;
+        let len = u64::try_from(hole.end.saturating_sub(hole.start)).map_err(|_| EINVAL)?;
         loop {
-            let (waiting, is_own) = self.submit_read(object, off, len, None)?;
+            let (waiting, is_own) = match self.submit_read(object, off, len, None)? {
+                Read::Joined(waiting) => (waiting, false),
+                Read::Sent(waiting) => (waiting, true),
+            };
             self.wait(waiting)?;
-            match next_extent(&object, file, pos, end)? {
+            match object.data().extent_at(file, pos, hole.end)? {
                 Extent::Data(data_end) => return Ok(Some(data_end)),
                 _ if is_own => return Ok(None),
                 _ => {}
@@ -38,32 +49,25 @@ impl Engine {
         }
     }
 
-    /// Has the daemon fill the hole from `pos` to `end` for a read that nobody waits for: that goes
-    /// on when a READ is answered that covers the hole. If none can be made, it fails.
-    pub(crate) fn fetch_for(
-        &self,
-        object: ArcBorrow<'_, Object>,
-        pos: i64,
-        end: i64,
-        node: DeferredNode,
-    ) {
-        let range = (u64::try_from(pos), u64::try_from(end.saturating_sub(pos)));
-        if let (Ok(off), Ok(len)) = range {
+    /// Has the daemon fill a hole for a read that waits without a task: that goes on when a READ is
+    /// answered that covers the hole. If none can be made, it fails.
+    pub(crate) fn fetch_for(&self, object: ArcBorrow<'_, Object>, hole: Hole, node: DeferredNode) {
+        let len = hole.end.saturating_sub(hole.start);
+        if let (Ok(off), Ok(len)) = (u64::try_from(hole.start), u64::try_from(len)) {
             // An error is told by the drop of the node.
             let _ = self.submit_read(object, off, len, Some(node));
         }
     }
 
-    /// Waits for a read in flight that covers this one, or puts one of its own into the table: then
-    /// the second result is true. With a `deferred` it is that which waits, in the place of the
-    /// task.
+    /// Joins a read in flight that covers this one, or puts one of its own into the table. With a
+    /// `deferred` it is that which waits, in the place of the task.
     fn submit_read(
         &self,
         object: ArcBorrow<'_, Object>,
         off: u64,
         len: u64,
         mut deferred: Option<DeferredNode>,
-    ) -> Result<(Waiting, bool)> {
+    ) -> Result<Read> {
         let node = new_node(object, Kind::Read { off, len })?;
         let mut guard = self.table.lock();
         let joined = {
@@ -83,15 +87,13 @@ impl Engine {
         };
         if let Some(waiting) = joined {
             drop(guard);
-            return Ok((waiting, false));
+            return Ok(Read::Joined(waiting));
         }
         if let Some(mut deferred) = deferred {
             deferred.set_own(true);
             node.shared().add_deferred(deferred);
         }
-        Ok((
-            self.enter(guard, object, node, Kind::Read { off, len })?,
-            true,
-        ))
+        let waiting = self.enter(guard, object, node, Kind::Read { off, len })?;
+        Ok(Read::Sent(waiting))
     }
 }

@@ -2,11 +2,11 @@
 
 //! A request, and the xarray that holds all of them.
 
+use super::deferred::{Deferred, DeferredNode};
 use super::entry::{At, Entry, Slots};
 use super::state::ObjectState;
 use super::table::Table;
 use crate::cache::object::Object;
-use crate::io::{Deferred, DeferredNode};
 use core::sync::atomic::{AtomicI32, Ordering};
 use kernel::prelude::*;
 use kernel::sync::Arc;

@@ -12,13 +12,11 @@
 #![allow(dead_code)]
 
 mod cache;
-mod io;
 mod object;
 
 #[path = "../../../../fs/cachefiles/data"]
 mod data {
     pub(crate) mod extent;
-    mod snapshot;
 }
 #[path = "../../../../fs/cachefiles/format"]
 mod format {
@@ -35,11 +33,16 @@ mod ondemand {
     mod answer;
     mod clock;
     mod deferral;
+    #[path = "../../../../tools/testing/host/interleavings/deferred.rs"]
+    pub(crate) mod deferred;
     mod deliver;
     mod engine;
     mod entry;
     mod fetch;
+    #[path = "../../../../tools/testing/host/interleavings/fetched.rs"]
+    mod fetched;
     mod message;
+    mod missing;
     mod opening;
     mod reopen;
     mod request;

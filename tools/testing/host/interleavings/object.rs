@@ -4,11 +4,12 @@
 
 use crate::cache::ondemand::ObjectState;
 use crate::cache::Cache;
+use crate::data::extent::{Extent, Hole};
 use cachefiles_trace::RefWhy;
 use fscache::{Cookie, Volume as Netfs};
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kernel_ext::fs::File;
+use kernel_ext::fs::{File, Whence};
 use kernel_ext::xarray::Guarded;
 
 /// A volume.
@@ -17,6 +18,32 @@ pub(crate) struct Volume(Netfs);
 impl Volume {
     pub(crate) fn netfs(&self) -> &Netfs {
         &self.0
+    }
+}
+
+/// Where a file has data: what it says itself.
+pub(crate) struct DataMap;
+
+impl DataMap {
+    /// What is at `pos`, and up to where.
+    pub(crate) fn extent_at(&self, file: &File, pos: i64, end: i64) -> Result<Extent> {
+        match file.llseek(pos, Whence::Data) {
+            Ok(data) if data == pos => Ok(Extent::Data(file.llseek(pos, Whence::Hole)?.min(end))),
+            Ok(data) => Ok(Extent::Hole(data.min(end))),
+            Err(error) if error == ENXIO => Ok(Extent::LastHole),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first hole from `pos` to `end`.
+    pub(crate) fn next_hole(&self, file: &File, mut pos: i64, end: i64) -> Result<Option<Hole>> {
+        while pos < end {
+            match self.extent_at(file, pos, end)? {
+                Extent::Data(data_end) => pos = data_end,
+                hole => return Ok(hole.hole_end(end).map(|end| Hole { start: pos, end })),
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -65,6 +92,10 @@ impl Object {
 
     pub(crate) fn cache(&self) -> &Arc<Cache> {
         &self.cache
+    }
+
+    pub(crate) fn data(&self) -> &DataMap {
+        &DataMap
     }
 
     pub(crate) fn file(&self) -> Option<std::sync::Arc<File>> {

@@ -31,14 +31,23 @@ mod driver {
 
     mod data {
         mod extent;
+        mod extent_cache;
         mod snapshot;
 
         #[cfg(test)]
-        #[path = "../../../tools/testing/host/unit/extent.rs"]
-        mod extent_tests;
+        #[path = "../../../tools/testing/host/unit/extent_cache.rs"]
+        mod extent_cache_tests;
         #[cfg(test)]
         #[path = "../../../tools/testing/host/unit/snapshot.rs"]
         mod snapshot_tests;
+    }
+
+    mod io {
+        mod first_part;
+
+        #[cfg(test)]
+        #[path = "../../../tools/testing/host/unit/first_part.rs"]
+        mod first_part_tests;
     }
 
     #[path = "cache/ondemand"]

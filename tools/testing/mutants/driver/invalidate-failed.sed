@@ -2,4 +2,4 @@
 # what: a file that could not be discarded is committed as the new one
 # file: fs/cachefiles/cache/object/lookup.rs
 # selftests: could_not_be_discarded
-s/        object\.spoil\(current\);\n/        let _ = current;\n/
+s/        object\.data\(\)\.mark_stale\(current\);\n/        let _ = current;\n/

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
 # what: a file that turned out to be shorter than was remembered fails its readers for ever
-# file: fs/cachefiles/io/read.rs
+# file: fs/cachefiles/cache/object/read.rs
 # selftests: without_its_blocks_telling
-s/            object\.doubt\(file\);\n/            let _ = file;\n/
+s/            object\.data\(\)\.doubt\(file\);\n/            let _ = file;\n/

@@ -2,4 +2,4 @@
 # what: what could not be cut off comes back
 # file: fs/cachefiles/cache/object/resize.rs
 # selftests: could_not_be_cut_off
-s/                    object\.spoil\(file\);\n//
+s/                    object\.data\(\)\.mark_stale\(file\);\n//

@@ -6,7 +6,7 @@ use super::daemon::{daemon, successor, threads, Manner};
 use super::explore::all_orders;
 use super::serving::reader;
 use super::world::{world, World};
-use crate::io::End;
+use crate::cache::ondemand::deferred::End;
 use cachefiles_bindings::sched;
 use kernel::error::code::{EINTR, EIO};
 use kernel::error::Result;

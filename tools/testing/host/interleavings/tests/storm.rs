@@ -5,7 +5,7 @@
 use super::daemon::{successor, threads, Manner};
 use super::explore::by_chance;
 use super::world::{world, World, PAGES};
-use crate::io::End;
+use crate::cache::ondemand::deferred::End;
 use cachefiles_bindings::sched::{self, choose};
 use kernel::error::code::{EBUSY, EINTR, EIO, ENOENT};
 use kernel::error::Result;

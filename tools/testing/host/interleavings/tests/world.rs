@@ -4,9 +4,10 @@
 
 use super::daemon::{daemon, Manner};
 use crate::cache::object::Object;
+use crate::cache::ondemand::deferred::{Deferred, End};
 use crate::cache::ondemand::{Engine, State};
 use crate::cache::{Cache, Pin};
-use crate::io::{Deferred, End};
+use crate::data::extent::Hole;
 use crate::notify::Notifier;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -171,13 +172,17 @@ impl Inner {
         let (pos, end) = (page * PAGE, (page + pages) * PAGE);
         Ok(self
             .engine()
-            .fetch(object.as_arc_borrow(), &file, (pos, end), pos)?
+            .fetch(object.as_arc_borrow(), &file, Hole { start: pos, end }, pos)?
             .is_some())
     }
 
     /// Begins to read so many pages, and does not wait.
     pub(super) fn defer(&self, object: usize, page: i64, pages: i64) -> std::sync::Arc<End> {
-        Deferred::begin(&self.objects[object], (page * PAGE, (page + pages) * PAGE))
+        let range = Hole {
+            start: page * PAGE,
+            end: (page + pages) * PAGE,
+        };
+        Deferred::begin(&self.objects[object], range)
     }
 
     /// A page is there from the beginning.

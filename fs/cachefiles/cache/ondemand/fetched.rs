@@ -2,8 +2,8 @@
 
 //! Writes of the daemon: what it fetched, through an object's anonymous fd.
 
-use super::write::{check_start, note_end, note_start, write_now};
 use crate::backing::space::Purpose;
+use crate::cache::object::write::{check_start, note_end, note_start, write_now};
 use crate::cache::object::Object;
 use cachefiles_trace as trace;
 use kernel::page::PAGE_SIZE;
@@ -23,18 +23,19 @@ pub(crate) fn write_from_daemon(
     start: i64,
     iter: &mut IovIterSource<'_>,
 ) -> Result<usize> {
-    let (file, age) = object.file_to_write().ok_or(ENOBUFS)?;
+    let target = object.data().file_to_write().ok_or(ENOBUFS)?;
+    let file = &target.file;
     let len = iter.count();
     check_start(start).inspect_err(|_| note_misaligned(object, start))?;
     make_room_for_daemon(object, len.div_ceil(PAGE_SIZE) as u64)
         .inspect_err(|&error| note_no_room(object, error))?;
     trace::ondemand_fd_write(object.debug_id(), file.inode(), start, len);
-    let blocks = note_start(object, &file, start, len);
-    let result = write_now(&file, start, iter);
-    note_end(object, &file, blocks, result);
+    let blocks = note_start(object, file, start, len);
+    let result = write_now(file, start, iter);
+    note_end(object, file, blocks, result);
     if result > 0 {
         let end = start.saturating_add(result as i64);
-        object.known(&file, |known| known.learn_data(age, start, end));
+        object.data().written(&target, start, end);
     }
     // A negative answer is an error number, which an `i32` holds.
     usize::try_from(result).map_err(|_| kernel_ext::errno::error(result as i32))

@@ -5,13 +5,10 @@
 //! Knows the engine's side of such a read and nothing else of it: also compiled into the model of
 //! the engine.
 
-use super::{next_extent, next_hole};
 use crate::cache::object::Object;
+use crate::data::extent::Hole;
 use kernel::prelude::*;
 use kernel_ext::fs::File;
-
-/// A hole: where it begins and ends, in bytes.
-pub(crate) type Hole = (i64, i64);
 
 /// The part of a read that is not known to be in the cache.
 pub(crate) struct Missing {
@@ -47,16 +44,19 @@ impl Missing {
     /// Errors: EIO there still is a hole where the daemon says that it has filled it; those of
     /// `lseek()`.
     pub(crate) fn look(&mut self, object: &Object, file: &File) -> Result<Option<Hole>> {
-        let extent = next_extent(object, file, self.pos, self.end)?;
-        if let Some(hole_end) = extent.hole_end(self.end) {
+        let extent = object.data().extent_at(file, self.pos, self.end)?;
+        if let Some(end) = extent.hole_end(self.end) {
             return if self.is_own {
                 Err(EIO)
             } else {
-                Ok(Some((self.pos, hole_end)))
+                Ok(Some(Hole {
+                    start: self.pos,
+                    end,
+                }))
             };
         }
-        let hole = next_hole(object, file, self.pos, self.end)?;
-        self.pos = hole.map_or(self.end, |(pos, _)| pos);
+        let hole = object.data().next_hole(file, self.pos, self.end)?;
+        self.pos = hole.map_or(self.end, |hole| hole.start);
         Ok(hole)
     }
 }

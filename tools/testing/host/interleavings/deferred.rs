@@ -1,61 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reading from and writing to cache files, as far as the engine sees it.
+//! A read that waits without a task, as far as the engine sees it.
 
+use super::deferral::Deferral;
+use super::missing::Missing;
 use crate::cache::object::Object;
-use crate::cache::ondemand::Deferral;
-use crate::data::extent::Extent;
+use crate::data::extent::Hole;
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kernel_ext::fs::{File, Whence};
-use kernel_ext::io::IovIterSource;
 use kernel_ext::sync::StackNode;
 use std::sync::Mutex;
 use std::task::Waker;
-
-#[path = "../../../../fs/cachefiles/io/missing.rs"]
-mod missing;
-
-use missing::{Hole, Missing};
-
-/// What is at `pos`, and up to where.
-pub(crate) fn next_extent(_object: &Object, file: &File, pos: i64, end: i64) -> Result<Extent> {
-    match file.llseek(pos, Whence::Data) {
-        Ok(data) if data == pos => Ok(Extent::Data(file.llseek(pos, Whence::Hole)?.min(end))),
-        Ok(data) => Ok(Extent::Hole(data.min(end))),
-        Err(error) if error == ENXIO => Ok(Extent::LastHole),
-        Err(error) => Err(error),
-    }
-}
-
-/// The first hole from `pos` to `end`.
-pub(crate) fn next_hole(
-    object: &Object,
-    file: &File,
-    mut pos: i64,
-    end: i64,
-) -> Result<Option<Hole>> {
-    while pos < end {
-        match next_extent(object, file, pos, end)? {
-            Extent::Data(data_end) => pos = data_end,
-            hole => return Ok(hole.hole_end(end).map(|hole_end| (pos, hole_end))),
-        }
-    }
-    Ok(None)
-}
-
-/// The daemon's write.
-pub(crate) fn write_from_daemon(
-    object: &Object,
-    pos: i64,
-    iter: &mut IovIterSource<'_>,
-) -> Result<usize> {
-    let len = iter.len();
-    if let Some(file) = object.file() {
-        file.fill(pos, len);
-    }
-    Ok(len)
-}
 
 /// What whoever asked for a read is told of its end: once.
 #[derive(Default)]
@@ -90,7 +45,7 @@ impl End {
     }
 }
 
-/// A read for which nobody waits, as `fs/cachefiles/io/deferred.rs` has it, but for the I/O itself.
+/// A read for which nobody waits, as `fs/cachefiles/cache/ondemand/deferred.rs` has it, but for the I/O itself.
 pub(crate) struct Deferred {
     deferral: Deferral,
     read: Pending,
@@ -126,10 +81,10 @@ impl Deferred {
         let end = std::sync::Arc::<End>::default();
         let read = Pending(Some(end.clone()));
         let file = object.file().unwrap();
-        match next_hole(object, &file, range.0, range.1) {
+        match object.data().next_hole(&file, range.start, range.end) {
             Ok(Some(hole)) => {
                 let deferral = Deferral::new(object).unwrap();
-                let missing = Missing::new(hole.0, range.1);
+                let missing = Missing::new(hole.start, range.end);
                 let node = StackNode::new(Self {
                     deferral,
                     read,
@@ -159,7 +114,7 @@ impl Deferred {
             Ok(Some(hole)) => ask(&object, node, hole),
             Ok(None) => {
                 let range = node.range;
-                let hole = next_hole(&object, &file, range.0, range.1);
+                let hole = object.data().next_hole(&file, range.start, range.end);
                 assert_eq!(hole, Ok(None), "read before all of it was there");
                 KBox::into_inner(node).into_inner().read.end(Ok(()));
             }
@@ -168,7 +123,7 @@ impl Deferred {
     }
 }
 
-fn ask(object: &Arc<Object>, node: DeferredNode, (pos, end): Hole) {
+fn ask(object: &Arc<Object>, node: DeferredNode, hole: Hole) {
     let engine = object.cache().ondemand().unwrap();
-    engine.fetch_for(object.as_arc_borrow(), pos, end, node);
+    engine.fetch_for(object.as_arc_borrow(), hole, node);
 }

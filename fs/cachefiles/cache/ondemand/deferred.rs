@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reads of EROFS that wait for the daemon without a task: with the module's parameter
+//! `async_reads`.
+//!
+//! They go on from the answer, `Request::complete`, in the task that it comes from. See
+//! `Documentation/ondemand.rst`.
+
+use super::deferral::Deferral;
+use super::missing::Missing;
+use crate::cache::object::read::{start_read, Failure, ReadDone};
+use crate::data::extent::{round_down, round_up, Hole};
+use crate::marker::Cachefiles;
+use core::mem::MaybeUninit;
+use fscache::{PendingRead, Termination};
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+use kernel_ext::io::RequestSlot;
+use kernel_ext::sync::StackNode;
+
+/// A read that waits for the daemon. Dropping it tells the caller EIO.
+pub(crate) struct Deferred {
+    /// Goes first: see [`ReadDone`].
+    pub(crate) deferral: Deferral,
+    pub(crate) read: PendingRead<Cachefiles>,
+    /// So that the read is never short of memory when the data is there.
+    pub(crate) slot: RequestSlot<ReadDone, Termination>,
+    /// Where the read begins.
+    pub(crate) start: i64,
+    pub(crate) missing: Missing,
+}
+
+/// The place of one in the list of a request.
+pub(crate) type DeferredNode = KBox<StackNode<Deferred>>;
+
+impl Deferred {
+    /// Begins to wait: asks the daemon for `hole`, the first of the read.
+    pub(crate) fn begin(self, place: KBox<MaybeUninit<StackNode<Self>>>, hole: Hole) {
+        ask(place.write(StackNode::new(self)), hole);
+    }
+
+    /// See [`Missing::set_own`].
+    pub(crate) fn set_own(&mut self, is_own: bool) {
+        self.missing.set_own(is_own);
+    }
+
+    /// The READ that it waited for has ended: reads, asks for the next hole, or fails.
+    ///
+    /// Process context, with no lock held: it sleeps, and does what the end of a read leads to.
+    pub(crate) fn answered(mut node: DeferredNode, outcome: Result) {
+        match outcome.and_then(|()| node.look()) {
+            Ok(Some(hole)) => ask(node, hole),
+            Ok(None) => KBox::into_inner(node).into_inner().submit(),
+            Err(error) => KBox::into_inner(node).into_inner().fail(error),
+        }
+    }
+
+    /// Errors: those of [`Missing::look`].
+    fn look(&mut self) -> Result<Option<Hole>> {
+        let file = self.read.resources().file().ok_or(EIO)?;
+        self.missing.look(self.deferral.object(), file)
+    }
+
+    /// Reads what is there now, as whoever opened the file: not as the daemon.
+    fn submit(self) {
+        let Self {
+            deferral,
+            read,
+            slot,
+            start,
+            ..
+        } = self;
+        let cache = deferral.object().cache().clone();
+        drop(deferral);
+        cache.secure(|| {
+            read.resume(|operation| start_read(operation, slot, start, 0, Failure::Whole));
+        });
+    }
+
+    fn fail(self, error: Error) {
+        drop(self.deferral);
+        self.read
+            .resume(|operation| operation.finish(Failure::Whole.outcome(error)));
+    }
+}
+
+/// Asks the daemon for a hole, in whole pages, as it may write nothing else. If that fails, the
+/// read does.
+fn ask(node: DeferredNode, hole: Hole) {
+    let (page, read_end) = (PAGE_SIZE as i64, node.missing.end());
+    let hole = Hole {
+        start: round_down(hole.start, page),
+        end: round_up(hole.end, page).map_or(read_end, |end| end.min(read_end)),
+    };
+    let object = node.deferral.object().clone();
+    if let Some(engine) = object.cache().ondemand() {
+        engine.fetch_for(object.as_arc_borrow(), hole, node);
+    }
+}
