@@ -6,6 +6,7 @@ use crate::cache::kept;
 use crate::cache::object::lookup::{self, Found};
 use crate::cache::object::resize;
 use crate::cache::object::Object;
+use crate::cache::object::{commit, invalidate};
 use crate::cache::volume::Volume;
 use crate::cache::Cache;
 use crate::io;
@@ -98,7 +99,7 @@ impl Backend for Cachefiles {
         if let Some(engine) = cache.ondemand() {
             engine.drop_object(&object);
         }
-        cache.secure(|| lookup::put_away(&object));
+        cache.secure(|| commit::clean_up(&object));
         object.note_put(RefWhy::PutDetach);
     }
 
@@ -108,7 +109,7 @@ impl Backend for Cachefiles {
         invalidation: Invalidation<'_>,
     ) -> bool {
         let _span = span!("invalidate_cookie", "c={:08x}", cookie.debug_id());
-        lookup::invalidate(&object.into(), invalidation)
+        invalidate::invalidate(&object.into(), invalidation)
     }
 
     #[inline]

@@ -2,6 +2,9 @@
 
 //! An object: what netfs caches under one cookie, and the file that holds it.
 
+pub(crate) mod commit;
+mod create;
+pub(crate) mod invalidate;
 pub(crate) mod lookup;
 pub(crate) mod read;
 pub(crate) mod resize;
