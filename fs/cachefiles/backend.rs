@@ -29,7 +29,7 @@ impl Backend for Cachefiles {
 
     fn acquire_volume(cache: ArcBorrow<'_, Cache>, volume: VolumeHandle) -> Option<Arc<Volume>> {
         let _span = span!("acquire_volume", "V={:x}", volume.debug_id());
-        // Failing is made known by itself; netfs goes on without a cache.
+        // A failure is logged there; netfs goes on without a cache.
         Volume::acquire(&cache.into(), volume).ok()
     }
 
@@ -67,12 +67,12 @@ impl Backend for Cachefiles {
 
         cache.secure(|| {
             let found = lookup::look_up(&object, &lookup).and_then(|found| {
-                object.see(RefWhy::SeeLookupCookie);
+                object.trace_ref(RefWhy::SeeLookupCookie);
                 cache.add_object(&object)?;
                 Ok(found)
             });
             let Ok(found) = found else {
-                object.see(RefWhy::SeeLookupFailed);
+                object.trace_ref(RefWhy::SeeLookupFailed);
                 if needs_operations {
                     object.set_missing();
                 }
@@ -92,15 +92,15 @@ impl Backend for Cachefiles {
         let _span = span!("withdraw_cookie", "c={:08x}", cookie.debug_id());
         let object: Arc<Object> = object.into();
         let cache = object.cache();
-        object.see(RefWhy::SeeWithdrawCookie);
+        object.trace_ref(RefWhy::SeeWithdrawCookie);
         if cache.remove_object(&object) {
-            object.see(RefWhy::SeeWithdrawal);
+            object.trace_ref(RefWhy::SeeWithdrawal);
         }
         if let Some(engine) = cache.ondemand() {
             engine.drop_object(&object);
         }
         cache.secure(|| commit::clean_up(&object));
-        object.note_put(RefWhy::PutDetach);
+        object.trace_put(RefWhy::PutDetach);
     }
 
     fn invalidate_cookie(

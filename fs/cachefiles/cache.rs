@@ -98,12 +98,13 @@ impl Cache {
         self.backing.cred.with(act)
     }
 
-    /// The engine of a cache whose data a daemon fetches as it is read; none in the original mode.
+    /// Returns the engine of a cache whose data a daemon fetches as it is read; none in the original
+    /// mode.
     pub(crate) fn ondemand(&self) -> Option<&Engine> {
         self.ondemand.as_deref()
     }
 
-    /// The same, to be kept.
+    /// Returns the engine with its refcount, for references that last.
     pub(crate) fn engine(&self) -> Option<&Arc<Engine>> {
         self.ondemand.as_ref()
     }
@@ -120,23 +121,24 @@ impl Cache {
         }
     }
 
-    /// Nothing is asked of the daemon any more, and all that waits for it fails with EIO.
+    /// Ends the daemon's part: it is asked for nothing any more, and all that waits for it fails
+    /// with EIO.
     pub(crate) fn kill(&self) {
         match self.ondemand() {
             Some(engine) => engine.kill(),
             None => self.dead.store(true, Ordering::Release),
         }
-        self.notifier.everything();
+        self.notifier.wake_all();
     }
 
-    /// A daemon has taken the cache over: it is asked for data again.
+    /// Begins the part of a daemon that has taken the cache over: it is asked for data again.
     pub(crate) fn revive(&self) {
         if let Some(engine) = self.ondemand() {
             engine.revive();
         }
     }
 
-    /// The backing file system failed us in a way that leaves the cache unusable.
+    /// Gives the cache up, as its file system fails in a way that leaves it unusable.
     ///
     /// In on-demand mode only the daemon's side of it: what is cached can still be read, as far as
     /// the file system lets us. Besides, fscache begins no operation on a cache that was given up
@@ -149,7 +151,8 @@ impl Cache {
         self.kill();
     }
 
-    /// An error with one of the cache's files. In the original mode EIO ends the cache: the disk is
+    /// Logs an error with one of the cache's files, and gives the cache up for it where that is
+    /// called for. In the original mode EIO ends the cache: the disk is
     /// bad, and the server has everything. In on-demand mode there is no other source: what can be
     /// read is to be, and only what cannot fails.
     pub(crate) fn file_error(&self, error: Error, what: core::fmt::Arguments<'_>) {
@@ -161,7 +164,7 @@ impl Cache {
         }
     }
 
-    /// Whether there is room. Errors: ENOBUFS, and those of `statfs()`.
+    /// Checks that there is room. Errors: ENOBUFS there is none; those of `statfs()`.
     pub(crate) fn has_space(&self, files: u64, blocks: u64, purpose: Purpose) -> Result {
         self.backing
             .space
@@ -181,7 +184,7 @@ impl Cache {
             })
     }
 
-    /// The daemon's read in the original mode. Errors: as for [`Space::read_state`].
+    /// Serves the daemon's read in the original mode. Errors: as for [`Space::read_state`].
     ///
     /// [`Space::read_state`]: crate::backing::space::Space::read_state
     pub(crate) fn read_state(&self, out: UserSliceWriter) -> Result<usize> {
@@ -212,13 +215,13 @@ impl Cache {
         drop(self.volumes.remove(volume.debug_id()));
     }
 
-    /// Whether netfs has a volume in it. Any that comes later finds the cache as it is then.
+    /// Returns whether netfs has a volume in it. Any that comes later finds the cache as it is then.
     pub(crate) fn has_volumes(&self) -> bool {
         self.volumes.lock().first().is_some()
     }
 
-    /// The last pin is gone: no daemon can come any more.
-    fn let_go(self: &Arc<Self>) {
+    /// Keeps or withdraws the cache after its last pin: no daemon can come any more.
+    fn unpinned(self: &Arc<Self>) {
         if kept::keep(self) {
             kernel_ext::log::info!(
                 "File cache on {} has lost its daemon: kept for what is mounted",
@@ -235,7 +238,7 @@ impl Cache {
     /// Takes the cache away from netfs. Called once, when no daemon can come any more and it is not
     /// kept.
     ///
-    /// Waits for everything in use to be put away, so the daemon's side has to be dead by now:
+    /// Waits until all objects are withdrawn, so the daemon's side has to be dead by now:
     /// else it might wait for an answer that nobody gives.
     pub(crate) fn withdraw(&self) {
         kernel_ext::log::info!("File cache on {} unregistering", self.fscache.name());
@@ -275,15 +278,15 @@ impl Cache {
         None
     }
 
-    /// Sets every object on its way out; netfs' workers then put them away.
+    /// Begins to withdraw every object; netfs' workers then clean them up.
     fn withdraw_objects(&self) {
         loop {
             let mut objects = self.objects.lock();
             let Some((id, object)) = objects.first() else {
                 return;
             };
-            object.see(cachefiles_trace::RefWhy::SeeWithdrawal);
-            // Under the lock: while the object is on the list its cookie is not put away.
+            object.trace_ref(cachefiles_trace::RefWhy::SeeWithdrawal);
+            // Under the lock: while the object is on the list its cookie stays.
             object.cookie().withdraw();
             let object = objects.remove(id);
             drop(objects);
@@ -292,33 +295,37 @@ impl Cache {
         }
     }
 
-    /// Lets go of every volume that netfs did not relinquish yet.
+    /// Detaches every volume that netfs did not relinquish yet.
     fn withdraw_volumes(&self) {
         loop {
-            let Some((pinned, volume)) = self.take_volume() else {
-                return;
-            };
-            if let Some(volume) = volume {
-                volume.set_coherency(self);
-                volume.netfs().detach::<Cachefiles>();
+            match self.take_volume() {
+                NextVolume::Taken(pinned, volume) => {
+                    volume.set_coherency(self);
+                    volume.netfs().detach::<Cachefiles>();
+                    drop(volume);
+                    drop(pinned);
+                }
+                NextVolume::Freed => kernel_ext::task::cond_resched(),
+                NextVolume::None => return,
             }
-            drop(pinned);
         }
     }
 
-    /// The first volume, taken off the list if netfs still holds it; `None` when there is none.
-    fn take_volume(&self) -> Option<(Option<fscache::VolumeRef>, Option<Arc<Volume>>)> {
+    /// Takes the first volume off the list if netfs still holds it.
+    fn take_volume(&self) -> NextVolume {
         let mut volumes = self.volumes.lock();
-        let (id, pinned) = volumes.first().map(|(id, v)| (id, v.netfs().try_get()))?;
+        let Some((id, pinned)) = volumes.first().map(|(id, v)| (id, v.netfs().try_get())) else {
+            return NextVolume::None;
+        };
         let Some(pinned) = pinned else {
-            // netfs is freeing it, and about to take it off the list.
-            drop(volumes);
-            kernel_ext::task::cond_resched();
-            return Some((None, None));
+            return NextVolume::Freed;
         };
         let volume = volumes.remove(id);
         drop(volumes);
-        Some((Some(pinned), volume))
+        match volume {
+            Some(volume) => NextVolume::Taken(pinned, volume),
+            None => NextVolume::Freed,
+        }
     }
 
     fn sync(&self) {
@@ -329,8 +336,17 @@ impl Cache {
     }
 }
 
-/// Keeps a cache bound, shared by all who need it: when the last one goes, it is withdrawn, or kept
-/// for what is mounted.
+/// The first volume of a cache that is withdrawn.
+enum NextVolume {
+    /// Off the list. What keeps it at netfs goes last.
+    Taken(fscache::VolumeRef, Arc<Volume>),
+    /// On the list: netfs is freeing it, and about to take it off.
+    Freed,
+    None,
+}
+
+/// Keeps a cache bound. When the last reference to it goes, the cache is withdrawn, or kept for
+/// what is mounted.
 pub(crate) struct Pin {
     cache: Arc<Cache>,
     /// Lets the device be opened again; goes after the cache.
@@ -352,6 +368,6 @@ impl Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.cache.let_go();
+        self.cache.unpinned();
     }
 }

@@ -82,8 +82,8 @@ impl Drop for Module {
         kernel_ext::log::info!("Unloading");
         kept::unload();
         device::unload();
-        // Nobody can call us any more, but who was the last to do so may still be on the way out:
-        // the end of an operation or of a withdrawal lets the cache go before it returns.
+        // There are no callers any more, but the last one may still be on the way out:
+        // the end of an operation or of a withdrawal drops the cache before it returns.
         kernel_ext::workqueue::flush(fscache::queue());
         kernel_ext::task::synchronize_rcu_tasks();
     }

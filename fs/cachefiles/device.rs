@@ -20,11 +20,11 @@ use kernel_ext::global::Global;
 use kernel_ext::miscdevice::MiscDevice;
 use kernel_ext::sync::{poll, SetOnce, WaitQueue};
 
-/// Who polls the device waits here, whichever cache is bound. One for all that open it, of whom
-/// there is one at a time: a kept cache knows it from the daemon before.
+/// The wait queue of the device's pollers, whichever cache is bound. One for all that open it, of
+/// whom there is one at a time: a kept cache knows it from the daemon before.
 static WAITERS: Global<Option<Arc<WaitQueue>>> = Global::new(None);
 
-/// The queue, which is made by the first who asks. Error: ENOMEM.
+/// Returns the queue, and makes it before the first use. Error: ENOMEM.
 fn waiters() -> Result<Arc<WaitQueue>> {
     let mut place = WAITERS.lock();
     match &*place {
@@ -152,7 +152,7 @@ impl MiscDevice for Device {
         if engine.has_ready() {
             mask |= poll::IN;
         } else if cache.is_dead() {
-            // Nothing will ever come again. A read says so, too, for those who know only that.
+            // Nothing will ever come again. A read says so, too.
             mask |= poll::IN | poll::ERR;
         }
         mask

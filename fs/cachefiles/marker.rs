@@ -2,6 +2,6 @@
 
 //! The type that stands for the driver in the types of fscache.
 
-/// The cache back end. Its functions, and what it caches with, are in `backend`; here it is below
-/// all who name it.
+/// The cache back end. Its functions and its types are in `backend`; it is here so that what names
+/// it need not import that.
 pub(crate) struct Cachefiles;

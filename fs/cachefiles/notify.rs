@@ -7,7 +7,7 @@
 //! Two things must not be missed. All accesses are atomic ones of Rust, whose orderings are those
 //! of the kernel's memory model of the same name (`Documentation/memory-barriers.txt`).
 //!
-//! - *A waiter that goes to sleep.* Whoever changes something stores first and then wakes. `poll`
+//! - *A waiter that goes to sleep.* A change is stored first, and then wakes. `poll`
 //!   puts its waiter into the queue first, and looks then. Both take the lock of the queue in
 //!   between: if the waker comes first, the unlock and the lock order its store before the look of
 //!   the other; if it comes second, it finds the waiter. There is no look at an empty queue without
@@ -23,9 +23,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::sync::Arc;
 use kernel_ext::sync::{poll, WaitQueue};
 
-/// Shared by those who make things happen to a cache. The daemon learns of them by the wait queue,
-/// which is that of the device: a cache may be bound again by another daemon, but who polls stays
-/// in the queue.
+/// Tells the daemon what happens to a cache, by the wait queue of the device: a cache may be bound
+/// again by another daemon, but pollers stay in the queue.
 pub(crate) struct Notifier {
     waiters: Arc<WaitQueue>,
     /// The daemon is to make room.
@@ -43,25 +42,25 @@ impl Notifier {
         }
     }
 
-    /// So many requests became ready: wakes as many of those who wait exclusively, and all others.
+    /// Wakes as many exclusive waiters as requests became ready, and all others.
     pub(crate) fn requests_ready(&self, count: u32) {
         if let Some(count) = NonZeroU32::new(count) {
             self.waiters.wake_up_poll(poll::IN, count);
         }
     }
 
-    /// What any waiter may want to know: the cache died, or the daemon is a new one.
-    pub(crate) fn everything(&self) {
+    /// Wakes all waiters: the cache died, or the daemon is a new one.
+    pub(crate) fn wake_all(&self) {
         self.waiters.wake_up_all();
     }
 
-    /// The state that the daemon reads in the original mode changed.
+    /// Notes that the state changed that the daemon reads in the original mode, and wakes it.
     pub(crate) fn state_changed(&self) {
         self.changed.store(true, Ordering::Release);
         self.waiters.wake_up_all();
     }
 
-    /// The daemon reads the state now. What changes from here on is news.
+    /// Notes that the daemon reads the state now. What changes from here on is news.
     pub(crate) fn state_read(&self) {
         self.changed.swap(false, Ordering::AcqRel);
     }

@@ -47,12 +47,12 @@ pub(crate) struct InUse<T: HasInode> {
 }
 
 impl<T: HasInode> InUse<T> {
-    /// Marks it. None where it is in use already, or the name of nothing. Locks the inode.
+    /// Marks it. `None` where it is in use already, or the name of nothing. Locks the inode.
     pub(crate) fn mark(object: Option<u32>, held: ARef<T>) -> Option<Self> {
         Self::new(held, Traced::For(object))
     }
 
-    /// The same to keep users off while it is removed.
+    /// Marks it to keep users off while it is removed. `None` as for [`InUse::mark`].
     pub(crate) fn mark_for_removal(held: ARef<T>) -> Option<Self> {
         Self::new(held, Traced::Not)
     }
@@ -77,8 +77,8 @@ impl<T: HasInode> InUse<T> {
         })
     }
 
-    /// Leaves the mark to what became of it: it was removed, or whoever moved it has taken the mark
-    /// away.
+    /// Leaves the mark to what became of it: it was removed, or moved, and the mark taken away with
+    /// that.
     pub(crate) fn removed(mut self) {
         self.owns_mark = false;
     }
@@ -89,7 +89,7 @@ impl<T: HasInode> InUse<T> {
         self
     }
 
-    /// Another reference to it, which does not keep the mark.
+    /// Returns another reference to it, which does not keep the mark.
     pub(crate) fn held(&self) -> ARef<T> {
         self.held.clone()
     }

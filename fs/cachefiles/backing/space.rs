@@ -20,7 +20,7 @@ pub(crate) enum Purpose {
     Check,
     /// Data of a file.
     Write,
-    /// The same, fetched by the daemon: whether there is room need not be known to the block.
+    /// Data of a file that the daemon fetched: whether there is room need not be known to the block.
     Fetched,
     /// A new file or directory.
     Create,
@@ -77,7 +77,8 @@ impl Thresholds {
         }
     }
 
-    /// Who asks at the same time may see some old and some new ones, and asks again soon.
+    /// Sets them all. A reader at the same time may see some old and some new ones, and asks again
+    /// soon.
     fn set(&self, amounts: Amounts) {
         self.run.store(amounts.run, Ordering::Relaxed);
         self.cull.store(amounts.cull, Ordering::Relaxed);
@@ -107,7 +108,7 @@ pub(crate) struct Space {
     writing: AtomicU64,
     /// What the daemon may write before the file system is asked again.
     allowance: Allowance,
-    /// Objects let go of since the daemon last asked.
+    /// Objects whose files were released since the daemon last asked.
     released_files: AtomicU32,
     /// Their blocks of 512 bytes.
     released_blocks: AtomicU64,
@@ -170,7 +171,7 @@ impl Space {
         self.allowance.take(blocks)
     }
 
-    /// Whether there is room for so many files and blocks more. Starts and ends culling.
+    /// Checks that there is room for so many files and blocks more. Starts and ends culling.
     ///
     /// Errors: ENOBUFS when below a stop limit; those of `statfs()`.
     pub(crate) fn reserve(&self, files: u64, blocks: u64, purpose: Purpose) -> Result {
@@ -201,7 +202,7 @@ impl Space {
         Ok(())
     }
 
-    /// Tells the daemon the limits, whether it is to cull, and what was let go of since it last
+    /// Tells the daemon the limits, whether it is to cull, and what was released since it last
     /// asked: `cull=0 frun=... breleased=...`, hexadecimal, without a newline. Returns its length.
     ///
     /// What can't be handed over is told the next time. Errors: EMSGSIZE, EFAULT, ENOMEM.

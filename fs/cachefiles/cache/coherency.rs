@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether what is in the cache is what netfs means, and seeing to it that it can be told.
+//! Coherency: checks that what is in the cache is what netfs means, and notes on the disk what it
+//! is checked by.
 //!
 //! All of it runs with the cache's credentials.
 

@@ -72,7 +72,7 @@ pub(crate) fn list(cache: &Arc<Cache>) -> Result {
     Ok(())
 }
 
-/// Forgets a cache that is gone, and lets those go on who wait for that. Does nothing for one of
+/// Forgets a cache that is gone, and wakes the tasks that wait for that. Does nothing for one of
 /// the original mode.
 pub(crate) fn forget(gone: &Arc<Completion>) {
     let mut caches = CACHES.lock();
@@ -103,7 +103,7 @@ pub(crate) fn keep(cache: &Arc<Cache>) -> bool {
     is_kept
 }
 
-/// A volume is gone: ends a kept cache with its last.
+/// Ends a kept cache with its last volume, after one is gone.
 pub(crate) fn volume_gone(cache: &Arc<Cache>) {
     if cache.ondemand().is_none() {
         return;

@@ -25,7 +25,7 @@ use kernel::workqueue::{impl_has_work, new_work, Work};
 use kernel_ext::fs::File;
 use kernel_ext::xarray::Guarded;
 
-/// Numbers objects for those who watch.
+/// Numbers objects, for the trace.
 static LAST_DEBUG_ID: AtomicU32 = AtomicU32::new(0);
 
 /// The name of an object's file. Objects do not keep it, as it is needed to find the file and to
@@ -132,7 +132,7 @@ impl Object {
         self.debug_id
     }
 
-    /// The name of its file. Error: ENOMEM.
+    /// Computes the name of its file. Error: ENOMEM.
     pub(crate) fn name(&self) -> Result<FileName> {
         FileName::new(&key::encode(self.cookie.key()).ok_or(EINVAL)?)
     }
@@ -160,7 +160,7 @@ impl Object {
         self.data.file()
     }
 
-    /// What the daemon has of it. Error: EINVAL in a cache without on-demand mode.
+    /// Returns the daemon's side of it. Error: EINVAL in a cache without on-demand mode.
     pub(crate) fn ondemand(&self) -> Result<&Guarded<ObjectState>> {
         self.ondemand.as_ref().ok_or(EINVAL)
     }
@@ -188,31 +188,31 @@ impl Object {
         self.marked_dirty.load(Ordering::Acquire)
     }
 
-    /// Notes that it does. It is so until the object is put away: a file that takes the place of
-    /// this one has no name until then.
+    /// Notes that a power cut leaves a file that says so. It stays so until the object is withdrawn:
+    /// a file that takes the place of this one has no name until then.
     pub(crate) fn set_marked_dirty(&self) {
         self.marked_dirty.store(true, Ordering::Release);
     }
 
-    /// Lets those who watch know that the object came by.
-    pub(crate) fn see(&self, why: RefWhy) {
+    /// Traces that the object came by.
+    pub(crate) fn trace_ref(&self, why: RefWhy) {
         let usage = self.usage.load(Ordering::Relaxed);
         trace::ref_(self.debug_id, self.cookie.debug_id(), usage, why);
     }
 
-    /// The beginning of a traced reference.
-    pub(crate) fn note_get(&self, why: RefWhy) {
+    /// Counts and traces a reference.
+    pub(crate) fn trace_get(&self, why: RefWhy) {
         let usage = self.usage.fetch_add(1, Ordering::Relaxed);
         trace::ref_(self.debug_id, self.cookie.debug_id(), usage, why);
     }
 
-    /// The end of a traced reference.
-    pub(crate) fn note_put(&self, why: RefWhy) {
+    /// Counts and traces the end of a reference.
+    pub(crate) fn trace_put(&self, why: RefWhy) {
         let usage = self.usage.fetch_sub(1, Ordering::Relaxed);
         trace::ref_(self.debug_id, self.cookie.debug_id(), usage, why);
     }
 
-    /// An error with the object's file: see [`Cache::file_error`].
+    /// Logs an error with the object's file: see [`Cache::file_error`].
     pub(crate) fn file_error(&self, error: Error, what: &str) {
         self.cache()
             .file_error(error, format_args!("{what} [o={:08x}]", self.debug_id));
@@ -224,7 +224,7 @@ pub(crate) struct IoRef(Arc<Object>);
 
 impl IoRef {
     pub(crate) fn new(object: ArcBorrow<'_, Object>) -> Self {
-        object.note_get(RefWhy::GetIoreq);
+        object.trace_get(RefWhy::GetIoreq);
         Self(object.into())
     }
 }
@@ -239,6 +239,6 @@ impl core::ops::Deref for IoRef {
 
 impl Drop for IoRef {
     fn drop(&mut self) {
-        self.0.note_put(RefWhy::PutIoreq);
+        self.0.trace_put(RefWhy::PutIoreq);
     }
 }

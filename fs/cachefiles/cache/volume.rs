@@ -46,8 +46,8 @@ pub(crate) struct Volume {
 }
 
 impl Volume {
-    /// Opens the directory of a volume, or makes it, and sees that what is in it belongs to the
-    /// volume as it is now: else what was there is buried.
+    /// Opens the directory of a volume, or makes it. What is in it and does not belong to the volume
+    /// as it is now is buried before.
     ///
     /// Errors: ENOMEM; as for [`CacheDir::open`].
     pub(crate) fn acquire(cache: &Arc<Cache>, netfs: VolumeHandle) -> Result<Arc<Self>> {
@@ -122,7 +122,7 @@ impl Volume {
         Ok(place.insert(dir).dentry())
     }
 
-    /// Writes down the volume's coherency data as it is now. Failing is made known by itself.
+    /// Writes down the volume's coherency data as it is now. A failure is logged, and no more.
     pub(crate) fn set_coherency(&self, cache: &Cache) {
         let _ = coherency::set_volume(cache, &self.netfs, &self.dir);
     }

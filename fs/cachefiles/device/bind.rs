@@ -31,7 +31,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) mode: Mode,
 }
 
-/// Who brings the data.
+/// Where the data comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Network file systems, as they read and write their files.
@@ -136,7 +136,7 @@ fn add_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<Ca
     })
 }
 
-/// What is left of [`add_cache`], with the cache's credentials.
+/// Does the rest of [`add_cache`], with the cache's credentials.
 fn add_cache_at(
     root: &Dentry,
     backing: Backing,
@@ -169,7 +169,8 @@ fn add_cache_at(
     Ok(cache)
 }
 
-/// The daemon's credentials without its keyrings, in the security context that it named, if any.
+/// Makes the daemon's credentials without its keyrings, in the security context that it named, if
+/// any.
 fn service_cred(security_id: Option<u32>) -> Result<ARef<Credential>> {
     let mut cred = NewCredential::for_service()?;
     if let Some(id) = security_id {
@@ -183,7 +184,7 @@ fn service_cred(security_id: Option<u32>) -> Result<ARef<Credential>> {
     Ok(cred.publish())
 }
 
-/// The same, with new files labelled as those of the cache's directory.
+/// Makes those credentials with which new files are labelled as those of the cache's directory.
 fn files_cred(base: &Credential, root: &Inode) -> Result<ARef<Credential>> {
     let mut cred = base.with(NewCredential::of_current)?;
     cred.create_files_as(root)?;

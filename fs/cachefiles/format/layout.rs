@@ -117,7 +117,7 @@ impl Attribute {
     }
 }
 
-/// The content byte of a file's attribute, for those who watch.
+/// Returns the content byte of a file's attribute, for the trace.
 pub(crate) fn content_byte(attribute: &[u8]) -> u8 {
     attribute.get(FILE_HEADER_LEN - 1).copied().unwrap_or(0)
 }

@@ -25,8 +25,8 @@ use kernel_ext::io::RequestSlot;
 /// compressed blocks of a page these lie in four.
 const LARGEST_WAITED_FOR: usize = 4 * PAGE_SIZE;
 
-/// Whether a read of so many bytes of the object need not wait here for what is missing: whoever
-/// asks for it does not do so to use it at once.
+/// Returns whether a read of so many bytes of the object need not wait here for what is missing, as
+/// it is not asked for to be used at once.
 pub(super) fn is_to_be_deferred(object: &Object, len: usize) -> bool {
     kernel_ext::params::async_reads()
         && len > LARGEST_WAITED_FOR

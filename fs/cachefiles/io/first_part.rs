@@ -11,7 +11,7 @@ pub(crate) enum FirstPart {
     Cached(i64),
     /// From the server, all of it, and it is stored.
     Fetched,
-    /// The same, but it is stored already, as far as it can be.
+    /// From the server, all of it, and it is stored already, as far as it can be.
     FetchedOnly,
 }
 

@@ -7,7 +7,7 @@
 use super::{wait_for, wait_for_file};
 use crate::backing::space::Purpose;
 use crate::cache::coherency;
-use crate::cache::object::write::{check_start, note_end, note_start};
+use crate::cache::object::write::{begin_write, check_start, end_write};
 use crate::cache::object::{IoRef, Object};
 use crate::data::seek::{self, has_data};
 use crate::marker::Cachefiles;
@@ -49,7 +49,9 @@ impl IoCompletion for WriteDone {
             len,
             tail,
         } = self;
-        note_end(&object, file, blocks, result);
+        // An error number, which an `i32` holds.
+        let error = (result < 0).then(|| kernel_ext::errno::error(result as i32));
+        end_write(&object, file, blocks, error);
         if result < 0 {
             not_written(&object, file, start, len, !was_async);
         }
@@ -62,8 +64,8 @@ impl IoCompletion for WriteDone {
     }
 }
 
-/// A write did not reach the file, and netfs goes on without: what the range held before is old
-/// now.
+/// Takes note of a write that did not reach the file, and without which netfs goes on: what the
+/// range held before is old now.
 ///
 /// A hole stays a hole, which only shows where we may sleep.
 #[cold]
@@ -76,11 +78,11 @@ fn not_written(object: &Object, file: &File, start: i64, len: usize, may_sleep: 
 
 /// Writes to the cache.
 pub(crate) fn write<'op>(operation: WriteOperation<'op, Cachefiles>, start: i64) -> Begun<'op> {
-    submit(operation, start, 0, |_, _, _| Ok(()))
+    submit(operation, start, 0, Room::Prepared)
 }
 
-/// The object cannot be written to, as the cache goes offline: what its file holds of the range is
-/// old from now on.
+/// Refuses a write, as the cache goes offline: what the object's file holds of the range is old from
+/// now on.
 #[cold]
 fn refuse_offline<'op>(mut operation: WriteOperation<'op, Cachefiles>, start: i64) -> Begun<'op> {
     let (resources, iter) = operation.parts();
@@ -93,20 +95,31 @@ fn refuse_offline<'op>(mut operation: WriteOperation<'op, Cachefiles>, start: i6
     operation.fail(ENOBUFS)
 }
 
-/// Starts the write of all that the operation has, if `room` finds some for so many bytes.
+/// Whether there is room for a write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// netfs has asked for it: see [`prepare_write`].
+    Prepared,
+    /// It is to be found first.
+    Needed,
+}
+
+/// Starts the write of all that the operation has.
 fn submit<'op>(
     mut operation: WriteOperation<'op, Cachefiles>,
     start: i64,
     tail: usize,
-    room: impl FnOnce(&Object, &File, usize) -> Result,
+    room: Room,
 ) -> Begun<'op> {
     let (mut resources, iter) = operation.parts();
     let len = iter.count();
     let Some((object, file)) = wait_for(&mut resources, WantState::Write) else {
         return refuse_offline(operation, start);
     };
-    if let Err(error) = room(&object, file, len) {
-        return operation.fail(error);
+    if room == Room::Needed {
+        if let Err(error) = find_room(&object, file, start, len) {
+            return operation.fail(error);
+        }
     }
     // The worker that is to do this before may come later, and netfs does not wait for it.
     if let Err(error) = mark_dirty(&object) {
@@ -118,7 +131,7 @@ fn submit<'op>(
         return operation.fail(ENOMEM);
     };
     let owner = WriteDone {
-        blocks: note_start(&object, file, start, len),
+        blocks: begin_write(&object, file, start, len),
         object: IoRef::new(object),
         start,
         len,
@@ -132,8 +145,8 @@ fn submit<'op>(
     operation.submit(slot, file, start, owner)
 }
 
-/// Sees to it that a power cut during the write leaves a file that is not used again. Errors: those
-/// of [`coherency::mark_dirty`].
+/// Marks the file as dirty, so that a power cut during the write leaves one that is not used again.
+/// Errors: those of [`coherency::mark_dirty`].
 #[inline]
 fn mark_dirty(object: &Object) -> Result {
     if !coherency::lacks_dirty_mark(object) {
@@ -142,7 +155,7 @@ fn mark_dirty(object: &Object) -> Result {
     object.cache().secure(|| coherency::mark_dirty(object))
 }
 
-/// How much netfs may put into one write. None where the object has no file.
+/// Returns how much netfs may put into one write. `None` where the object has no file.
 pub(crate) fn prepare_write_subreq(
     resources: &mut Resources<'_, Cachefiles>,
 ) -> Option<WriteLimits> {
@@ -191,16 +204,21 @@ pub(crate) fn issue_write(mut write: WriteSubrequest<'_, Cachefiles>) {
         let _ended = operation.fail(EFBIG);
         return;
     };
-    let _begun = submit(operation, start, tail, |object, file, len| {
-        object.cache().secure(|| {
-            let pages = (len / PAGE_SIZE) as u64;
-            let room = object.cache().has_space(0, pages, Purpose::Write);
-            room.or_else(|error| do_without_room(object, file, start, len, error))
-        })
-    });
+    let _begun = submit(operation, start, tail, Room::Needed);
 }
 
-/// Overwriting what has blocks takes none. Where only a part has, these are given back: they hold
+/// Finds room for a write that netfs has not prepared. Errors: as for [`Cache::has_space`].
+///
+/// [`Cache::has_space`]: crate::cache::Cache::has_space
+fn find_room(object: &Object, file: &File, start: i64, len: usize) -> Result {
+    object.cache().secure(|| {
+        let pages = (len / PAGE_SIZE) as u64;
+        let room = object.cache().has_space(0, pages, Purpose::Write);
+        room.or_else(|error| do_without_room(object, file, start, len, error))
+    })
+}
+
+/// Tries to write without room. Overwriting what has blocks takes none. Where only a part has, these are given back: they hold
 /// what is old now. Error: `error`, there is no room for the write.
 #[cold]
 fn do_without_room(object: &Object, file: &File, start: i64, len: usize, error: Error) -> Result {
@@ -225,13 +243,13 @@ fn discard(object: &Object, file: &File, start: i64, end: i64) -> Result {
     punched
 }
 
-/// There is no whole page in what is left of the write: let it go.
+/// Ends a write of which no whole page is left.
 fn misfit(write: WriteSubrequest<'_, Cachefiles>, left: usize) {
     fscache::stats::count_dio_misfit();
     write.terminate(isize::try_from(left).unwrap_or(isize::MAX));
 }
 
-/// Sees to it that there is room for a write, and sets `len` to the whole pages that it takes.
+/// Finds room for a write, and sets `len` to the whole pages that it takes.
 ///
 /// Errors: ENOBUFS it does not begin at a page, there is not enough memory for it, or no room on
 /// the cache's file system; what the file system says.
@@ -267,7 +285,7 @@ pub(crate) fn prepare_write(
     })
 }
 
-/// Room for a range that may have blocks already: overwriting those takes none.
+/// Finds room for a range that may have blocks already: overwriting those takes none.
 fn make_room(object: &Object, file: &File, start: i64, len: usize) -> Result {
     let cache = object.cache();
     let pages = (len / PAGE_SIZE) as u64;

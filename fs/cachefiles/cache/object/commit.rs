@@ -23,20 +23,20 @@ pub(crate) fn clean_up(object: &Object) {
     let retired = object.cookie().test_flag(CookieFlag::Retired);
     match (retired || object.data().is_stale(), object.is_tmpfile()) {
         (true, false) => {
-            object.see(RefWhy::SeeCleanDelete);
+            object.trace_ref(RefWhy::SeeCleanDelete);
             let why = if retired {
                 Killed::Retired
             } else {
                 Killed::Stale
             };
-            // Failing is made known by itself.
+            // A failure is logged there.
             if delete(object, &file, why).is_err() {
                 coherency::remove_object(object, &file);
             }
         }
-        (true, true) => object.see(RefWhy::SeeCleanDropTmp),
+        (true, true) => object.trace_ref(RefWhy::SeeCleanDropTmp),
         (false, _) => {
-            object.see(RefWhy::SeeCleanCommit);
+            object.trace_ref(RefWhy::SeeCleanCommit);
             commit(object, &file);
         }
     }

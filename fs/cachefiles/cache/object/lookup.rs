@@ -77,7 +77,7 @@ fn take(
         let is_there = marked.is_child_of(fan) && !marked.is_unhashed();
         return Ok(is_there.then_some(marked));
     }
-    // Who culls it has the directory locked until it is gone.
+    // A daemon that culls it has the directory locked until it is gone.
     let locked = fan.lock_as_parent()?;
     if !dentry.is_child_of(locked.dentry()) || dentry.is_unhashed() {
         return Ok(None);

@@ -30,7 +30,7 @@ pub(crate) enum Failure {
     /// The error: there is no other source.
     Error,
     /// That nothing was read. netfs then asks the server, which for an error it does not: Linux
-    /// 6.12 hands that on to whoever reads the file.
+    /// 6.12 hands that on to the reader of the file.
     Nothing,
     /// That there was an I/O error, also where a part was read: EROFS takes that for all, and would
     /// show the memory as it was before.
@@ -84,7 +84,7 @@ impl IoCompletion for ReadDone {
         }
         // Our reference to the object goes before the caller is told: that one may end its access
         // to the cookie, and then ours would be the last one, in a context where the object can't
-        // be put away.
+        // be withdrawn.
     }
 }
 

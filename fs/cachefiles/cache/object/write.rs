@@ -12,7 +12,7 @@ use kernel_ext::fs::File;
 use kernel_ext::io::{write_sync, IovIterSource};
 use kernel_ext::params::injected_write_error;
 
-/// Error: ENOBUFS where a write does not begin at a page.
+/// Checks where a write begins. Error: ENOBUFS not at a page.
 #[inline]
 pub(crate) fn check_start(start: i64) -> Result {
     if start.rem_euclid(PAGE_SIZE as i64) != 0 {
@@ -22,27 +22,25 @@ pub(crate) fn check_start(start: i64) -> Result {
     Ok(())
 }
 
+/// Begins a write of `len` bytes. Returns the blocks it takes, for [`end_write`].
 #[inline]
-pub(crate) fn note_start(object: &Object, file: &File, start: i64, len: usize) -> u64 {
+pub(crate) fn begin_write(object: &Object, file: &File, start: i64, len: usize) -> u64 {
     fscache::stats::count_write();
     trace::write(object.debug_id(), file.inode(), start, len);
     object.cache().backing.space.begin_write(len)
 }
 
-/// Bytes written, or a negative error number.
+/// Writes, and waits for the end. Returns the bytes written. Errors: what the file system says.
 #[inline]
-pub(crate) fn write_now(file: &File, start: i64, iter: &mut IovIterSource<'_>) -> isize {
-    let written = injected_write_error().and_then(|()| write_sync(file, start, iter));
-    written.map_or_else(
-        |error| error.to_errno() as isize,
-        |len| isize::try_from(len).unwrap_or(isize::MAX),
-    )
+pub(crate) fn write_now(file: &File, start: i64, iter: &mut IovIterSource<'_>) -> Result<usize> {
+    injected_write_error().and_then(|()| write_sync(file, start, iter))
 }
 
+/// Ends what [`begin_write`] began; `blocks` is what it returned.
 #[inline]
-pub(crate) fn note_end(object: &Object, file: &File, blocks: u64, result: isize) {
-    if result < 0 {
-        note_error(object, file, result);
+pub(crate) fn end_write(object: &Object, file: &File, blocks: u64, error: Option<Error>) {
+    if let Some(error) = error {
+        trace_error(object, file, error);
     }
     object.cache().backing.space.end_write(blocks);
     let cookie = object.cookie();
@@ -52,9 +50,7 @@ pub(crate) fn note_end(object: &Object, file: &File, blocks: u64, result: isize)
 }
 
 #[cold]
-fn note_error(object: &Object, file: &File, result: isize) {
-    // An error number, which an `i32` holds.
-    let error = kernel_ext::errno::error(result as i32);
+fn trace_error(object: &Object, file: &File, error: Error) {
     trace::io_error(
         Some(object.debug_id()),
         file.inode(),

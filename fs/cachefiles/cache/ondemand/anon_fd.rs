@@ -38,7 +38,7 @@ pub(crate) static SLAB: Slab<ObjectFd> = Slab::new(kernel::c_str!("cachefiles_ob
 
 impl ObjectFd {
     pub(super) fn new(object: Arc<Object>, id: NonZeroU32, pin: Arc<Pin>) -> Self {
-        object.note_get(RefWhy::GetOndemandFd);
+        object.trace_get(RefWhy::GetOndemandFd);
         Self {
             object,
             id,
@@ -55,7 +55,7 @@ impl Drop for ObjectFd {
             engine.fd_ids.free(self.id.get());
         }
         trace::ondemand_fd_release(self.object.debug_id(), self.id.get() as i32);
-        self.object.note_put(RefWhy::PutOndemandFd);
+        self.object.trace_put(RefWhy::PutOndemandFd);
     }
 }
 

@@ -23,7 +23,8 @@ use kernel_ext::params::reopen_tries;
 const MAX_USER_ERRNO: i32 = 511;
 
 impl Engine {
-    /// `copen ID,SIZE`: the daemon accepts an object, or refuses with a negative errno for a size.
+    /// Executes `copen ID,SIZE`: the daemon accepts an object, or refuses it with a negative errno
+    /// for a size.
     ///
     /// Errors: EINVAL no OPEN with this id is in the daemon's hands, or the size is no errno;
     /// those of `size` itself. The OPEN fails, too, when the size is at fault.
@@ -54,7 +55,7 @@ impl Engine {
         }
     }
 
-    /// The size is set before any read can be handed out. Where the fd was closed already, the
+    /// Accepts an object. The size is set before any read can be handed out. Where the fd was closed already, the
     /// OPEN fails with EBADFD, and the daemon is not told: it knows. Error: EINVAL it has read the
     /// CLOSE of the object, maybe in a thread that did not know this fd yet.
     fn accept(
@@ -90,8 +91,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The OPEN failed: whoever waits for it is told, and so are, at the end of our patience, the
-    /// reads that wait for a reopen.
+    /// Ends an OPEN that failed: its waiter is told, and so are, after the last try, the reads that
+    /// wait for a reopen.
     pub(super) fn refuse(
         &self,
         mut guard: RequestGuard<'_>,
@@ -114,7 +115,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Whoever waits for the daemon to let go of an fd that it no longer has need not wait.
+    /// Ends the CLOSEs of an fd that the daemon no longer has.
     pub(super) fn finish_stale_closes(&self, object: &Arc<Object>) {
         self.finish_requests(object, Ok(()), |slots, state| {
             Table::next_stale_close(slots, state)
@@ -142,7 +143,7 @@ impl Engine {
         }
     }
 
-    /// The READ `id` of this object is done. Error: EINVAL there is no such READ.
+    /// Completes the READ `id` of this object. Error: EINVAL there is no such READ.
     #[inline]
     pub(super) fn cread(&self, object: &Arc<Object>, id: u32) -> Result {
         let node = self.with(object, |slots, _, state| {
@@ -163,8 +164,8 @@ impl Engine {
         Ok(())
     }
 
-    /// `cfail ID,ERRNO`: the daemon cannot serve a READ. All who wait for it get the errno; EIO
-    /// where it is one that programs do not get to see.
+    /// Executes `cfail ID,ERRNO`: the daemon cannot serve a READ. All that wait for it get the errno;
+    /// EIO where it is one that programs do not get to see.
     ///
     /// What the READ has become since it was read does not matter: its fd may be closed, and it on
     /// its way to be handed out again. Error: EINVAL no READ with this id was read and not
@@ -195,7 +196,7 @@ impl Engine {
 
     /// Tells the object's READs that it is open now, or is not any more.
     ///
-    /// The lock is let go of after every batch, however many READs there are.
+    /// Drops the lock after every batch, however many READs there are.
     #[cold]
     pub(super) fn sweep(&self, object: &Object) {
         let mut from = None;
@@ -218,9 +219,9 @@ impl Engine {
         }
     }
 
-    /// `restore`: what was handed out and not answered is handed out again.
+    /// Executes `restore`: what was handed out and not answered is handed out again.
     ///
-    /// The lock is let go of after every batch: `restore` must not stop the world.
+    /// Drops the lock after every batch: `restore` must not stop the world.
     pub(crate) fn restore(&self) {
         let mut from = Some(0);
         while let Some(id) = from {
@@ -230,10 +231,11 @@ impl Engine {
                 }
             });
         }
-        self.notifier.everything();
+        self.notifier.wake_all();
     }
 
-    /// The last duplicate of an anonymous fd was closed: by the daemon, or by its death.
+    /// Takes note that the last duplicate of an anonymous fd was closed: by the daemon, or by its
+    /// death.
     ///
     /// A daemon that goes on may be about to refuse the OPEN that the fd came with.
     pub(super) fn fd_closed(&self, object: &Arc<Object>, fd: NonZeroU32) {

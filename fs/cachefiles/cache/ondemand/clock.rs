@@ -3,7 +3,7 @@
 //! What happens to requests because time passes, and nothing else does.
 //!
 //! One piece of delayed work for a cache, queued only while a request waits for it. It looks at the
-//! requests batch by batch, and the lock is let go of in between.
+//! requests batch by batch, and drops the lock in between.
 
 use super::engine::Engine;
 use super::request::RequestNode;
@@ -34,7 +34,7 @@ impl Delayed for Engine {
 }
 
 impl Engine {
-    /// Sees that there is a look at the requests after a period, unless the cache is dead.
+    /// Starts the clock: requests are looked at after a period, unless the cache is dead.
     fn start_clock(engine: &Arc<Self>, table: &mut Table) {
         Self::start_clock_in(engine, table, PERIOD);
     }
@@ -48,7 +48,7 @@ impl Engine {
         }
     }
 
-    /// Sees that a request that was just made is looked at when its time is over.
+    /// Starts the clock for a request that was just made: it is looked at when its time is over.
     pub(super) fn start_timeout_of(object: &Object, table: &mut Table) {
         if let Some(engine) = object.cache().engine() {
             let grains = table.timeout().saturating_add(1);
@@ -56,8 +56,8 @@ impl Engine {
         }
     }
 
-    /// From now on every request has so many seconds to be answered, from when it was made; 0 is
-    /// for ever. That goes for those that are on their way, too.
+    /// Gives every request so many seconds to be answered, from when it was made; 0 is for ever.
+    /// That goes for those that are on their way, too.
     pub(crate) fn set_timeout(engine: &Arc<Self>, seconds: u32) {
         let mut guard = engine.table.lock();
         let table = guard.data();
@@ -68,15 +68,14 @@ impl Engine {
         }
     }
 
-    /// The same, of the cache of an object.
+    /// Starts the clock of an object's cache, as [`Engine::start_clock`].
     pub(super) fn start_clock_of(object: &Object, table: &mut Table) {
         if let Some(engine) = object.cache().engine() {
             Self::start_clock(engine, table);
         }
     }
 
-    /// Nothing happens by itself any more. The cache is dead, so that nobody starts the clock
-    /// again.
+    /// Stops the clock. The cache is dead, so that it is not started again.
     pub(crate) fn stop_clock(&self) {
         self.clock.cancel_sync();
     }

@@ -8,8 +8,8 @@ use core::sync::atomic::Ordering;
 use kernel::sync::Arc;
 
 /// How many there are at most in one cache, but for those that begin at the same moment: then reads
-/// are waited for again. The pages of each are locked until the daemon answers, and whoever asks
-/// for readahead could lock all memory that way.
+/// are waited for again. The pages of each are locked until the daemon answers, and a program that
+/// asks for readahead could lock all memory that way.
 const MOST: u32 = 256;
 
 /// One read for which nobody waits, as long as the daemon is at it.
@@ -18,7 +18,7 @@ pub(crate) struct Deferral {
 }
 
 impl Deferral {
-    /// Counts one in. `None` in a cache without a daemon.
+    /// Counts a read. `None` in a cache without a daemon.
     pub(crate) fn new(object: &Arc<Object>) -> Option<Self> {
         let engine = object.cache().ondemand()?;
         engine.deferrals.fetch_add(1, Ordering::Relaxed);
@@ -27,7 +27,7 @@ impl Deferral {
         })
     }
 
-    /// The object that is read.
+    /// Returns the object that is read.
     pub(crate) fn object(&self) -> &Arc<Object> {
         &self.object
     }
@@ -42,7 +42,7 @@ impl Drop for Deferral {
 }
 
 impl Engine {
-    /// Whether there may be another one.
+    /// Returns whether there may be another one.
     pub(crate) fn has_room_for_deferral(&self) -> bool {
         self.deferrals.load(Ordering::Relaxed) < MOST
     }

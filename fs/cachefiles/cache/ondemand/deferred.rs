@@ -39,29 +39,30 @@ impl Deferred {
         ask(place.write(StackNode::new(self)), hole);
     }
 
-    /// See [`Missing::set_own`].
+    /// Notes whether the READ is its own: see [`Missing::set_own`].
     pub(crate) fn set_own(&mut self, is_own: bool) {
         self.missing.set_own(is_own);
     }
 
-    /// The READ that it waited for has ended: reads, asks for the next hole, or fails.
+    /// Goes on after the READ that it waited for: reads, asks for the next hole, or fails.
     ///
     /// Process context, with no lock held: it sleeps, and does what the end of a read leads to.
     pub(crate) fn answered(mut node: DeferredNode, outcome: Result) {
-        match outcome.and_then(|()| node.look()) {
+        match outcome.and_then(|()| node.next_hole()) {
             Ok(Some(hole)) => ask(node, hole),
             Ok(None) => KBox::into_inner(node).into_inner().submit(),
             Err(error) => KBox::into_inner(node).into_inner().fail(error),
         }
     }
 
-    /// Errors: those of [`Missing::look`].
-    fn look(&mut self) -> Result<Option<Hole>> {
+    /// Returns the next hole. Errors: those of [`Missing::next_hole`].
+    fn next_hole(&mut self) -> Result<Option<Hole>> {
         let file = self.read.resources().file().ok_or(EIO)?;
-        self.missing.look(self.deferral.object(), file)
+        self.missing.next_hole(self.deferral.object(), file)
     }
 
-    /// Reads what is there now, as whoever opened the file: not as the daemon.
+    /// Reads what is there now, with the cache's credentials: not with those of the daemon, in whose
+    /// task it is.
     fn submit(self) {
         let Self {
             deferral,

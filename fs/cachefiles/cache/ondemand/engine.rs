@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The engine of one cache: the request table with its lock, and those who wait.
+//! The engine of one cache: the request table with its lock, and tasks that wait.
 //!
 //! One lock, that of the xarray, protects the table and the daemon's side of every object. Under
 //! it nothing sleeps, completes a request or drops one: that comes after.
@@ -33,7 +33,7 @@ pub(crate) struct Engine {
     pub(super) notifier: Arc<Notifier>,
     #[pin]
     pub(super) clock: DelayedWork<Engine>,
-    /// As in the table, for those who do not lock it.
+    /// As in the table, for readers without its lock.
     dead: AtomicBool,
     /// Reads for which nobody waits.
     pub(super) deferrals: AtomicU32,
@@ -57,12 +57,12 @@ impl Engine {
         })
     }
 
-    /// The state of a new object of this cache.
+    /// Makes the state of a new object of this cache.
     pub(crate) fn new_object_state(&self) -> Guarded<ObjectState> {
         Guarded::new(&self.table, ObjectState::new())
     }
 
-    /// Whether the daemon's next read would return something.
+    /// Returns whether the daemon's next read would return something.
     pub(crate) fn has_ready(&self) -> bool {
         self.table.has_mark(super::request::READY)
     }
@@ -85,7 +85,7 @@ impl Engine {
         Ok(f(&mut slots, table, state))
     }
 
-    /// What an event calls for, done after the lock is dropped.
+    /// Does what an event calls for, after the lock is dropped.
     #[inline]
     pub(super) fn follow_up(&self, object: ArcBorrow<'_, Object>, consequence: Consequence) {
         self.notifier.requests_ready(consequence.ready);
@@ -138,7 +138,7 @@ impl Engine {
         loop {
             match self.submit(object.as_arc_borrow(), Kind::Close(fd)) {
                 Ok(waiting) => {
-                    // Dead, or closed in the meantime: either way the daemon has let go.
+                    // Dead, or closed in the meantime: either way the daemon has no fd any more.
                     let _ = self.wait(waiting);
                     return;
                 }
@@ -151,7 +151,8 @@ impl Engine {
         }
     }
 
-    /// The cache died: no request is taken any more, and those in the table fail with EIO.
+    /// Ends the engine, as the cache died: no request is taken any more, and those in the table
+    /// fail with EIO.
     pub(crate) fn kill(&self) {
         {
             let mut guard = self.table.lock();
@@ -161,12 +162,13 @@ impl Engine {
         self.fail_all();
     }
 
-    /// Whether it is dead at this moment. Takes no lock.
+    /// Returns whether it is dead at this moment. Takes no lock.
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
     }
 
-    /// Another daemon has come: requests are taken again. Those of before are gone, as are the fds.
+    /// Begins again with another daemon: requests are taken. Those of before are gone, as are the
+    /// fds.
     pub(crate) fn revive(&self) {
         self.fail_all();
         let mut guard = self.table.lock();
@@ -240,14 +242,15 @@ impl Engine {
         }
     }
 
-    /// Puts a request into the table. Errors: EIO the cache is dead, the object goes away or is
+    /// Makes a request and puts it into the table. Errors: EIO the cache is dead, the object goes away or is
     /// not open; EALREADY an OPEN that is not wanted; ENOMEM; EBUSY the table is full.
     pub(super) fn submit(&self, object: ArcBorrow<'_, Object>, kind: Kind) -> Result<Waiting> {
         let node = new_node(object, kind)?;
         self.enter(self.table.lock(), object, node, kind)
     }
 
-    /// The lock may be let go of in between, where it takes memory to store the node.
+    /// Enters a request into the table. The lock may be dropped in between, where it takes memory to
+    /// store the node.
     ///
     /// Inlined, as one of its two callers is where every read that misses comes by.
     #[inline(always)]

@@ -3,7 +3,7 @@
 //! A request as the table sees it, its slot, and the chain of its object's requests.
 //!
 //! Free of kernel calls, as `state.rs`: in the module the slots are an xarray, in the host-side
-//! tests a map. Whoever holds `&mut` of the slots holds the table's lock.
+//! tests a map. With `&mut` of the slots goes the table's lock.
 
 use super::state::{Link, ObjectState};
 use core::num::NonZeroU32;
@@ -132,19 +132,21 @@ impl Gap {
 
 /// The slots that hold the requests, by id. Emptying a slot takes its mark away, too.
 pub(crate) trait Slots {
-    /// A slot that was found, with a request in it.
-    type At<'a>: At
+    /// Stands at one slot.
+    type Cursor<'a>: Cursor
     where
         Self: 'a;
 
-    fn at(&mut self, id: u32) -> Option<Self::At<'_>>;
-    /// The first ready one at or after `from`; if there is none, the first of all.
-    fn at_ready(&mut self, from: u32) -> Option<Self::At<'_>>;
+    /// Finds the request `id`.
+    fn at(&mut self, id: u32) -> Option<Self::Cursor<'_>>;
+    /// Finds the first ready request at or after `from`; if there is none, the first of all.
+    fn at_ready(&mut self, from: u32) -> Option<Self::Cursor<'_>>;
     fn set_ready(&mut self, id: u32);
 }
 
-/// A slot, and the request in it. Finding it costs, what is done to it then does not.
-pub(crate) trait At {
+/// A slot that was found, and the request in it. Finding it costs, what is done to it then does
+/// not.
+pub(crate) trait Cursor {
     fn id(&self) -> u32;
     fn entry(&mut self) -> &mut Entry;
     fn set_ready(&mut self);
@@ -152,7 +154,7 @@ pub(crate) trait At {
 }
 
 /// Changes a phase, and the mark with it: they always agree.
-pub(super) fn set_phase(at: &mut impl At, phase: Phase) {
+pub(super) fn set_phase(at: &mut impl Cursor, phase: Phase) {
     let was = core::mem::replace(&mut at.entry().phase, phase);
     match (was == Phase::Ready, phase == Phase::Ready) {
         (false, true) => at.set_ready(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Having holes filled: READs, and those who share them.
+//! Having holes filled: by READs, which several reads may share.
 
 use super::deferred::DeferredNode;
 use super::engine::{new_node, Engine, Waiting};

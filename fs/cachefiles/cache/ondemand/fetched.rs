@@ -3,7 +3,7 @@
 //! Writes of the daemon: what it fetched, through an object's anonymous fd.
 
 use crate::backing::space::Purpose;
-use crate::cache::object::write::{check_start, note_end, note_start, write_now};
+use crate::cache::object::write::{begin_write, check_start, end_write, write_now};
 use crate::cache::object::Object;
 use cachefiles_trace as trace;
 use kernel::page::PAGE_SIZE;
@@ -11,7 +11,7 @@ use kernel::prelude::*;
 use kernel_ext::errno::ENOBUFS;
 use kernel_ext::io::IovIterSource;
 
-/// The daemon's write through the anonymous fd, at a page boundary. Returns the bytes written.
+/// Writes for the daemon, through the anonymous fd, at a page boundary. Returns the bytes written.
 ///
 /// It may lie behind the size that the daemon gave: an image may refer to what is there, and then
 /// readers ask for it. The next look-up cuts it off.
@@ -30,18 +30,18 @@ pub(crate) fn write_from_daemon(
     make_room_for_daemon(object, len.div_ceil(PAGE_SIZE) as u64)
         .inspect_err(|&error| note_no_room(object, error))?;
     trace::ondemand_fd_write(object.debug_id(), file.inode(), start, len);
-    let blocks = note_start(object, file, start, len);
+    let blocks = begin_write(object, file, start, len);
     let result = write_now(file, start, iter);
-    note_end(object, file, blocks, result);
-    if result > 0 {
-        let end = start.saturating_add(result as i64);
+    end_write(object, file, blocks, result.err());
+    let written = result?;
+    if written > 0 {
+        let end = start.saturating_add_unsigned(written as u64);
         object.data().written(&target, start, end);
     }
-    // A negative answer is an error number, which an `i32` holds.
-    usize::try_from(result).map_err(|_| kernel_ext::errno::error(result as i32))
+    Ok(written)
 }
 
-/// ENOBUFS has several causes, which only the log tells apart.
+/// Logs why the daemon gets ENOBUFS, which has several causes.
 #[cold]
 fn note_misaligned(object: &Object, start: i64) {
     let Ok(name) = object.name() else { return };
@@ -62,7 +62,7 @@ fn note_no_room(object: &Object, error: Error) {
     }
 }
 
-/// Error: ENOBUFS, and those of `statfs()`.
+/// Finds room for what the daemon writes. Errors: ENOBUFS there is none; those of `statfs()`.
 #[inline]
 fn make_room_for_daemon(object: &Object, pages: u64) -> Result {
     let cache = object.cache();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a read for which nobody waits still lacks.
+//! What a read that waits without a task still lacks.
 //!
 //! Knows the engine's side of such a read and nothing else of it: also compiled into the model of
 //! the engine.
@@ -20,7 +20,7 @@ pub(crate) struct Missing {
 }
 
 impl Missing {
-    /// Of a read up to `end` whose first hole begins at `pos`.
+    /// Makes that of a read up to `end` whose first hole begins at `pos`.
     pub(crate) fn new(pos: i64, end: i64) -> Self {
         Self {
             pos,
@@ -29,21 +29,21 @@ impl Missing {
         }
     }
 
-    /// Where the read ends.
+    /// Returns where the read ends.
     pub(crate) fn end(&self) -> i64 {
         self.end
     }
 
-    /// Whether the READ that it waits for from now on was sent for it, and not for another.
+    /// Notes whether the READ that it waits for from now on was sent for it, and not for another.
     pub(crate) fn set_own(&mut self, is_own: bool) {
         self.is_own = is_own;
     }
 
-    /// The READ that it waited for is done: the hole that is to be asked for next, if there is one.
+    /// Finds the hole that is to be asked for next, after a READ that it waited for.
     ///
     /// Errors: EIO there still is a hole where the daemon says that it has filled it; those of
     /// `lseek()`.
-    pub(crate) fn look(&mut self, object: &Object, file: &File) -> Result<Option<Hole>> {
+    pub(crate) fn next_hole(&mut self, object: &Object, file: &File) -> Result<Option<Hole>> {
         let extent = object.data().extent_at(file, self.pos, self.end)?;
         if let Some(end) = extent.hole_end(self.end) {
             return if self.is_own {

@@ -5,12 +5,12 @@
 //!
 //! Free of kernel calls, as `table.rs`.
 
-use super::entry::{self, At, Entry, Kind, Phase, Slots};
+use super::entry::{self, Cursor, Entry, Kind, Phase, Slots};
 use super::state::{AfterRefusal, Link, ObjectState, State};
 use super::table::{Consequence, Table};
 use core::num::NonZeroU32;
 
-/// Who closed an anonymous fd for good.
+/// The process that closed an anonymous fd for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closer {
     /// A process that ends, or the kernel for it: it will answer nothing.
@@ -159,7 +159,7 @@ impl Table {
 
     /// An anonymous fd is closed for good.
     ///
-    /// Who was served through it can't be any more: reads are to be swept, and the object is opened
+    /// Reads that were served through it can't be any more: they are to be swept, and the object is opened
     /// again. An unanswered OPEN is handed out again: at once if its daemon dies, else after a
     /// while, if there is no answer until then. A CLOSE is answered by this; it stays for the
     /// caller to take out, see [`Table::next_stale_close`].

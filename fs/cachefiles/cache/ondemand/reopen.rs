@@ -15,7 +15,8 @@ use kernel::sync::{Arc, ArcBorrow};
 use kernel::workqueue::WorkItem;
 use kernel_ext::params::reopen_tries;
 
-/// Has a worker see to it: never the task that is here now, which may be the daemon itself.
+/// Queues the reopen of an object for a worker: never for the task that is here now, which may be
+/// the daemon itself.
 pub(super) fn queue(object: ArcBorrow<'_, Object>) {
     // If it is queued already, the reference comes back, and that run will do.
     let _ = fscache::queue().enqueue(Arc::from(object));

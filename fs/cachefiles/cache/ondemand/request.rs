@@ -3,7 +3,7 @@
 //! A request, and the xarray that holds all of them.
 
 use super::deferred::{Deferred, DeferredNode};
-use super::entry::{At, Entry, Slots};
+use super::entry::{self, Entry, Slots};
 use super::state::ObjectState;
 use super::table::Table;
 use crate::cache::object::Object;
@@ -58,7 +58,7 @@ impl Request {
         self.deferred.push(node);
     }
 
-    /// Ends the waiting. Called by whoever took the request out of the table. For a CLOSE that
+    /// Ends the waiting. Called once the request is out of the table. For a CLOSE that
     /// nobody reads in time it was ended before that: then nothing happens.
     ///
     /// Process context, with no lock held: reads go on from here.
@@ -99,18 +99,18 @@ pub(crate) type RequestSlots<'a> = xarray::Slots<'a, Request, Entry>;
 pub(crate) const READY: Mark = Mark::One;
 
 impl Slots for RequestSlots<'_> {
-    type At<'a>
+    type Cursor<'a>
         = Cursor<'a, Request, Entry>
     where
         Self: 'a;
 
     #[inline]
-    fn at(&mut self, id: u32) -> Option<Self::At<'_>> {
+    fn at(&mut self, id: u32) -> Option<Self::Cursor<'_>> {
         RequestSlots::at(self, id)
     }
 
     #[inline]
-    fn at_ready(&mut self, from: u32) -> Option<Self::At<'_>> {
+    fn at_ready(&mut self, from: u32) -> Option<Self::Cursor<'_>> {
         self.at_marked_cyclic(from, READY)
     }
 
@@ -120,7 +120,7 @@ impl Slots for RequestSlots<'_> {
     }
 }
 
-impl At for Cursor<'_, Request, Entry> {
+impl entry::Cursor for Cursor<'_, Request, Entry> {
     #[inline]
     fn id(&self) -> u32 {
         Cursor::id(self)

@@ -128,7 +128,7 @@ impl ObjectState {
 
     /// A read arrived that nobody can serve: the object has to be opened again.
     ///
-    /// True when this call made it so, and the caller has to see to the reopen.
+    /// True when this call made it so, and the caller has to queue the reopen.
     pub(super) fn begin_reopen(&mut self) -> bool {
         match self.state {
             State::Close => {
@@ -240,7 +240,7 @@ impl ObjectState {
 /// What a failed OPEN means for the reads that wait for the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AfterRefusal {
-    /// Nobody reads yet: whoever sent the OPEN is told.
+    /// Nobody reads yet: the sender of the OPEN is told.
     Nothing,
     /// Ask the daemon once more.
     TryAgain,

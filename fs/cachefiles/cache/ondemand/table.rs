@@ -11,7 +11,7 @@
 //!
 //! Free of kernel calls, as `state.rs` and `entry.rs`.
 
-use super::entry::{self, At, Entry, Gap, Kind, Phase, Slots};
+use super::entry::{self, Cursor, Entry, Gap, Kind, Phase, Slots};
 use super::state::{Link, ObjectState, State};
 
 /// Why a request was not taken.
@@ -25,7 +25,7 @@ pub(crate) enum Refused {
     NotOpen,
 }
 
-/// What the caller has to see to after an event, once the lock is dropped.
+/// What the caller has to do after an event, once the lock is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Consequence {
     /// So many requests became ready: wake the daemon.
@@ -41,7 +41,7 @@ pub(crate) struct Consequence {
 /// How many of an object's newest requests are looked at for one that covers a new read.
 ///
 /// A bound, so that the cost of a read does not grow with the reads already waiting: each costs it
-/// some 65 instructions. Those who read the same range at the same time meet at the newest.
+/// some 65 instructions. Readers of the same range at the same time meet at the newest.
 const COALESCE_WINDOW: usize = 4;
 
 /// Protected by the table's lock, beside the slots.
@@ -121,7 +121,7 @@ impl Table {
         object: &ObjectState,
         off: u64,
         len: u64,
-    ) -> Option<S::At<'s>> {
+    ) -> Option<S::Cursor<'s>> {
         let end = off.checked_add(len)?;
         let mut link = object.last;
         for _ in 0..COALESCE_WINDOW {
@@ -152,7 +152,7 @@ impl Table {
     }
 
     /// The request that the daemon gets next, if there is one.
-    pub(crate) fn pick<'s, S: Slots>(&self, slots: &'s mut S) -> Option<S::At<'s>> {
+    pub(crate) fn pick<'s, S: Slots>(&self, slots: &'s mut S) -> Option<S::Cursor<'s>> {
         slots.at_ready(self.cursor)
     }
 
@@ -163,7 +163,7 @@ impl Table {
 
     /// Parks a READ that was picked before it was told that its object is not open any more. False
     /// where it is none.
-    pub(crate) fn park(at: &mut impl At, object: &ObjectState) -> bool {
+    pub(crate) fn park(at: &mut impl Cursor, object: &ObjectState) -> bool {
         let parks = at.entry().is_read() && object.state() != State::Open;
         if parks {
             entry::set_phase(at, Phase::Parked);
@@ -173,7 +173,7 @@ impl Table {
 
     /// The daemon takes the request, which [`Table::park`] did not park. For an OPEN
     /// [`Table::attach_fd`] follows.
-    pub(crate) fn deliver(&mut self, at: &mut impl At, object: &ObjectState) {
+    pub(crate) fn deliver(&mut self, at: &mut impl Cursor, object: &ObjectState) {
         self.cursor = at.id().wrapping_add(1);
         let entry = at.entry();
         entry.seen = true;
@@ -191,7 +191,7 @@ impl Table {
     /// The daemon's read failed before it had the request: it is as if it was never taken.
     ///
     /// True if it can be handed out now.
-    pub(crate) fn undeliver(at: &mut impl At, object: &ObjectState) -> bool {
+    pub(crate) fn undeliver(at: &mut impl Cursor, object: &ObjectState) -> bool {
         let entry = at.entry();
         if !matches!(entry.phase, Phase::Taken | Phase::Delivered) {
             return false;
@@ -215,7 +215,7 @@ impl Table {
     /// An OPEN that is on its way to somebody, or whose fd is still held by them, is left with
     /// them: a second fd for the same object would be of no use, and when theirs closes the OPEN
     /// comes back by itself.
-    pub(crate) fn restore(at: &mut impl At, object: &ObjectState) -> bool {
+    pub(crate) fn restore(at: &mut impl Cursor, object: &ObjectState) -> bool {
         let entry = at.entry();
         let is_held =
             entry.phase == Phase::Taken || (entry.kind == Kind::Open && object.fd().is_some());
@@ -240,7 +240,7 @@ impl Table {
 
     /// As [`Table::take_out`], of a request whose slot is found already. The neighbours are then
     /// for the caller to close up, and the slot to empty.
-    pub(crate) fn take_out_at(at: &mut impl At, object: &mut ObjectState) -> Option<Gap> {
+    pub(crate) fn take_out_at(at: &mut impl Cursor, object: &mut ObjectState) -> Option<Gap> {
         let entry = at.entry();
         let gap = entry.unlink(object);
         if gap.is_some() && entry.kind == Kind::Open {

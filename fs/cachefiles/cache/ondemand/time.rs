@@ -4,7 +4,7 @@
 //!
 //! Free of kernel calls, as `table.rs`: it is told what time it is.
 
-use super::entry::{self, At, Entry, Kind, Phase, Slots};
+use super::entry::{self, Cursor, Entry, Kind, Phase, Slots};
 use super::state::{ObjectState, State};
 use super::table::Table;
 
@@ -87,7 +87,7 @@ impl Table {
     /// Looks at what time has brought to a request that was made at `since`; and in how many grains
     /// it is to be looked at again, if that may bring anything. `timeout` is that of the table.
     pub(crate) fn tick(
-        at: &mut impl At,
+        at: &mut impl Cursor,
         object: &ObjectState,
         since: u32,
         now: u32,
@@ -115,8 +115,8 @@ impl Table {
 
     /// Ends a request that was not answered in time. `None` where it has got time meanwhile.
     ///
-    /// Who drops an object need not wait for its CLOSE any more; but the daemon, if it is ever
-    /// there again, is to hear of it, or it would keep the fd.
+    /// The task that drops an object need not wait for its CLOSE any more; but the daemon, if it is
+    /// ever there again, is to hear of it, or it would keep the fd.
     pub(crate) fn expire(
         &self,
         entry: &mut Entry,

@@ -110,7 +110,7 @@ impl Deferred {
     pub(crate) fn answered(mut node: DeferredNode, outcome: Result) {
         let object = node.deferral.object().clone();
         let file = object.file().unwrap();
-        match outcome.and_then(|()| node.missing.look(&object, &file)) {
+        match outcome.and_then(|()| node.missing.next_hole(&object, &file)) {
             Ok(Some(hole)) => ask(&object, node, hole),
             Ok(None) => {
                 let range = node.range;

@@ -106,7 +106,7 @@ impl Object {
         Ok(&self.ondemand)
     }
 
-    pub(crate) fn note_get(&self, _why: RefWhy) {}
+    pub(crate) fn trace_get(&self, _why: RefWhy) {}
 
-    pub(crate) fn note_put(&self, _why: RefWhy) {}
+    pub(crate) fn trace_put(&self, _why: RefWhy) {}
 }

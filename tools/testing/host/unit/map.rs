@@ -2,7 +2,7 @@
 
 //! The slots of the request table, in memory of the host.
 
-use super::entry::{At, Entry, Slots};
+use super::entry::{Cursor, Entry, Slots};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
@@ -19,7 +19,7 @@ pub(super) struct Place<'a> {
     id: u32,
 }
 
-impl At for Place<'_> {
+impl Cursor for Place<'_> {
     fn id(&self) -> u32 {
         self.id
     }
@@ -35,7 +35,7 @@ impl At for Place<'_> {
 }
 
 impl Slots for Map {
-    type At<'a> = Place<'a>;
+    type Cursor<'a> = Place<'a>;
 
     fn at(&mut self, id: u32) -> Option<Place<'_>> {
         self.looks += 1;

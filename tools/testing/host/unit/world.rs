@@ -2,7 +2,7 @@
 
 //! A small world around the table: readers, objects, a daemon that answers, refuses and dies.
 
-use super::entry::{At, Entry, Kind, Phase, Slots};
+use super::entry::{Cursor, Entry, Kind, Phase, Slots};
 use super::map::Map;
 use super::opening::Closer;
 use super::state::{AfterRefusal, ObjectState, State};

@@ -2,4 +2,4 @@
 # what: restore brings READs back and tells nobody
 # file: fs/cachefiles/cache/ondemand/answer.rs
 # test: restore_wakes_who_sleeps
-s/            \}\);\n        \}\n        self\.notifier\.everything\(\);/            });\n        }/
+s/            \}\);\n        \}\n        self\.notifier\.wake_all\(\);/            });\n        }/

@@ -203,7 +203,7 @@ impl Inner {
     pub(super) fn kill(&self) {
         self.dead.store(true, Ordering::SeqCst);
         self.engine().kill();
-        self.notifier.everything();
+        self.notifier.wake_all();
     }
 
     /// Another daemon takes the cache over: those of before have ended.
