@@ -6,19 +6,21 @@
 //!
 //! - `device`: `/dev/cachefiles`, the commands and messages of the daemon; below it `bind` and
 //!   `cull`;
-//! - `backend`: how netfs calls us; `io`: how it reads and writes cache files;
+//! - `backend`: how netfs calls us; `io`: what it asks of cache files;
 //! - `cache`: a bound cache, from `bind` to the last pin; below it `volume` and `object`: what netfs
 //!   caches, and its files; `ondemand`: asking the daemon for data as it is read, and outliving the
 //!   daemon; `kept`: what becomes of an on-demand cache without one;
-//! - `data`: where a file has data, and where holes;
+//! - `data`: which file an object has, and where in it there is data;
 //! - `backing`: the file system that a cache is kept on, and what the cache may take of it;
 //! - `format`: commands, names, attributes; `notify`: waking the daemon; `marker`: our type in those
 //!   of fscache.
 //!
 //! A file imports from what stands below its own folder in this list, or from the folder itself.
-//! No kernel is needed by `format`, `data::{extent, snapshot}`, and in `cache::ondemand` by
-//! `{state, entry, table, opening, time, message}`: they are tested on the host, too.
+//! No kernel is needed by `format`, `data::{extent, extent_cache, snapshot}`, `io::first_part`, and
+//! in `cache::ondemand` by `{state, entry, table, opening, time, message}`: they are tested on the
+//! host, too.
 //!
+//! How a READ goes through these files: `Documentation/architecture.rst`.
 //! Locks and lifetimes: `Documentation/locking.rst`.
 
 #![forbid(unsafe_code)]
