@@ -214,8 +214,8 @@ impl Backend for Cachefiles {
     }
 }
 
-/// Whether the owner of a cookie cannot cope with an operation that does not begin: EROFS, which
-/// alone takes the size from the cache, uses a freed bio then where an image is compressed.
+/// Returns whether the owner of a cookie cannot cope with an operation that does not begin: EROFS,
+/// which alone takes the size from the cache, uses a freed bio then where an image is compressed.
 ///
 /// In on-demand caches only, as they are not withdrawn while they are in use: nobody has to take
 /// an object without a file away from its owner.

@@ -98,8 +98,8 @@ impl Cache {
         self.backing.cred.with(act)
     }
 
-    /// Returns the engine of a cache whose data a daemon fetches as it is read; none in the original
-    /// mode.
+    /// Returns the engine of a cache whose data a daemon fetches as it is read; none in the
+    /// original mode.
     pub(crate) fn ondemand(&self) -> Option<&Engine> {
         self.ondemand.as_deref()
     }
@@ -109,7 +109,7 @@ impl Cache {
         self.ondemand.as_ref()
     }
 
-    /// Completed when the cache is gone.
+    /// Returns what is completed when the cache is gone.
     pub(crate) fn gone(&self) -> &Arc<Completion> {
         &self.gone
     }
@@ -215,7 +215,8 @@ impl Cache {
         drop(self.volumes.remove(volume.debug_id()));
     }
 
-    /// Returns whether netfs has a volume in it. Any that comes later finds the cache as it is then.
+    /// Returns whether netfs has a volume in it. Any that comes later finds the cache as it is
+    /// then.
     pub(crate) fn has_volumes(&self) -> bool {
         self.volumes.lock().first().is_some()
     }

@@ -2,8 +2,8 @@
 
 //! Which file an object has, and where in it there is data and where holes.
 //!
-//! Everything that has to know goes through [`DataMap`]. It answers from `snapshot`, without a lock;
-//! else from `extent_cache`, under its lock; else it asks the file system, by `seek`.
+//! Everything that has to know goes through [`DataMap`]. It answers from `snapshot`, without a
+//! lock; else from `extent_cache`, under its lock; else it asks the file system, by `seek`.
 
 pub(crate) mod extent;
 mod extent_cache;
@@ -102,8 +102,8 @@ impl DataMap {
         self.snapshot.is_stale()
     }
 
-    /// Returns the end of the data that `file` is known to have at `pos`. Takes no lock: `None` also
-    /// if that is just being changed.
+    /// Returns the end of the data that `file` is known to have at `pos`. Takes no lock: `None`
+    /// also if that is just being changed.
     #[inline]
     pub(crate) fn known_data_end(&self, file: &File, pos: i64) -> Option<i64> {
         self.snapshot.data_end(address(file), blocks(file), pos)

@@ -68,7 +68,7 @@ pub(crate) struct Device {
 impl MiscDevice for Device {
     type Data = Self;
 
-    /// Errors: EPERM without CAP_SYS_ADMIN, EBUSY when it's open already.
+    /// Opens the device. Errors: EPERM without CAP_SYS_ADMIN, EBUSY when it's open already.
     fn open() -> Result<Arc<Self>> {
         if !kernel_ext::cred::capable_sys_admin() {
             return Err(EPERM);
@@ -101,8 +101,9 @@ impl MiscDevice for Device {
         drop(device);
     }
 
-    /// In on-demand mode one message, in the original mode the state of the cache. Returns 0 when
-    /// there is no message, and before `bind`. Error: EIO there will never be a message again.
+    /// Reads one message in on-demand mode, and the state of the cache in the original mode.
+    /// Returns 0 when there is no message, and before `bind`. Error: EIO there will never be a
+    /// message again.
     #[inline]
     fn read(device: ArcBorrow<'_, Self>, out: UserSliceWriter) -> Result<usize> {
         let Some(pin) = device.bound.as_ref() else {
@@ -304,7 +305,7 @@ impl Device {
         engine.cfail(cfail.id, cfail.errno)
     }
 
-    /// Errors: EOPNOTSUPP in the original mode; EINVAL.
+    /// Executes `timeout`. Errors: EOPNOTSUPP in the original mode; EINVAL.
     fn set_timeout(&self, config: &mut Config, args: &[u8]) -> Result {
         let engine = match self.cache() {
             Some(cache) => Some(cache.engine().ok_or(EOPNOTSUPP)?),
@@ -322,7 +323,8 @@ impl Device {
         Ok(())
     }
 
-    /// What answers to requests are for. Errors: EOPNOTSUPP not in on-demand mode; EIO dead.
+    /// Returns the engine, for answers to requests. Errors: EOPNOTSUPP not in on-demand mode; EIO
+    /// dead.
     fn ondemand(&self) -> Result<&Engine> {
         self.check_alive()?;
         self.cache()
@@ -369,7 +371,7 @@ fn check_name(name: &[u8], command: &str) -> Result {
     Ok(())
 }
 
-/// The parser let no NUL through, so this fails only for lack of memory.
+/// Copies an argument. The parser let no NUL through, so this fails only for lack of memory.
 fn to_cstring(text: &[u8]) -> Result<CString> {
     let mut buf = KVec::with_capacity(text.len() + 1, GFP_KERNEL)?;
     buf.extend_from_slice(text, GFP_KERNEL)?;

@@ -53,7 +53,7 @@ impl CacheDir {
         Ok((dir, is_new))
     }
 
-    /// Another reference to the directory, which does not keep the mark.
+    /// Returns another reference to the directory, which does not keep the mark.
     pub(crate) fn dentry(&self) -> ARef<Dentry> {
         self.0.held()
     }

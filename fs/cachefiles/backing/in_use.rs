@@ -11,7 +11,7 @@ use kernel_ext::fs::{Dentry, File, Inode};
 
 /// What has an inode, as long as it is held.
 pub(crate) trait HasInode: AlwaysRefCounted {
-    /// None where it is the name of nothing.
+    /// Returns the inode. `None` where it is the name of nothing.
     fn inode_of(&self) -> Option<&Inode>;
 }
 

@@ -20,7 +20,8 @@ pub(crate) enum Purpose {
     Check,
     /// Data of a file.
     Write,
-    /// Data of a file that the daemon fetched: whether there is room need not be known to the block.
+    /// Data of a file that the daemon fetched: whether there is room need not be known to the
+    /// block.
     Fetched,
     /// A new file or directory.
     Create,
@@ -154,8 +155,8 @@ impl Space {
         self.block_size
     }
 
-    /// Whether an inode's number of blocks is less at once when somebody punches or cuts off its
-    /// file.
+    /// Returns whether an inode's number of blocks is less at once when somebody punches or cuts
+    /// off its file.
     ///
     /// Of the file systems that a cache is kept on, ext4 is the one that counts there. XFS reckons
     /// the number up when it is asked for, btrfs counts some time after a write, and overlayfs has
@@ -164,8 +165,8 @@ impl Space {
         self.blocks_tell_loss
     }
 
-    /// Whether so many blocks, fetched by the daemon, fit into what was granted in this tick. If
-    /// not, ask [`Space::reserve`].
+    /// Takes so many blocks, fetched by the daemon, from what was granted in this tick. False where
+    /// that is too little: ask [`Space::reserve`].
     #[inline]
     pub(crate) fn take_allowance(&self, blocks: u64) -> bool {
         self.allowance.take(blocks)

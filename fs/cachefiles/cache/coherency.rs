@@ -53,8 +53,8 @@ pub(crate) fn set_object(object: &Object) -> Result {
     })
 }
 
-/// Whether a power cut would leave a file that is taken for good, with something in it that the
-/// client changed, if that is written to it now. A file without a name is not found again.
+/// Returns whether a power cut would leave a file that is taken for good, with something in it that
+/// the client changed, if that is written to it now. A file without a name is not found again.
 #[inline]
 pub(crate) fn lacks_dirty_mark(object: &Object) -> bool {
     !object.is_marked_dirty()
@@ -87,7 +87,7 @@ pub(crate) fn mark_dirty(object: &Object) -> Result {
     Ok(())
 }
 
-/// Whether the file is what the object's cookie says.
+/// Checks that the file is what the object's cookie says.
 ///
 /// Errors: ESTALE it is not, or does not say; what the file system says.
 pub(crate) fn check_object(object: &Object, file: &File) -> Result {
@@ -99,7 +99,7 @@ pub(crate) fn check_object(object: &Object, file: &File) -> Result {
     }
 }
 
-/// The attribute has at most `N` bytes.
+/// Does the work of [`check_object`], for an attribute of at most `N` bytes.
 fn check_object_as<const N: usize>(object: &Object, file: &File, coherency: &[u8]) -> Result {
     let mut attribute = Attribute::<N>::empty_file(coherency);
     let expected = attribute.as_bytes().len();
@@ -137,7 +137,7 @@ fn check_object_as<const N: usize>(object: &Object, file: &File, coherency: &[u8
     result
 }
 
-/// What an error of reading the attribute means. Without one, or with one longer than ours are,
+/// Translates an error of reading the attribute. Without one, or with one longer than ours are,
 /// file or volume is of another state, and would be in the way for ever if it were not replaced.
 fn stale_if_other(error: Error) -> Error {
     if error == ENODATA || error == ERANGE {
@@ -199,7 +199,7 @@ pub(crate) fn set_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry) 
     })
 }
 
-/// Whether the directory is of this volume as it is now.
+/// Checks that the directory is of this volume as it is now.
 ///
 /// Errors: ESTALE it is not; what the file system says.
 pub(crate) fn check_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry) -> Result {

@@ -138,8 +138,8 @@ impl WorkItem for Cache {
     }
 }
 
-/// A cache that is just being withdrawn: what is completed when it is gone. That waits for no
-/// daemon.
+/// Returns, of a cache that is just being withdrawn, what is completed when it is gone. That waits
+/// for no daemon.
 pub(crate) fn ending() -> Option<Arc<Completion>> {
     let caches = CACHES.lock();
     let mut listed = caches.iter().flatten();
@@ -147,19 +147,19 @@ pub(crate) fn ending() -> Option<Arc<Completion>> {
     ending.map(|listed| listed.gone.clone())
 }
 
-/// The kept cache that `wanted` says yes to.
+/// Finds the kept cache that is `wanted`.
 fn kept(wanted: impl Fn(&Cache) -> bool) -> Option<Arc<Cache>> {
     let caches = CACHES.lock();
     let mut kept = caches.iter().flatten().filter_map(Listed::kept);
     kept.find(|cache| wanted(cache)).cloned()
 }
 
-/// The kept cache of this name.
+/// Finds the kept cache of this name.
 pub(crate) fn of_tag(tag: &CStr) -> Option<Arc<Cache>> {
     kept(|cache| cache.fscache.name().as_bytes() == tag.as_bytes())
 }
 
-/// A kept cache of this directory.
+/// Finds a kept cache of this directory.
 pub(crate) fn of_directory(root: &Dentry) -> Option<Arc<Cache>> {
     kept(|cache| cache.store.is_child_of(root))
 }

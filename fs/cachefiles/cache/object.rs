@@ -42,7 +42,7 @@ pub(crate) enum FileName {
 impl FileName {
     const SHORT: usize = 62;
 
-    /// Error: ENOMEM.
+    /// Writes the name. Error: ENOMEM.
     fn new(encoding: &Encoding<'_>) -> Result<Self> {
         if let (Ok(len), true) = (u8::try_from(encoding.len()), encoding.len() <= Self::SHORT) {
             let mut buf = [0; Self::SHORT];
@@ -98,7 +98,8 @@ impl_has_work! {
 }
 
 impl Object {
-    /// Errors: ENOMEM; EINVAL for a key that no file can be named after.
+    /// Makes an object without a file. Errors: ENOMEM; EINVAL for a key that no file can be named
+    /// after.
     pub(crate) fn new(volume: &Arc<Volume>, cookie: &Cookie) -> Result<Arc<Self>> {
         if cookie.key().len() > key::MAX_KEY_LEN {
             return Err(EINVAL);
@@ -178,18 +179,18 @@ impl Object {
         self.missing.store(true, Ordering::Release);
     }
 
-    /// Whether all operations on it are to fail.
+    /// Returns whether all operations on it are to fail.
     pub(crate) fn is_missing(&self) -> bool {
         self.missing.load(Ordering::Acquire)
     }
 
-    /// Whether a power cut from now on leaves a file that says that it is dirty.
+    /// Returns whether a power cut from now on leaves a file that says that it is dirty.
     pub(crate) fn is_marked_dirty(&self) -> bool {
         self.marked_dirty.load(Ordering::Acquire)
     }
 
-    /// Notes that a power cut leaves a file that says so. It stays so until the object is withdrawn:
-    /// a file that takes the place of this one has no name until then.
+    /// Notes that a power cut leaves a file that says so. It stays so until the object is
+    /// withdrawn: a file that takes the place of this one has no name until then.
     pub(crate) fn set_marked_dirty(&self) {
         self.marked_dirty.store(true, Ordering::Release);
     }

@@ -22,7 +22,7 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 struct Fanout([Option<KBox<[Option<CacheDir>; 16]>>; 16]);
 
 impl Fanout {
-    /// The place of a directory. Error: ENOMEM.
+    /// Finds the place of a directory. Error: ENOMEM.
     fn place(&mut self, high: u8, low: u8) -> Result<&mut Option<CacheDir>> {
         let row = self.0.get_mut(usize::from(high)).ok_or(EINVAL)?;
         let row = match row {
@@ -46,15 +46,15 @@ pub(crate) struct Volume {
 }
 
 impl Volume {
-    /// Opens the directory of a volume, or makes it. What is in it and does not belong to the volume
-    /// as it is now is buried before.
+    /// Opens the directory of a volume, or makes it. What is in it and does not belong to the
+    /// volume as it is now is buried before.
     ///
     /// Errors: ENOMEM; as for [`CacheDir::open`].
     pub(crate) fn acquire(cache: &Arc<Cache>, netfs: VolumeHandle) -> Result<Arc<Self>> {
         cache.secure(|| Self::open(cache, netfs))
     }
 
-    /// [`Volume::acquire`], with the cache's credentials.
+    /// Does the work of [`Volume::acquire`], with the cache's credentials.
     fn open(cache: &Arc<Cache>, netfs: VolumeHandle) -> Result<Arc<Self>> {
         let mut name = KVec::with_capacity(netfs.key().len() + 1, GFP_KERNEL)?;
         name.push(b'I', GFP_KERNEL)?;
@@ -106,7 +106,8 @@ impl Volume {
         self.netfs.debug_id()
     }
 
-    /// The directory of cache files whose key hashes to `hash`. Made when it is first needed.
+    /// Opens the directory of cache files whose key hashes to `hash`, or makes it, when it is first
+    /// needed.
     ///
     /// Runs with the cache's credentials. Errors: ENOMEM; as for [`CacheDir::open`].
     pub(crate) fn fan_dir(&self, hash: u32) -> Result<ARef<Dentry>> {

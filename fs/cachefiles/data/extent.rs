@@ -16,7 +16,7 @@ pub(crate) enum Extent {
 }
 
 impl Extent {
-    /// Without what is behind `end`.
+    /// Returns it without what is behind `end`.
     #[inline]
     pub(crate) fn up_to(self, end: i64) -> Self {
         match self {
@@ -26,7 +26,7 @@ impl Extent {
         }
     }
 
-    /// The end of a hole, which is at most `end`. `None` if it is data.
+    /// Returns the end of a hole, which is at most `end`. `None` if it is data.
     #[inline]
     pub(crate) fn hole_end(self, end: i64) -> Option<i64> {
         match self {

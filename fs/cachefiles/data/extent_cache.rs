@@ -3,13 +3,13 @@
 //! What is remembered of where a file has data, so that its file system need not be asked again.
 //!
 //! Data that is there stays there until the file is replaced, shortened or punched. Where somebody
-//! else does that, the file mostly has fewer blocks afterwards, see [`FileSlot::refresh`]. One range
-//! of data is remembered: the one that was met last, together with what touches it. A complete file
-//! is one range. Where the number of blocks tells nothing, no data is remembered, and the file
-//! system is asked each time.
+//! else does that, the file mostly has fewer blocks afterwards, see [`FileSlot::refresh`]. One
+//! range of data is remembered: the one that was met last, together with what touches it. A
+//! complete file is one range. Where the number of blocks tells nothing, no data is remembered, and
+//! the file system is asked each time.
 //!
-//! So is the hole that was met last. A write by somebody else fills it unnoticed, so it is only good
-//! for what does no harm then: to have the daemon write once more.
+//! So is the hole that was met last. A write by somebody else fills it unnoticed, so it is only
+//! good for what does no harm then: to have the daemon write once more.
 //!
 //! Free of kernel calls: compiled into the module and into the host-side tests.
 

@@ -41,8 +41,8 @@
 //!
 //! Under the lock there is no change, and relaxed loads see what the last holder stored, by the
 //! lock. A file's number of blocks, which the caller has from the inode, is compared with the
-//! number published, and belongs to no order: a loss that happened before the look, as its caller can
-//! know, is seen by it.
+//! number published, and belongs to no order: a loss that happened before the look, as its caller
+//! can know, is seen by it.
 //!
 //! Free of kernel calls: compiled into the module and into the host-side tests.
 
@@ -81,7 +81,8 @@ impl Snapshot {
         }
     }
 
-    /// Publishes another range, in bytes. The caller holds the lock that keeps others from doing so.
+    /// Publishes another range, in bytes. The caller holds the lock that keeps others from doing
+    /// so.
     #[inline]
     pub(crate) fn publish(&self, file: usize, blocks: u32, start: i64, end: i64) {
         let version = self.version.load(Ordering::Relaxed);
@@ -152,8 +153,8 @@ impl Snapshot {
         self.blocks.load(Ordering::Relaxed)
     }
 
-    /// Returns the end of the data at `pos` in `file`, which has so many blocks, if some is known to
-    /// be there.
+    /// Returns the end of the data at `pos` in `file`, which has so many blocks, if some is known
+    /// to be there.
     #[inline]
     pub(crate) fn data_end(&self, file: usize, blocks: u32, pos: i64) -> Option<i64> {
         let version = self.version.load(Ordering::Acquire);

@@ -212,7 +212,8 @@ fn check_features(path: &Path) -> Result {
     Ok(())
 }
 
-/// Whether the security module lets us make directories and files. One that has no opinion does.
+/// Checks that the security module lets us make directories and files. One that has no opinion
+/// does.
 fn check_permissions(path: &Path) -> Result {
     let (directories, files) = may_create_in(path.dentry());
     for (result, what) in [(directories, "directories"), (files, "files")] {

@@ -41,7 +41,7 @@ fn cull_from(cache: &Cache, path: &Path, name: &[u8]) -> Result {
     Ok(())
 }
 
-/// Whether the file `name` is in use: EBUSY if it is. Other errors as for [`cull`].
+/// Checks that the file `name` is not in use. Error: EBUSY it is. Other errors as for [`cull`].
 pub(crate) fn check_in_use(cache: &Cache, name: &[u8]) -> Result {
     let path = working_directory(cache, "inuse")?;
     cache.secure(|| {

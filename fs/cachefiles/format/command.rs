@@ -250,7 +250,7 @@ fn skip_spaces(text: &[u8]) -> &[u8] {
     text.get(start..).unwrap_or(&[])
 }
 
-/// As the kernel's `isspace()`: ASCII white space and Latin-1's hard space.
+/// Knows white space as the kernel's `isspace()`: ASCII white space and Latin-1's hard space.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b'\t'..=b'\r' | b' ' | 0xa0)
 }

@@ -63,8 +63,8 @@ pub(crate) fn encode(key: &[u8]) -> Option<Encoding<'_>> {
 }
 
 impl Encoding<'_> {
-    /// Length of the name, in bytes: at most 338, as 252 bytes of key make 84 groups of four
-    /// letters.
+    /// Returns the length of the name, in bytes: at most 338, as 252 bytes of key make 84 groups of
+    /// four letters.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -115,7 +115,7 @@ impl Encoding<'_> {
     }
 }
 
-/// The letter for the low six bits.
+/// Returns the letter for the low six bits.
 fn letter(bits: u32) -> u8 {
     ALPHABET[(bits & 63) as usize]
 }
@@ -125,7 +125,7 @@ fn is_plain(byte: u8) -> bool {
     (33..=127).contains(&byte) && byte != b'/'
 }
 
-/// The key as 32-bit words, the last one filled up with zeros as netfs pads its keys.
+/// Returns the key as 32-bit words, the last one filled up with zeros as netfs pads its keys.
 fn words(key: &[u8], endian: Endian) -> impl Iterator<Item = u32> + '_ {
     key.chunks(4).map(move |chunk| {
         let mut bytes = [0; 4];
@@ -143,7 +143,8 @@ fn hex_digits(word: u32) -> u32 {
     (u32::BITS - word.leading_zeros()).div_ceil(4)
 }
 
-/// Length of the hexadecimal form: a separator or initial for each word, and its digits.
+/// Returns the length of the hexadecimal form: a separator or initial for each word, and its
+/// digits.
 fn hex_len(key: &[u8], endian: Endian) -> usize {
     words(key, endian)
         .map(|word| 1 + hex_digits(word) as usize)

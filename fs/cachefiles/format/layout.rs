@@ -59,7 +59,7 @@ pub(crate) struct Attribute<const N: usize = MAX_LEN> {
 }
 
 impl<const N: usize> Attribute<N> {
-    /// A buffer to read an attribute with `coherency_len` bytes of coherency data into.
+    /// Makes a buffer to read an attribute with `coherency_len` bytes of coherency data into.
     fn empty(header_len: usize, coherency_len: usize) -> Self {
         Self {
             buf: [0; N],
@@ -108,7 +108,7 @@ impl Attribute {
         attribute
     }
 
-    /// Coherency data longer than netfs can have is cut off.
+    /// Adds bytes. Coherency data longer than netfs can have is cut off.
     fn put(&mut self, bytes: &[u8]) {
         for (to, from) in self.buf.iter_mut().skip(self.len).zip(bytes) {
             *to = *from;

@@ -45,7 +45,8 @@ pub(crate) struct Amounts {
 }
 
 impl Percent {
-    /// Applied to what the file system has in total. Rounded down by whole percents first.
+    /// Applies the percentages to what the file system has in total. Rounded down by whole percents
+    /// first.
     pub(crate) fn of(self, total: u64) -> Amounts {
         let percent = total / 100;
         let amount = |limit: u8| percent.saturating_mul(u64::from(limit));

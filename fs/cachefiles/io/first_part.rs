@@ -16,8 +16,8 @@ pub(crate) enum FirstPart {
 }
 
 impl FirstPart {
-    /// Of a read at `start` of an object of `i_size` bytes, with data up to `data_end`, for a cache
-    /// that is written to in whole multiples of `unit` bytes. `None` if that ends nowhere.
+    /// Splits a read at `start` of an object of `i_size` bytes, with data up to `data_end`, for a
+    /// cache that is written to in whole multiples of `unit` bytes. `None` if that ends nowhere.
     pub(crate) fn of(start: i64, data_end: i64, i_size: i64, unit: i64) -> Option<Self> {
         let whole = data_end - data_end.rem_euclid(unit);
         if data_end >= i_size {

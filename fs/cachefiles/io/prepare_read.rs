@@ -17,8 +17,8 @@ use kernel::sync::ArcBorrow;
 use kernel_ext::errno::{ENOBUFS, ENODATA};
 use kernel_ext::fs::File;
 
-/// Where the read of `len` bytes at `start` is to be served from, by a network file system: `len`
-/// is shortened to what comes from one source.
+/// Decides where the read of `len` bytes at `start` is to be served from, by a network file system:
+/// `len` is shortened to what comes from one source.
 pub(crate) fn prepare_read(
     resources: &mut Resources<'_, Cachefiles>,
     start: i64,
@@ -139,7 +139,7 @@ fn seek_failed(object: &Object, file: &File, error: Error) -> (IoSource, PrepRea
     (IoSource::DownloadFromServer, PrepRead::SeekError)
 }
 
-/// Where the first part of the range is. Shortens `len` to that part, in whole blocks.
+/// Finds where the first part of the range is. Shortens `len` to that part, in whole blocks.
 ///
 /// Errors: those of `lseek()`.
 fn first_source(
@@ -242,7 +242,7 @@ fn fill(
     Ok(())
 }
 
-/// Where the next data at or behind `start` is, and how long it goes on.
+/// Finds where the next data at or behind `start` is, and how long it goes on.
 ///
 /// Errors: ENODATA none in the range; ENOBUFS the cache can't tell.
 pub(crate) fn query_occupancy(

@@ -81,8 +81,8 @@ pub(crate) fn write<'op>(operation: WriteOperation<'op, Cachefiles>, start: i64)
     submit(operation, start, 0, Room::Prepared)
 }
 
-/// Refuses a write, as the cache goes offline: what the object's file holds of the range is old from
-/// now on.
+/// Refuses a write, as the cache goes offline: what the object's file holds of the range is old
+/// from now on.
 #[cold]
 fn refuse_offline<'op>(mut operation: WriteOperation<'op, Cachefiles>, start: i64) -> Begun<'op> {
     let (resources, iter) = operation.parts();
@@ -218,8 +218,8 @@ fn find_room(object: &Object, file: &File, start: i64, len: usize) -> Result {
     })
 }
 
-/// Tries to write without room. Overwriting what has blocks takes none. Where only a part has, these are given back: they hold
-/// what is old now. Error: `error`, there is no room for the write.
+/// Tries to write without room. Overwriting what has blocks takes none. Where only a part has,
+/// these are given back: they hold what is old now. Error: `error`, there is no room for the write.
 #[cold]
 fn do_without_room(object: &Object, file: &File, start: i64, len: usize, error: Error) -> Result {
     let end = start.saturating_add_unsigned(len as u64);

@@ -38,8 +38,9 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Only netfs has looked for holes itself (`prepare_read`), and it has a server to go to. Only
-    /// EROFS wants no holes of a cache with a daemon: it asks for what was fetched.
+    /// Chooses by what the caller wants of holes. Only netfs has looked for holes itself
+    /// (`prepare_read`), and it has a server to go to. Only EROFS wants no holes of a cache with a
+    /// daemon: it asks for what was fetched.
     pub(crate) fn of(hole: ReadHole, is_ondemand: bool) -> Self {
         match hole {
             ReadHole::Ignore => Self::Nothing,

@@ -14,7 +14,7 @@ use kernel_ext::params::{injected_remove_error, injected_write_error};
 /// Unit of direct I/O on cache files, in bytes. Part of the on-disk format.
 const DIO_BLOCK_SIZE: u64 = 4096;
 
-/// The size of the file that holds an object of `size` bytes. Error: EFBIG.
+/// Returns the size of the file that holds an object of `size` bytes. Error: EFBIG.
 pub(crate) fn round_to_dio(size: u64) -> Result<i64> {
     size.checked_next_multiple_of(DIO_BLOCK_SIZE)
         .and_then(|size| i64::try_from(size).ok())
@@ -57,7 +57,7 @@ pub(crate) fn adjust(object: &Object) -> Result {
     })
 }
 
-/// netfs changed the size of the object.
+/// Takes over the size that netfs has given the object.
 pub(crate) fn resize(object: &Object, file: Option<&File>, new_size: u64) {
     let cookie = object.cookie();
     if new_size < cookie.object_size() {

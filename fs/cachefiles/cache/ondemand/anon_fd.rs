@@ -70,7 +70,7 @@ impl NewFd {
         self.id
     }
 
-    /// From here on it's the daemon's.
+    /// Hands the file to the daemon.
     pub(super) fn install(self, fd: FileDescriptorReservation) {
         fd.install(self.file);
     }
@@ -125,7 +125,7 @@ impl AnonFileOps for Operations {
         Ok(found)
     }
 
-    /// Errors: EINVAL another command, or not a READ of this object.
+    /// Completes a READ. Errors: EINVAL another command, or not a READ of this object.
     #[inline]
     fn ioctl(fd: &ObjectFd, command: u32, argument: usize) -> Result<isize> {
         if command != READ_COMPLETE {

@@ -55,9 +55,9 @@ impl Engine {
         }
     }
 
-    /// Accepts an object. The size is set before any read can be handed out. Where the fd was closed already, the
-    /// OPEN fails with EBADFD, and the daemon is not told: it knows. Error: EINVAL it has read the
-    /// CLOSE of the object, maybe in a thread that did not know this fd yet.
+    /// Accepts an object. The size is set before any read can be handed out. Where the fd was
+    /// closed already, the OPEN fails with EBADFD, and the daemon is not told: it knows. Error:
+    /// EINVAL it has read the CLOSE of the object, maybe in a thread that did not know this fd yet.
     fn accept(
         &self,
         mut guard: RequestGuard<'_>,
@@ -164,8 +164,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Executes `cfail ID,ERRNO`: the daemon cannot serve a READ. All that wait for it get the errno;
-    /// EIO where it is one that programs do not get to see.
+    /// Executes `cfail ID,ERRNO`: the daemon cannot serve a READ. All that wait for it get the
+    /// errno; EIO where it is one that programs do not get to see.
     ///
     /// What the READ has become since it was read does not matter: its fd may be closed, and it on
     /// its way to be handed out again. Error: EINVAL no READ with this id was read and not

@@ -21,7 +21,7 @@ fn ticks_in_grain() -> usize {
     (task::ticks(1) / GRAINS_IN_SECOND as usize).max(1)
 }
 
-/// The time in grains, as requests note it.
+/// Returns the time in grains, as requests note it.
 pub(super) fn grain() -> u32 {
     // Wraps around after 34 years.
     (task::jiffies() / ticks_in_grain()) as u32

@@ -61,8 +61,8 @@ impl Deferred {
         self.missing.next_hole(self.deferral.object(), file)
     }
 
-    /// Reads what is there now, with the cache's credentials: not with those of the daemon, in whose
-    /// task it is.
+    /// Reads what is there now, with the cache's credentials: not with those of the daemon, in
+    /// whose task it is.
     fn submit(self) {
         let Self {
             deferral,

@@ -110,7 +110,7 @@ impl Engine {
         }))
     }
 
-    /// A message could not be handed over: it is as if it was never taken.
+    /// Puts back a request whose message could not be handed over: it is as if it was never taken.
     #[cold]
     fn put_back(&self, id: u32) {
         let mut ready = false;
@@ -126,8 +126,9 @@ impl Engine {
         }
     }
 
-    /// A CLOSE has no answer: it is done once it is read. The daemon forgets the object then, so no
-    /// answer to an OPEN of it is taken any more: it would keep an fd of which it is never told.
+    /// Hands a CLOSE over. It has no answer: it is done once it is read. The daemon forgets the
+    /// object then, so no answer to an OPEN of it is taken any more: it would keep an fd of which
+    /// it is never told.
     fn deliver_close(
         &self,
         object: &Arc<Object>,
@@ -176,7 +177,7 @@ impl Engine {
         Ok(Some(len))
     }
 
-    /// An OPEN could not be handed over, nor its fd.
+    /// Puts back an OPEN that could not be handed over, nor its fd.
     #[cold]
     fn take_back(&self, object: &Arc<Object>, id: u32, object_id: NonZeroU32) {
         let ready = self.with(object, |slots, table, state| {
@@ -188,7 +189,7 @@ impl Engine {
         }
     }
 
-    /// Errors: EMFILE, ENFILE, ENOMEM.
+    /// Makes an anonymous fd for an object. Errors: EMFILE, ENFILE, ENOMEM.
     fn new_fd(
         &self,
         pin: &Arc<Pin>,
@@ -217,7 +218,8 @@ fn open_payload(object: &Object, fd: u32) -> Payload<'_> {
     }
 }
 
-/// Inlined, as each of its three callers has a kind of message of its own.
+/// Copies a message out. Returns its length. Inlined, as each of its three callers has a kind of
+/// message of its own.
 #[inline(always)]
 fn write_message(
     id: u32,

@@ -242,15 +242,15 @@ impl Engine {
         }
     }
 
-    /// Makes a request and puts it into the table. Errors: EIO the cache is dead, the object goes away or is
-    /// not open; EALREADY an OPEN that is not wanted; ENOMEM; EBUSY the table is full.
+    /// Makes a request and puts it into the table. Errors: EIO the cache is dead, the object goes
+    /// away or is not open; EALREADY an OPEN that is not wanted; ENOMEM; EBUSY the table is full.
     pub(super) fn submit(&self, object: ArcBorrow<'_, Object>, kind: Kind) -> Result<Waiting> {
         let node = new_node(object, kind)?;
         self.enter(self.table.lock(), object, node, kind)
     }
 
-    /// Enters a request into the table. The lock may be dropped in between, where it takes memory to
-    /// store the node.
+    /// Enters a request into the table. The lock may be dropped in between, where it takes memory
+    /// to store the node.
     ///
     /// Inlined, as one of its two callers is where every read that misses comes by.
     #[inline(always)]

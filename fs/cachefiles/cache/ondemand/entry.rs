@@ -62,7 +62,7 @@ impl Entry {
         }
     }
 
-    /// For the checks of the model.
+    /// Returns the phase, for the checks of the model.
     #[cfg(test)]
     pub(crate) fn phase(&self) -> Phase {
         self.phase
@@ -171,8 +171,8 @@ pub(super) fn unlink<S: Slots>(slots: &mut S, object: &mut ObjectState, id: u32)
     }
 }
 
-/// The first of the object's requests that is wanted, of those that are found at once: its OPEN,
-/// its CLOSE, and the oldest of its READs.
+/// Finds the first of the object's requests that is wanted, of those that are found at once: its
+/// OPEN, its CLOSE, and the oldest of its READs.
 pub(super) fn find<S: Slots>(
     slots: &mut S,
     object: &ObjectState,
@@ -193,7 +193,7 @@ pub(super) fn find<S: Slots>(
     }
 }
 
-/// Whether a READ of the object is in the table.
+/// Returns whether a READ of the object is in the table.
 pub(super) fn has_reads<S: Slots>(slots: &mut S, object: &ObjectState) -> bool {
     let last = object.last.id().and_then(|id| slots.at(id));
     last.is_some_and(|mut at| at.entry().is_read())

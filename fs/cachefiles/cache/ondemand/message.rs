@@ -50,7 +50,7 @@ impl Payload<'_> {
         }
     }
 
-    /// Length of the whole message, in bytes.
+    /// Returns the length of the whole message, in bytes.
     #[inline]
     pub(crate) fn message_len(&self) -> usize {
         HEADER_LEN
@@ -106,7 +106,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A number of 64 bits as it lies in memory.
+/// Returns a number of 64 bits as it lies in memory.
 #[inline]
 fn words(number: u64) -> [u32; 2] {
     let [a, b, c, d, e, f, g, h] = number.to_ne_bytes();

@@ -29,7 +29,7 @@ pub(crate) struct Swept {
 }
 
 impl Table {
-    /// The OPEN `id` goes out with the anonymous fd `fd`. False where it is no longer wanted.
+    /// Sends the OPEN `id` out with the anonymous fd `fd`. False where it is no longer wanted.
     pub(crate) fn attach_fd<S: Slots>(
         &self,
         slots: &mut S,
@@ -48,12 +48,13 @@ impl Table {
         wanted
     }
 
-    /// Whether this is an OPEN that the daemon may answer.
+    /// Returns whether this is an OPEN that the daemon may answer.
     pub(crate) fn may_answer_open(entry: &Entry) -> bool {
         entry.kind == Kind::Open && entry.seen
     }
 
-    /// The daemon accepted the OPEN `id`: it leaves the chain, and parked reads are to be swept.
+    /// Ends the OPEN `id`, which the daemon accepted: it leaves the chain, and parked reads are to
+    /// be swept.
     ///
     /// `None` where the anonymous fd is already closed: the OPEN is to be refused instead.
     pub(crate) fn accept_open<S: Slots>(
@@ -111,8 +112,8 @@ impl Table {
         swept
     }
 
-    /// The OPEN `id` failed (or could not be made: `None`); it leaves the chain. `tries` are as for
-    /// [`ObjectState::refuse`].
+    /// Ends the OPEN `id`, which failed (or could not be made: `None`): it leaves the chain.
+    /// `tries` are as for [`ObjectState::refuse`].
     ///
     /// `FailReads` leaves the reads for the caller to take out, see [`Table::next_read`].
     pub(crate) fn refuse_open<S: Slots>(
@@ -135,8 +136,8 @@ impl Table {
         }
     }
 
-    /// The OPEN `id`, delivered with the fd `fd`, did not reach the daemon: it is as if it was
-    /// never taken. True if it can be handed out now.
+    /// Puts back the OPEN `id`, delivered with the fd `fd`, which did not reach the daemon: it is
+    /// as if it was never taken. True if it can be handed out now.
     pub(crate) fn take_back<S: Slots>(
         &self,
         slots: &mut S,
@@ -157,11 +158,11 @@ impl Table {
         true
     }
 
-    /// An anonymous fd is closed for good.
+    /// Takes an anonymous fd away that is closed for good.
     ///
-    /// Reads that were served through it can't be any more: they are to be swept, and the object is opened
-    /// again. An unanswered OPEN is handed out again: at once if its daemon dies, else after a
-    /// while, if there is no answer until then. A CLOSE is answered by this; it stays for the
+    /// Reads that were served through it can't be any more: they are to be swept, and the object is
+    /// opened again. An unanswered OPEN is handed out again: at once if its daemon dies, else after
+    /// a while, if there is no answer until then. A CLOSE is answered by this; it stays for the
     /// caller to take out, see [`Table::next_stale_close`].
     pub(crate) fn close_fd<S: Slots>(
         &mut self,
@@ -194,12 +195,12 @@ impl Table {
         consequence
     }
 
-    /// Oldest read of the object.
+    /// Finds the oldest READ of the object.
     pub(crate) fn next_read<S: Slots>(slots: &mut S, object: &ObjectState) -> Option<u32> {
         entry::find(slots, object, Entry::is_read)
     }
 
-    /// The CLOSE of the object, if it is for an fd which no longer counts: it is answered.
+    /// Finds the CLOSE of the object, if it is for an fd which no longer counts: it is answered.
     pub(crate) fn next_stale_close<S: Slots>(slots: &mut S, object: &ObjectState) -> Option<u32> {
         if !object.has_close() {
             return None;

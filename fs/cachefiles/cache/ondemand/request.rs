@@ -42,7 +42,7 @@ impl Request {
         })
     }
 
-    /// The state of its object. `None` for one of another cache, which there is none of.
+    /// Returns the state of its object. `None` for one of another cache, of which there is none.
     #[inline]
     pub(crate) fn state<'a>(
         &'a self,
@@ -52,7 +52,7 @@ impl Request {
         Some(state)
     }
 
-    /// A read waits for it. Dropped with the request, it fails.
+    /// Adds a read that waits for it without a task. Dropped with the request, it fails.
     #[inline]
     pub(super) fn add_deferred(&self, node: DeferredNode) {
         self.deferred.push(node);

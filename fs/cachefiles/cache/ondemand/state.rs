@@ -63,7 +63,7 @@ pub(crate) struct ObjectState {
 }
 
 impl ObjectState {
-    /// An object that no daemon has been told of.
+    /// Makes that of an object that no daemon has been told of.
     pub(crate) const fn new() -> Self {
         Self {
             state: State::Close,
@@ -80,38 +80,38 @@ impl ObjectState {
         self.state
     }
 
-    /// The object id that the daemon knows, while it holds the fd.
+    /// Returns the object id that the daemon knows, while it holds the fd.
     pub(crate) fn fd(&self) -> Option<NonZeroU32> {
         self.fd
     }
 
-    /// Whether a CLOSE is in the table.
+    /// Returns whether a CLOSE is in the table.
     pub(crate) fn has_close(&self) -> bool {
         self.flags & HAS_CLOSE != 0
     }
 
-    /// The CLOSE entered the table.
+    /// Notes that the CLOSE entered the table.
     pub(super) fn close_enters(&mut self) {
         self.flags |= HAS_CLOSE;
     }
 
-    /// The CLOSE left the table.
+    /// Notes that the CLOSE left the table.
     pub(super) fn close_leaves(&mut self) {
         self.flags &= !HAS_CLOSE;
     }
 
-    /// For the checks of the model.
+    /// Returns whether an OPEN is in the table, for the checks of the model.
     #[cfg(test)]
     pub(crate) fn is_opening(&self) -> bool {
         self.opening
     }
 
-    /// Whether reads wait, and nothing is under way that would move them on.
+    /// Returns whether reads wait, and nothing is under way that would move them on.
     pub(crate) fn wants_reopen(&self) -> bool {
         self.state == State::Reopening && !self.opening
     }
 
-    /// An OPEN enters the table. False where it would be the second, or has no purpose.
+    /// Notes that an OPEN enters the table. False where it would be the second, or has no purpose.
     pub(super) fn begin_open(&mut self) -> bool {
         let wanted = matches!(self.state, State::Close | State::Reopening);
         if self.opening || !wanted {
@@ -121,12 +121,13 @@ impl ObjectState {
         true
     }
 
-    /// The OPEN left the table without an answer (its waiter was killed, the cache died).
+    /// Notes that the OPEN left the table without an answer (its waiter was killed, the cache
+    /// died).
     pub(super) fn abandon_open(&mut self) {
         self.opening = false;
     }
 
-    /// A read arrived that nobody can serve: the object has to be opened again.
+    /// Begins to open the object again, for a read that nobody can serve.
     ///
     /// True when this call made it so, and the caller has to queue the reopen.
     pub(super) fn begin_reopen(&mut self) -> bool {
@@ -145,8 +146,8 @@ impl ObjectState {
         }
     }
 
-    /// The OPEN was delivered together with a new fd. False where the object goes away, and the
-    /// daemon would not be told of that any more.
+    /// Notes the new fd with which the OPEN was delivered. False where the object goes away, and
+    /// the daemon would not be told of that any more.
     pub(super) fn attach_fd(&mut self, id: NonZeroU32) -> bool {
         if self.is_leaving() {
             return false;
@@ -155,18 +156,18 @@ impl ObjectState {
         true
     }
 
-    /// Whether no fd is to be handed out any more.
+    /// Returns whether no fd is to be handed out any more.
     pub(super) fn is_leaving(&self) -> bool {
         self.flags & LEAVING != 0
     }
 
-    /// From now on no fd is handed out. Returns the one that the daemon is to be told of.
+    /// Ends the handing out of fds. Returns the one that the daemon is to be told of.
     pub(crate) fn leave(&mut self) -> Option<NonZeroU32> {
         self.flags |= LEAVING;
         self.fd
     }
 
-    /// The daemon accepted the OPEN. False where the fd is already closed.
+    /// Opens the object, as the daemon accepted the OPEN. False where the fd is already closed.
     pub(super) fn accept(&mut self) -> bool {
         if self.fd.is_none() || !matches!(self.state, State::Close | State::Reopening) {
             return false;
@@ -177,7 +178,7 @@ impl ObjectState {
         true
     }
 
-    /// The OPEN failed. What has to be done about the reads that wait for it.
+    /// Ends an OPEN that failed. Returns what has to be done about the reads that wait for it.
     ///
     /// A daemon that refuses every reopen is asked `tries` times in a row (255 at most), or without
     /// end if that is 0, at its own pace: the next try is only made when the last was answered.
@@ -199,13 +200,13 @@ impl ObjectState {
         AfterRefusal::FailReads
     }
 
-    /// The OPEN was not answered in time. The fd, if there is one, no longer counts.
+    /// Ends an OPEN that was not answered in time. The fd, if there is one, no longer counts.
     pub(super) fn lose_open(&mut self) {
         self.fd = None;
         self.opening = false;
     }
 
-    /// The next try is called off, as nobody waits for it.
+    /// Calls the next try off, as nobody waits for it.
     pub(super) fn settle(&mut self) {
         if self.state == State::Reopening && !self.opening {
             self.state = State::Close;
@@ -213,7 +214,8 @@ impl ObjectState {
         }
     }
 
-    /// An anonymous fd was closed for good. False where it is not the one that counts.
+    /// Takes an anonymous fd away that was closed for good. False where it is not the one that
+    /// counts.
     pub(super) fn detach_fd(&mut self, id: NonZeroU32) -> bool {
         if self.fd != Some(id) {
             return false;
@@ -225,7 +227,7 @@ impl ObjectState {
         true
     }
 
-    /// The object goes away. False where it already was on its way.
+    /// Begins to take the object away. False where it already was on its way.
     pub(super) fn drop_object(&mut self) -> bool {
         if self.state == State::Dropping {
             return false;

@@ -66,7 +66,8 @@ impl Table {
         }
     }
 
-    /// Nothing is admitted from here on. What is in the slots is for the caller to fail.
+    /// Ends the table: nothing is admitted from here on. What is in the slots is for the caller to
+    /// fail.
     pub(crate) fn kill(&mut self) {
         self.dead = true;
     }
@@ -114,7 +115,7 @@ impl Table {
         })
     }
 
-    /// A read in flight on the object that covers the given range, joined as a waiter.
+    /// Joins a READ in flight on the object that covers the given range, as a waiter.
     pub(crate) fn join_covering_read<'s, S: Slots>(
         &self,
         slots: &'s mut S,
@@ -142,7 +143,8 @@ impl Table {
         None
     }
 
-    /// A waiter was killed. True when nobody needs the request any more: the caller takes it out.
+    /// Removes a waiter that was killed. True when nobody needs the request any more: the caller
+    /// takes it out.
     ///
     /// An OPEN that reads wait for, too, is one that they need.
     pub(crate) fn leave(entry: &mut Entry, object: &ObjectState) -> bool {
@@ -151,12 +153,13 @@ impl Table {
         entry.waiters == 0 && !is_reopen
     }
 
-    /// The request that the daemon gets next, if there is one.
+    /// Finds the request that the daemon gets next, if there is one.
     pub(crate) fn pick<'s, S: Slots>(&self, slots: &'s mut S) -> Option<S::Cursor<'s>> {
         slots.at_ready(self.cursor)
     }
 
-    /// The request did not fit into the daemon's buffer: it stays, and those behind it come next.
+    /// Passes over a request that did not fit into the daemon's buffer: it stays, and those behind
+    /// it come next.
     pub(crate) fn pass_over(&mut self, id: u32) {
         self.cursor = id.wrapping_add(1);
     }
@@ -171,7 +174,7 @@ impl Table {
         parks
     }
 
-    /// The daemon takes the request, which [`Table::park`] did not park. For an OPEN
+    /// Hands the request to the daemon, which [`Table::park`] did not park. For an OPEN
     /// [`Table::attach_fd`] follows.
     pub(crate) fn deliver(&mut self, at: &mut impl Cursor, object: &ObjectState) {
         self.cursor = at.id().wrapping_add(1);
@@ -188,7 +191,8 @@ impl Table {
         entry::set_phase(at, phase);
     }
 
-    /// The daemon's read failed before it had the request: it is as if it was never taken.
+    /// Puts a request back, as the daemon's read failed before it had it: it is as if it was never
+    /// taken.
     ///
     /// True if it can be handed out now.
     pub(crate) fn undeliver(at: &mut impl Cursor, object: &ObjectState) -> bool {
@@ -204,12 +208,12 @@ impl Table {
         phase == Phase::Ready
     }
 
-    /// Whether this is a READ that the daemon may fail: it has read it once at least.
+    /// Returns whether this is a READ that the daemon may fail: it has read it once at least.
     pub(crate) fn may_fail_read(entry: &Entry) -> bool {
         matches!(entry.kind, Kind::Read { .. }) && entry.seen
     }
 
-    /// `restore`: what was delivered and not answered is handed out again, where it can be. True
+    /// Restores what was delivered and not answered: it is handed out again, where it can be. True
     /// if so.
     ///
     /// An OPEN that is on its way to somebody, or whose fd is still held by them, is left with
@@ -222,7 +226,7 @@ impl Table {
         !is_held && Self::undeliver(at, object)
     }
 
-    /// The object goes away. What is left of its requests is for the caller to fail.
+    /// Begins to take the object away. What is left of its requests is for the caller to fail.
     pub(crate) fn drop_object(&mut self, object: &mut ObjectState) -> bool {
         object.drop_object()
     }
@@ -238,8 +242,8 @@ impl Table {
         }
     }
 
-    /// As [`Table::take_out`], of a request whose slot is found already. The neighbours are then
-    /// for the caller to close up, and the slot to empty.
+    /// Takes a request out, as [`Table::take_out`], whose slot is found already. The neighbours are
+    /// then for the caller to close up, and the slot to empty.
     pub(crate) fn take_out_at(at: &mut impl Cursor, object: &mut ObjectState) -> Option<Gap> {
         let entry = at.entry();
         let gap = entry.unlink(object);

@@ -47,8 +47,8 @@ pub(crate) enum Expiry {
 const GRACE: i32 = 2 * GRAINS_IN_SECOND as i32;
 
 impl Table {
-    /// The clock is to ring in so many grains. True if it is to be set to that: it was not set, or
-    /// to ring later.
+    /// Sets the clock to ring in so many grains. True if it is to be set to that: it was not set,
+    /// or to ring later.
     pub(crate) fn set_alarm(&mut self, now: u32, grains: u32) -> bool {
         let at = now.wrapping_add(grains);
         let is_soon_enough = |alarm: u32| (at.wrapping_sub(alarm) as i32) >= 0;
@@ -59,12 +59,12 @@ impl Table {
         true
     }
 
-    /// The clock rings.
+    /// Clears the alarm, as the clock rings.
     pub(crate) fn alarm_rings(&mut self) {
         self.alarm = None;
     }
 
-    /// Every request is to be answered in so many grains; 0 is for ever.
+    /// Sets the time that every request has to be answered, in grains; 0 is for ever.
     pub(crate) fn set_timeout(&mut self, grains: u32) {
         self.timeout = grains;
     }
@@ -73,8 +73,8 @@ impl Table {
         self.timeout
     }
 
-    /// In how many grains the time of a request that was made at `since` is over: 0 if it is.
-    /// `None` where there is no limit to it, or nobody waits for it.
+    /// Returns in how many grains the time of a request that was made at `since` is over: 0 if it
+    /// is. `None` where there is no limit to it, or nobody waits for it.
     fn time_left(timeout: u32, entry: &Entry, since: u32, now: u32) -> Option<u32> {
         let is_limited = timeout != 0 && entry.waiters != 0;
         // It may have been made since the clock was read. No request is older than 17 years.
@@ -137,8 +137,8 @@ impl Table {
         })
     }
 
-    /// The OPEN `id`, which reads wait for, was not answered in time: it leaves the chain, and its
-    /// fd no longer counts. True where another is to be made, as reads are left.
+    /// Ends the OPEN `id`, which reads wait for, and which was not answered in time: it leaves the
+    /// chain, and its fd no longer counts. True where another is to be made, as reads are left.
     ///
     /// That is no refusal. It does not count as one, and no read ends by it.
     pub(crate) fn expire_open<S: Slots>(
@@ -155,7 +155,7 @@ impl Table {
         object.wants_reopen()
     }
 
-    /// First request of an object that goes away whose waiter is to be told.
+    /// Finds the first request of an object that goes away whose waiter is to be told.
     pub(crate) fn next_left<S: Slots>(slots: &mut S, object: &ObjectState) -> Option<u32> {
         let is_released =
             |entry: &Entry| matches!(entry.kind, Kind::Close(_)) && entry.waiters == 0;
