@@ -45,7 +45,8 @@ impl End {
     }
 }
 
-/// A read for which nobody waits, as `fs/cachefiles/cache/ondemand/deferred.rs` has it, but for the I/O itself.
+/// A read that waits without a task, as `fs/cachefiles/cache/ondemand/deferred.rs` has it, but for
+/// the I/O itself.
 pub(crate) struct Deferred {
     deferral: Deferral,
     read: Pending,
