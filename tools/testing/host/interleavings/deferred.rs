@@ -45,7 +45,7 @@ impl End {
     }
 }
 
-/// A read that waits without a task, as `fs/cachefiles/cache/ondemand/deferred.rs` has it, but for
+/// A deferred read, as `fs/cachefiles/cache/ondemand/deferred.rs` has it, without the I/O itself.
 /// the I/O itself.
 pub(crate) struct Deferred {
     deferral: Deferral,
