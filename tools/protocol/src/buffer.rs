@@ -1,29 +1,31 @@
-// SPDX-License-Identifier: GPL-2.0
-//! Page-aligned memory, as direct I/O wants it, without an allocator of our own.
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Aligned memory, as direct I/O wants it, without an allocator of our own.
+//!
+//! What direct I/O wants is the block size of the disk, which is 4096 at most, whatever a page is.
 
 use std::ops::{Deref, DerefMut};
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-/// One page; the type carries the alignment.
+/// One block; the type carries the alignment.
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(4096))]
-struct Page([u8; 4096]);
+struct Block([u8; 4096]);
 
-/// A buffer of whole pages, zeroed at first.
+/// A buffer of whole blocks of 4096 bytes, zeroed at first.
 #[derive(Clone)]
 pub struct AlignedBuffer {
-    pages: Vec<Page>,
+    blocks: Vec<Block>,
 }
 
 impl AlignedBuffer {
-    /// A buffer of at least `len` bytes, rounded up to pages.
+    /// A buffer of at least `len` bytes, rounded up to blocks.
     pub fn new(len: usize) -> Self {
-        let count = len.div_ceil(size_of::<Page>());
-        // Page by page, so that no page ever lies on the stack.
-        let mut pages = Vec::with_capacity(count);
-        pages.resize_with(count, Page::new_zeroed);
-        Self { pages }
+        let count = len.div_ceil(size_of::<Block>());
+        // Block by block, so that none ever lies on the stack.
+        let mut blocks = Vec::with_capacity(count);
+        blocks.resize_with(count, Block::new_zeroed);
+        Self { blocks }
     }
 }
 
@@ -31,13 +33,13 @@ impl Deref for AlignedBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.pages.as_slice().as_bytes()
+        self.blocks.as_slice().as_bytes()
     }
 }
 
 impl DerefMut for AlignedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.pages.as_mut_slice().as_mut_bytes()
+        self.blocks.as_mut_slice().as_mut_bytes()
     }
 }
 
@@ -46,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_whole_pages_of_aligned_zeros() {
+    fn is_whole_blocks_of_aligned_zeros() {
         for (wanted, got) in [(0, 0), (1, 4096), (4096, 4096), (4097, 8192)] {
             let buffer = AlignedBuffer::new(wanted);
             assert_eq!(buffer.len(), got);

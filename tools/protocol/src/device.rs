@@ -1,10 +1,11 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The control device: commands, messages, waiting.
 //!
 //! Errors are the kernel's errnos, untouched: which one means what is in the uAPI documentation.
 
+use std::ffi::OsStr;
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -89,6 +90,13 @@ impl AsFd for Device {
     }
 }
 
+impl AsRawFd for Device {
+    /// For runtimes that ask for a number, such as tokio's `AsyncFd`.
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
 impl Device {
     /// Opens [`DEVICE_PATH`]. `EPERM` without `CAP_SYS_ADMIN`, `EBUSY` if it is open already,
     /// `ENOENT` if the module is not loaded.
@@ -127,18 +135,60 @@ impl Device {
     /// `EINVAL` for a name that the command language cannot carry: with a newline or a NUL in it,
     /// empty, or starting with a blank.
     pub fn bind_ondemand(&self, dir: &Path, tag: Option<&str>) -> Result<(), Errno> {
-        let word = |verb: &str, argument: &[u8]| {
-            let blank_first = argument.first().is_none_or(u8::is_ascii_whitespace);
-            if blank_first || argument.contains(&b'\n') || argument.contains(&0) {
-                return Err(Errno::INVAL);
-            }
-            self.command_bytes(&[verb.as_bytes(), b" ", argument].concat())
-        };
-        word("dir", dir.as_os_str().as_bytes())?;
-        if let Some(tag) = tag {
-            word("tag", tag.as_bytes())?;
-        }
+        self.set_names(dir, tag)?;
         self.command("bind ondemand")
+    }
+
+    /// The same in the original mode: a cache for network file systems, for which no message ever
+    /// comes.
+    pub fn bind(&self, dir: &Path, tag: Option<&str>) -> Result<(), Errno> {
+        self.set_names(dir, tag)?;
+        self.command("bind")
+    }
+
+    fn set_names(&self, dir: &Path, tag: Option<&str>) -> Result<(), Errno> {
+        self.word("dir", dir.as_os_str().as_bytes())?;
+        match tag {
+            Some(tag) => self.word("tag", tag.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets the security context that the kernel works in the cache with. Once, before the cache is
+    /// bound.
+    ///
+    /// `EINVAL` if it is set already or names nothing, or where [`Device::bind_ondemand`] says so.
+    pub fn set_secctx(&self, context: &str) -> Result<(), Errno> {
+        self.word("secctx", context.as_bytes())
+    }
+
+    /// Removes a file of the cache, or a whole directory of it, that nobody uses. It is looked up
+    /// in the *working directory* of the calling thread, which has to be one below `cache` in the
+    /// cache directory.
+    ///
+    /// `EBUSY` if it is in use, `ENOENT` or `ESTALE` if it is gone, `EXDEV` if the working
+    /// directory is another.
+    pub fn cull(&self, name: &OsStr) -> Result<(), Errno> {
+        self.word("cull", name.as_bytes())
+    }
+
+    /// Whether such a file or directory is in use; the name means what it means to
+    /// [`Device::cull`].
+    pub fn is_in_use(&self, name: &OsStr) -> Result<bool, Errno> {
+        match self.word("inuse", name.as_bytes()) {
+            Ok(()) => Ok(false),
+            Err(Errno::BUSY) => Ok(true),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// A command with one argument.
+    fn word(&self, verb: &str, argument: &[u8]) -> Result<(), Errno> {
+        let blank_first = argument.first().is_none_or(u8::is_ascii_whitespace);
+        if blank_first || argument.contains(&b'\n') || argument.contains(&0) {
+            return Err(Errno::INVAL);
+        }
+        self.command_bytes(&[verb.as_bytes(), b" ", argument].concat())
     }
 
     /// Answers an OPEN: the object's size in bytes, or the errno the opener shall see.
@@ -199,6 +249,14 @@ impl Device {
         };
         let message = WireMessage::try_from(bytes)?;
         Ok(Some(message.map_fd(ObjectFd::adopt)))
+    }
+
+    /// Whether the cache's disk is fuller than `bcull` or `fcull` say: something is to be removed.
+    pub fn wants_culling(&self) -> Result<bool, Errno> {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
+        rustix::io::retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())))?;
+        let [device] = fds;
+        Ok(device.revents().contains(PollFlags::OUT))
     }
 
     /// Waits until a message can be read; `false` if the time (if any) ran out, or on a signal.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Passing fds over a Unix socket with `SCM_RIGHTS`: from the process that holds the device to the
 //! one that serves it.
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Names of cache files: from the keys in an OPEN to the path under the cache directory.
 //!
 //! Daemons cull files and look at their occupancy by path, so the names are part of the interface.

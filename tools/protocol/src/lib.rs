@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The on-demand interface of cachefiles, for daemons.
 //!
 //! This crate knows the format of what passes through `/dev/cachefiles` and how to perform each
@@ -38,5 +38,5 @@ pub use message::{
     Close, DecodeError, HEADER_SIZE, MAX_MESSAGE_SIZE, Message, OP_CLOSE, OP_OPEN, OP_READ, Open,
     Read, WireMessage,
 };
-pub use object::{ObjectFd, PAGE_SIZE, READ_COMPLETE, align_range};
+pub use object::{ObjectFd, READ_COMPLETE, align_range, page_size};
 pub use rustix::io::Errno;

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Messages that the kernel sends: decoding and encoding, native endian.
 //!
 //! Answers to `include/uapi/linux/cachefiles.h`. A message is a header of 16 bytes and a payload

@@ -1,23 +1,28 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The anonymous fd that stands for a cache file: filling it and completing reads.
 
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::fs::SeekFrom;
 use rustix::io::{Errno, FdFlags};
 use rustix::ioctl::{IntegerSetter, Opcode, ioctl, opcode};
 
-/// Unit of offsets and lengths of what is written: the fd writes with direct I/O.
-pub const PAGE_SIZE: u64 = 4096;
+/// Unit of offsets and lengths of what is written, in bytes: the fd writes with direct I/O, and the
+/// kernel counts in its own pages.
+pub fn page_size() -> u64 {
+    // A page has no more bytes than 64 bits count.
+    u64::try_from(rustix::param::page_size()).unwrap_or(4096)
+}
 
 /// `CACHEFILES_IOC_READ_COMPLETE`, `_IOW(0x98, 1, int)`.
 pub const READ_COMPLETE: Opcode = opcode::write::<core::ffi::c_int>(0x98, 1);
 
 /// The smallest page-aligned range around `off..off + len`, or `None` if it does not fit 64 bits.
 pub fn align_range(off: u64, len: u64) -> Option<Range<u64>> {
-    let end = off.checked_add(len)?.checked_next_multiple_of(PAGE_SIZE)?;
-    Some(off - off % PAGE_SIZE..end)
+    let page = page_size();
+    let end = off.checked_add(len)?.checked_next_multiple_of(page)?;
+    Some(off - off % page..end)
 }
 
 /// An object as the daemon has it. While one such fd is open the object stays open; when the last
@@ -43,6 +48,12 @@ impl From<ObjectFd> for OwnedFd {
 impl AsFd for ObjectFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for ObjectFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 
@@ -107,10 +118,12 @@ mod tests {
 
     #[test]
     fn ranges_grow_to_pages() {
+        let page = page_size();
+        assert!(page.is_power_of_two() && page >= 4096);
         assert_eq!(align_range(0, 0), Some(0..0));
-        assert_eq!(align_range(0, 1), Some(0..4096));
-        assert_eq!(align_range(4095, 2), Some(0..8192));
-        assert_eq!(align_range(4096, 4096), Some(4096..8192));
+        assert_eq!(align_range(0, 1), Some(0..page));
+        assert_eq!(align_range(page - 1, 2), Some(0..2 * page));
+        assert_eq!(align_range(page, page), Some(page..2 * page));
         assert_eq!(align_range(u64::MAX, 1), None);
         assert_eq!(align_range(u64::MAX - 1, 1), None);
     }

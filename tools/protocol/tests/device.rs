@@ -1,8 +1,9 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What is written to the device, and what becomes of what is read, with a socket in its place.
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
@@ -166,4 +167,39 @@ fn a_device_that_is_not_there_is_enoent() {
     let file = File::open("/dev/null").unwrap();
     let read_only = Device::from(OwnedFd::from(file));
     assert_eq!(read_only.restore(), Err(Errno::BADF));
+}
+
+#[test]
+fn every_command_of_the_interface_has_its_words() {
+    let fake = Fake::new();
+    let Fake { device, .. } = &fake;
+    device
+        .set_secctx("system_u:object_r:cachefiles_var_t:s0")
+        .unwrap();
+    device.bind(Path::new("/x"), Some("tag")).unwrap();
+    device.cull(OsStr::new("Dblob")).unwrap();
+    assert_eq!(device.is_in_use(OsStr::new("@4f")), Ok(false));
+    device.cfail(8, Errno::IO).unwrap();
+    device.set_timeout(30).unwrap();
+    let wanted = [
+        "secctx system_u:object_r:cachefiles_var_t:s0",
+        "dir /x",
+        "tag tag",
+        "bind",
+        "cull Dblob",
+        "inuse @4f",
+        "cfail 8,-5",
+        "timeout 30",
+    ];
+    assert_eq!(fake.commands(), wanted);
+    for name in ["", " a", "a\nb", "a\0b"] {
+        assert_eq!(device.cull(OsStr::new(name)), Err(Errno::INVAL), "{name:?}");
+    }
+    assert_eq!(fake.commands(), Vec::<String>::new());
+}
+
+#[test]
+fn the_raw_number_is_that_of_the_fd() {
+    let fake = Fake::new();
+    assert_eq!(fake.device.as_raw_fd(), fake.device.as_fd().as_raw_fd());
 }

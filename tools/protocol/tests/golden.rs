@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Messages and names against bytes written out by hand or taken from the C module.
 
 use std::os::fd::RawFd;

@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use cachefiles_protocol::{
-    Close, Device, Errno, Message, ObjectFd, Open, PAGE_SIZE, Read, align_range,
+    Close, Device, Errno, Message, ObjectFd, Open, Read, align_range, page_size,
 };
 
 use super::retry::{Attempt, RetryQueue, delay};
@@ -151,7 +151,7 @@ impl Engine {
         let size = match self.find(&key, &volume_key, &cookie_key) {
             Ok(blob) => {
                 // Up to whole pages, because the last page is written whole.
-                let size = blob.size().next_multiple_of(PAGE_SIZE);
+                let size = blob.size().next_multiple_of(page_size());
                 tracing::debug!(msg_id, object_id, key, size, "OPEN");
                 // Before the answer: the first READ may come, to another thread, right after it.
                 let object = Arc::new(Object { fd, blob, key });
@@ -243,7 +243,7 @@ impl Engine {
     /// there was made of a longer blob than this, which may be there only in part.
     fn fill(&self, object: &Object, off: u64, len: u64, buffer: &mut [u8]) -> io::Result<()> {
         let range = align_range(off, len).ok_or(Errno::OVERFLOW)?;
-        if range.end > object.blob.size().next_multiple_of(PAGE_SIZE) {
+        if range.end > object.blob.size().next_multiple_of(page_size()) {
             return Err(Errno::NODATA.into());
         }
         let mut at = range.start;

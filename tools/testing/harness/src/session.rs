@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use cachefiles_protocol::{
-    AlignedBuffer, Device, Errno, MAX_MESSAGE_SIZE, Message, ObjectFd, Open, PAGE_SIZE, Read,
+    AlignedBuffer, Device, Errno, MAX_MESSAGE_SIZE, Message, ObjectFd, Open, Read, page_size,
 };
 
 use crate::image::Image;
@@ -259,8 +259,8 @@ impl Session {
             .blobs
             .get(&object.key)
             .context("an object without a blob")?;
-        let end = (off + len).min((blob.len() as u64).next_multiple_of(PAGE_SIZE));
-        let start = off - off % PAGE_SIZE;
+        let end = (off + len).min((blob.len() as u64).next_multiple_of(page_size()));
+        let start = off - off % page_size();
         ensure!(end > start, "asked for {off}+{len} of {} bytes", blob.len());
         let mut buffer = AlignedBuffer::new(usize::try_from(end - start)?);
         let from = usize::try_from(start)?;

@@ -8,7 +8,7 @@ use cachefiles_harness::session::{Object, Session};
 use cachefiles_harness::sys;
 use cachefiles_harness::task::{ReadTask, Task};
 use cachefiles_protocol::{
-    AlignedBuffer, Errno, MAX_MESSAGE_SIZE, Message, PAGE_SIZE, ReceiveError,
+    AlignedBuffer, Errno, MAX_MESSAGE_SIZE, Message, ReceiveError, page_size,
 };
 
 use super::{FSID, HERE, HERE_WITH_COPIES, OPTIONS, Step, fresh_daemon, outcome, prove, step};
@@ -195,7 +195,7 @@ fn write_data(walk: &mut Walk<'_>) -> Result<()> {
         let object = daemon.session.object(read.object_id)?;
         let blob = daemon.session.blobs.get(&object.key).context("no blob")?;
         let start = usize::try_from(read.off)?;
-        let length = usize::try_from(read.len)?.next_multiple_of(PAGE_SIZE as usize);
+        let length = usize::try_from(read.len)?.next_multiple_of(page_size() as usize);
         let mut buffer = AlignedBuffer::new(length);
         let part = blob.get(start..).unwrap_or_default();
         let part = part.get(..length).unwrap_or(part);
