@@ -66,8 +66,9 @@ impl Identities {
         if known == identity {
             return Ok(());
         }
-        if self.told.first(&path.to_string_lossy(), Instant::now()) {
-            let cookie = cookie.escape_ascii();
+        let cookie = cookie.escape_ascii();
+        let what = format!("refused as another blob: {cookie}");
+        if self.told.first(&what, Instant::now()) {
             tracing::error!(
                 "{cookie} is another blob now ({identity}) than the one in the cache ({known}): refused. \
                  Put that one back, or unmount what uses it and run `cachefiles-ondemandd invalidate \
@@ -75,6 +76,11 @@ impl Identities {
             );
         }
         Err(Errno::STALE.into())
+    }
+
+    /// Logs how often happened what was said once.
+    pub fn tell_over(&self, now: Instant) {
+        self.told.tell_over(now);
     }
 
     /// Removes the record of a blob; false if there was none.

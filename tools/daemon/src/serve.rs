@@ -1,26 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The worker: answers the kernel's requests, on several threads.
+//! The worker: answers the kernel's requests.
 
+mod cull;
+mod dispatch;
 mod engine;
-mod retry;
-mod worker;
+mod object;
+mod policy;
 
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
-pub use self::engine::{Engine, Policy};
-use self::worker::{Stop, Worker};
+pub use self::cull::{Culler, Run};
+pub use self::engine::Engine;
+pub use self::policy::Policy;
 use crate::backend::LocalDir;
 use crate::cache::{self, CacheArgs};
 use crate::handoff::{self, Handoff};
@@ -39,9 +44,8 @@ pub struct ServeArgs {
     /// Directory of blobs: a blob's file has the name of its cookie key (fsid or device name)
     #[arg(long, value_name = "DIR")]
     blobs: PathBuf,
-    /// Number of threads that answer requests
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: u16,
+    #[command(flatten)]
+    fetch: FetchArgs,
     /// Unix socket whose listener passes the bound device (SCM_RIGHTS); `-`: stdin is the
     /// connection
     #[arg(long, value_name = "PATH")]
@@ -53,22 +57,49 @@ pub struct ServeArgs {
     /// File to keep the counters in, where a holder passed none
     #[arg(long, value_name = "PATH")]
     stats: Option<PathBuf>,
-    /// How often one READ is tried before its object's fd is closed, for the kernel to open it anew
-    /// (the C module of Linux 6.12 does so only at the next restore: give it many tries)
+}
+
+/// How blobs are fetched.
+#[derive(Debug, Clone, Args)]
+pub struct FetchArgs {
+    /// How many fetches may be under way at once; one blob takes half of them at most
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+    /// Seconds from when a request is taken to when its reader gets EIO, if the source of the blob
+    /// has not answered by then
+    #[arg(
+        long,
+        default_value_t = 30,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(1..=86_400)
+    )]
+    pub fetch_deadline: u32,
+    /// How often a READ is tried before its reader gets EIO
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
-    tries: u32,
+    pub tries: u32,
+}
+
+impl FetchArgs {
+    fn policy(&self) -> Policy {
+        Policy {
+            tries: self.tries,
+            deadline: Duration::from_secs(self.fetch_deadline.into()),
+            turns: usize::from(self.threads).div_ceil(2),
+            ..Policy::default()
+        }
+    }
 }
 
 /// Runs the worker until SIGTERM or SIGINT.
 pub fn run(args: &ServeArgs) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(args.fetch.threads.into())
+        .build()
+        .context("starting the runtime")?;
     // Set up before anything can be interrupted, so that a signal is never missed.
-    let (signals, signal_end) = UnixStream::pair().context("making the pipe for signals")?;
-    for signal in [SIGTERM, SIGINT] {
-        let end = signal_end
-            .try_clone()
-            .context("making the pipe for signals")?;
-        signal_hook::low_level::pipe::register(signal, end).context("catching signals")?;
-    }
+    let (stopper, stop) = watch::channel(false);
+    catch_signals(&runtime, &stopper)?;
     raise_fd_limit();
     let backend = LocalDir::new(&args.blobs)?;
     let holder = args.fd_from.as_deref().map(connect).transpose()?;
@@ -87,47 +118,33 @@ pub fn run(args: &ServeArgs) -> Result<()> {
             .context("asking the kernel to repeat unanswered requests (restore)")?;
     }
 
-    let stop = Stop::new()?;
-    let policy = Policy {
-        tries: args.tries,
-        ..Policy::default()
-    };
-    let identities = args.cache.dir.as_deref().map(Identities::new).transpose()?;
-    if identities.is_none() {
+    let dir = args.cache.dir.as_deref();
+    if dir.is_none() {
         tracing::warn!(
-            "no --dir: a blob that is replaced by another of the same name is not noticed"
+            "no --dir: a blob that is replaced by another of the same name is not noticed, and \
+             nothing is culled"
         );
     }
-    let engine = Engine::new(device, Box::new(backend), identities, stats, policy);
-    let workers: Vec<Worker> = (0..args.threads)
-        .map(|_| Worker::new(&engine, &stop))
-        .collect::<Result<_, _>>()
-        .context("setting up epoll")?;
+    let identities = dir.map(Identities::new).transpose()?;
+    let run = Run {
+        blocks: args.cache.brun,
+        files: args.cache.frun,
+    };
+    let culler = dir.map(|dir| Culler::new(dir, run)).transpose()?;
+    let (backend, policy) = (Box::new(backend), args.fetch.policy());
+    let engine = Engine::new(device, backend, identities, culler, stats, policy);
     if let Some(mut holder) = holder.as_ref() {
         // A holder that is not interested in the answer may have gone already.
         let _ = holder.write_all(handoff::READY);
     } else {
         systemd::ready();
     }
-    tracing::info!(
-        "serving {} on {} threads",
-        args.blobs.display(),
-        args.threads
-    );
+    tracing::info!("serving {}", args.blobs.display());
 
-    let outcome = std::thread::scope(|scope| {
-        let handles: Vec<_> = workers
-            .into_iter()
-            .map(|worker| scope.spawn(move || worker.run()))
-            .collect();
-        let waited = wait_for_signal(&signals, &stop);
-        stop.trigger();
-        let results = handles.into_iter().map(|handle| handle.join());
-        results.fold(waited, |outcome, result| match result {
-            Ok(result) => outcome.and(result),
-            Err(_) => outcome.and(Err(anyhow::anyhow!("a thread panicked"))),
-        })
-    });
+    let engine = Arc::new(engine);
+    let outcome = runtime.block_on(dispatch::run(Arc::clone(&engine), stop));
+    // Threads whose source does not answer are not waited for.
+    runtime.shutdown_background();
     systemd::stopping();
     tracing::info!(
         "stopped: {} READs taken",
@@ -196,17 +213,22 @@ fn raise_fd_limit() {
     }
 }
 
-/// Returns on a signal, or when a thread has given up.
-fn wait_for_signal(signals: &UnixStream, stop: &Stop) -> Result<()> {
-    let mut fds = [
-        PollFd::new(signals, PollFlags::IN),
-        PollFd::new(stop, PollFlags::IN),
-    ];
-    loop {
-        match poll(&mut fds, None) {
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(std::io::Error::from(errno)).context("waiting for a signal"),
-        }
+/// Has each signal that ends the worker do so. Whoever keeps it running starts it again after
+/// SIGHUP.
+fn catch_signals(runtime: &Runtime, stopper: &watch::Sender<bool>) -> Result<()> {
+    let _inside = runtime.enter();
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+    ] {
+        let mut signals = signal(kind).context("catching signals")?;
+        let stopper = stopper.clone();
+        runtime.spawn(async move {
+            while signals.recv().await.is_some() {
+                stopper.send_replace(true);
+            }
+        });
     }
+    Ok(())
 }

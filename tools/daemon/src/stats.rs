@@ -17,7 +17,7 @@ use rustix::fs::MemfdFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
 /// Marks the file, and its version.
-const MAGIC: u64 = u64::from_ne_bytes(*b"cfstats1");
+const MAGIC: u64 = u64::from_ne_bytes(*b"cfstats2");
 
 /// How many request ids are remembered. Ids grow one by one, so two that share a slot are this far
 /// apart.
@@ -38,12 +38,16 @@ pub struct Counters {
     pub reads_again: AtomicU64,
     /// READs completed.
     pub reads_completed: AtomicU64,
+    /// READs whose readers got an error.
+    pub reads_failed: AtomicU64,
     /// Bytes written into the cache.
     pub bytes: AtomicU64,
     /// CLOSEs taken from the device.
     pub closes: AtomicU64,
     /// Fetches that failed and were put back.
     pub retries: AtomicU64,
+    /// Files removed from the cache to make room.
+    pub culled: AtomicU64,
     /// Workers started.
     pub workers: AtomicU64,
     seen: [AtomicU32; SLOTS],
@@ -58,14 +62,16 @@ pub struct Snapshot {
     pub reads: u64,
     pub reads_again: u64,
     pub reads_completed: u64,
+    pub reads_failed: u64,
     pub bytes: u64,
     pub closes: u64,
     pub retries: u64,
+    pub culled: u64,
     pub workers: u64,
 }
 
 /// How many counters a file begins with, the magic number included.
-const COUNTERS: usize = 10;
+const COUNTERS: usize = 12;
 
 impl Snapshot {
     /// Reads the counters of a file that others write to; it need not be mapped for that.
@@ -84,9 +90,11 @@ impl Snapshot {
             reads: next(),
             reads_again: next(),
             reads_completed: next(),
+            reads_failed: next(),
             bytes: next(),
             closes: next(),
             retries: next(),
+            culled: next(),
             workers: next(),
         })
     }
@@ -100,9 +108,11 @@ impl fmt::Display for Snapshot {
         writeln!(f, "reads {}", self.reads)?;
         writeln!(f, "reads_again {}", self.reads_again)?;
         writeln!(f, "reads_completed {}", self.reads_completed)?;
+        writeln!(f, "reads_failed {}", self.reads_failed)?;
         writeln!(f, "bytes {}", self.bytes)?;
         writeln!(f, "closes {}", self.closes)?;
         writeln!(f, "retries {}", self.retries)?;
+        writeln!(f, "culled {}", self.culled)?;
         write!(f, "workers {}", self.workers)
     }
 }

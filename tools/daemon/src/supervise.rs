@@ -31,6 +31,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use self::backoff::Backoff;
 use self::child::{Death, WorkerProcess};
 use crate::cache::{self, CacheArgs};
+use crate::serve::FetchArgs;
 use crate::stats::Stats;
 use crate::systemd;
 
@@ -42,9 +43,8 @@ pub struct SuperviseArgs {
     /// Directory of blobs, passed on to the worker
     #[arg(long, value_name = "DIR")]
     blobs: PathBuf,
-    /// Number of threads of the worker
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: u16,
+    #[command(flatten)]
+    fetch: FetchArgs,
     /// File that keeps the counters, for others to read; in memory if not given
     #[arg(long, value_name = "PATH")]
     stats: Option<PathBuf>,
@@ -191,19 +191,22 @@ impl Supervisor<'_> {
 
     /// Starts a worker and passes it the device.
     fn start(&self) -> Result<WorkerProcess> {
-        let threads = self.args.threads.to_string();
-        let mut arguments: Vec<&OsStr> = [
-            "--log-level",
-            &self.log_level,
-            "serve",
-            "--fd-from",
-            "-",
-            "--threads",
-            &threads,
-        ]
-        .map(OsStr::new)
-        .to_vec();
-        if let Some(dir) = &self.args.cache.dir {
+        let (fetch, cache) = (&self.args.fetch, &self.args.cache);
+        let numbers = [
+            ("--threads", fetch.threads.to_string()),
+            ("--fetch-deadline", fetch.fetch_deadline.to_string()),
+            ("--tries", fetch.tries.to_string()),
+            ("--brun", cache.brun.to_string()),
+            ("--frun", cache.frun.to_string()),
+        ];
+        let mut arguments: Vec<&OsStr> =
+            ["--log-level", &self.log_level, "serve", "--fd-from", "-"]
+                .map(OsStr::new)
+                .to_vec();
+        for (name, number) in &numbers {
+            arguments.extend([OsStr::new(name), OsStr::new(number)]);
+        }
+        if let Some(dir) = &cache.dir {
             arguments.extend([OsStr::new("--dir"), dir.as_os_str()]);
         }
         arguments.extend([OsStr::new("--blobs"), self.args.blobs.as_os_str()]);

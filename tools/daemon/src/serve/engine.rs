@@ -1,73 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What is done for each message: the daemon's side of the protocol, free of threads and waiting.
+//! What is done for each message: the daemon's side of the protocol.
 //!
-//! A fetch that fails is tried again later, and never completed without its data. After the last
-//! try the READ is failed (`cfail`), and its reader gets an error. The C module of Linux 6.12 has
-//! no error reply to a READ: there the object's fd is closed, and its READs come again at the next
-//! `restore`.
+//! Each message is a task of its own, and whatever may wait for a source, or for the disk, runs on
+//! a thread for such work. Every task ends before its deadline, whether its thread comes back or
+//! not.
+//!
+//! A fetch that fails is tried again later. After the last try, or at the deadline, the READ is
+//! failed (`cfail`), and its reader gets an error. The C module of Linux 6.12 has no error reply to
+//! a READ: there it is completed without its data, and its reader gets EIO as the kernel finds none
+//! in the cache.
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use cachefiles_protocol::{
-    Close, Device, Errno, Message, ObjectFd, Open, Read, align_range, page_size,
-};
+use cachefiles_protocol::{Close, Device, Errno, Message, Open, Read, page_size};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::{sleep, timeout_at};
 
-use super::retry::{Attempt, RetryQueue, delay};
+use super::cull::Culler;
+use super::object::{Object, Served, serve};
+use super::policy::Policy;
 use crate::backend::{Backend, Blob};
 use crate::identity::Identities;
 use crate::seldom::{Seldom, TOLD_EVERY};
 use crate::stats::Stats;
 
-/// How long a blob is refused after a READ of it that can never be served, where the kernel has no
-/// other way to be told.
-const REFUSED_FOR: Duration = Duration::from_secs(10);
-
-/// When to try again and when to give up.
-#[derive(Debug, Clone, Copy)]
-pub struct Policy {
-    /// How often a READ is tried at most.
-    pub tries: u32,
-    /// Wait after the first failure; it doubles with each further one.
-    pub first_delay: Duration,
-    /// The longest wait.
-    pub max_delay: Duration,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            tries: 8,
-            first_delay: Duration::from_millis(10),
-            max_delay: Duration::from_secs(1),
-        }
-    }
-}
-
-/// An open object. The last one who has it closes the fd.
-struct Object {
-    fd: ObjectFd,
-    blob: Box<dyn Blob>,
-    key: String,
-}
-
-/// Everything the threads share.
+/// Everything the tasks share.
 pub struct Engine {
     device: Device,
     backend: Box<dyn Backend>,
     identities: Option<Identities>,
-    /// Blobs whose refusal was told.
+    culler: Option<Culler>,
+    /// What went wrong with which blob, for the log.
     told: Seldom,
-    /// Blobs that are refused for a while, whatever the backend says.
-    given_up: Seldom,
     objects: RwLock<HashMap<u32, Arc<Object>>>,
-    retries: RetryQueue,
-    stats: Stats,
+    stats: Arc<Stats>,
     policy: Policy,
 }
+
+/// How a task ended that was not its own doing: a thread panicked.
+pub type Outcome = Result<(), JoinError>;
 
 impl Engine {
     /// An engine without objects: after a restart the kernel opens them again as it needs them.
@@ -75,19 +51,18 @@ impl Engine {
         device: Device,
         backend: Box<dyn Backend>,
         identities: Option<Identities>,
+        culler: Option<Culler>,
         stats: Stats,
         policy: Policy,
     ) -> Self {
-        let (objects, retries) = (RwLock::default(), RetryQueue::default());
         Self {
             device,
             backend,
             identities,
+            culler,
             told: Seldom::new(TOLD_EVERY),
-            given_up: Seldom::new(REFUSED_FOR),
-            objects,
-            retries,
-            stats,
+            objects: RwLock::default(),
+            stats: Arc::new(stats),
             policy,
         }
     }
@@ -102,10 +77,23 @@ impl Engine {
         &self.stats
     }
 
-    /// Does what a message asks for. `buffer` is memory for data: whole pages, aligned.
-    pub fn handle(&self, message: Message, buffer: &mut [u8]) {
+    /// Does what has to be done now and then: says how often happened what was said once, and makes
+    /// room where the kernel wants it. May take a while.
+    pub fn keep_house(&self) {
+        let now = Instant::now();
+        self.told.tell_over(now);
+        if let Some(identities) = &self.identities {
+            identities.tell_over(now);
+        }
+        if let Some(culler) = &self.culler {
+            culler.cull_if_wanted(&self.device, &self.stats);
+        }
+    }
+
+    /// Does what a message asks for, and returns when it is answered.
+    pub async fn handle(self: Arc<Self>, message: Message) -> Outcome {
         match message {
-            Message::Open(open) => self.open(open),
+            Message::Open(open) => self.open(open).await,
             Message::Read(read) => {
                 let again = self.stats.count_read(read.msg_id);
                 tracing::debug!(
@@ -116,25 +104,16 @@ impl Engine {
                     again,
                     "READ"
                 );
-                self.read(Attempt { read, failures: 0 }, buffer);
+                self.read(read).await
             }
-            Message::Close(close) => self.close(close),
+            Message::Close(close) => {
+                self.close(close);
+                Ok(())
+            }
         }
     }
 
-    /// Tries the READs again whose time has come.
-    pub fn handle_due(&self, buffer: &mut [u8]) {
-        while let Some(attempt) = self.retries.take_due(Instant::now()) {
-            self.read(attempt, buffer);
-        }
-    }
-
-    /// How long until [`Engine::handle_due`] has something to do.
-    pub fn time_to_due(&self) -> Option<Duration> {
-        self.retries.time_to_next(Instant::now())
-    }
-
-    fn open(&self, open: Open) {
+    async fn open(self: &Arc<Self>, open: Open) -> Outcome {
         let Open {
             msg_id,
             object_id,
@@ -148,24 +127,38 @@ impl Engine {
             volume_key.escape_ascii(),
             cookie_key.escape_ascii()
         );
-        let size = match self.find(&key, &volume_key, &cookie_key) {
+        let engine = Arc::clone(self);
+        let find = spawn_blocking(move || engine.find(&volume_key, &cookie_key));
+        let deadline = tokio::time::Instant::now() + self.policy.deadline;
+        let found = match timeout_at(deadline, find).await {
+            Ok(found) => found?,
+            Err(_) => Err(Errno::TIMEDOUT.into()),
+        };
+        let size = match found {
             Ok(blob) => {
                 // Up to whole pages, because the last page is written whole.
                 let size = blob.size().next_multiple_of(page_size());
                 tracing::debug!(msg_id, object_id, key, size, "OPEN");
-                // Before the answer: the first READ may come, to another thread, right after it.
-                let object = Arc::new(Object { fd, blob, key });
+                let turns = Arc::new(Semaphore::new(self.policy.turns));
+                let object = Object {
+                    fd,
+                    blob,
+                    key,
+                    turns,
+                };
+                // Before the answer: the first READ may come right after it.
                 self.objects
                     .write()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .insert(object_id, object);
+                    .insert(object_id, Arc::new(object));
                 Ok(size)
             }
             Err(error) => {
-                if self.told.first(&key, Instant::now()) {
-                    tracing::warn!("refusing to open {key}: {error}");
+                let what = format!("refusing to open {key}");
+                if self.told.first(&what, Instant::now()) {
+                    tracing::warn!("{what}: {}", cause(&error));
                 }
-                Err(errno_of(&error))
+                Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
             }
         };
         match (self.device.copen(msg_id, size), size) {
@@ -185,18 +178,16 @@ impl Engine {
                 drop(self.remove(object_id));
             }
         }
+        Ok(())
     }
 
     /// The blob of an OPEN, if it is the one that the cache has data of.
-    fn find(&self, key: &str, volume_key: &[u8], cookie_key: &[u8]) -> io::Result<Box<dyn Blob>> {
-        if self.given_up.is_recent(key, Instant::now()) {
-            return Err(Errno::IO.into());
-        }
+    fn find(&self, volume_key: &[u8], cookie_key: &[u8]) -> io::Result<Arc<dyn Blob>> {
         let blob = self.backend.open(volume_key, cookie_key)?;
         if let Some(identities) = &self.identities {
             identities.check(volume_key, cookie_key, &blob.identity())?;
         }
-        Ok(blob)
+        Ok(blob.into())
     }
 
     fn close(&self, close: Close) {
@@ -207,150 +198,120 @@ impl Engine {
         }
     }
 
-    fn read(&self, attempt: Attempt, buffer: &mut [u8]) {
-        let Read {
-            msg_id,
-            object_id,
-            off,
-            len,
-        } = attempt.read;
-        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
-        let object = objects.get(&object_id).cloned();
-        drop(objects);
-        let Some(object) = object else {
-            // Its OPEN was read by a process whose fd is still open somewhere, or was given up on.
-            let error = io::Error::other("the object is not open here");
-            return self.failed(attempt, "an unknown object", &error);
+    /// Tries until the READ is served, its tries are used up, or its time is.
+    async fn read(self: &Arc<Self>, read: Read) -> Outcome {
+        let deadline = tokio::time::Instant::now() + self.policy.deadline;
+        let mut failures = 0;
+        let error = loop {
+            let error = match timeout_at(deadline, self.attempt(read)).await {
+                Ok(tried) => match tried? {
+                    Ok(served) => {
+                        let completed = u64::from(served == Served::Completed);
+                        self.stats.reads_completed.fetch_add(completed, Relaxed);
+                        return Ok(());
+                    }
+                    Err(error) => error,
+                },
+                Err(_) => Errno::TIMEDOUT.into(),
+            };
+            failures += 1;
+            let wait = self.policy.delay(failures);
+            if is_final(&error)
+                || (failures >= self.policy.tries && !is_of_another(&error))
+                || tokio::time::Instant::now() + wait >= deadline
+            {
+                break error;
+            }
+            let what = format!("cannot serve a READ of {}", self.name(read.object_id));
+            if self.told.first(&what, Instant::now()) {
+                tracing::warn!(
+                    off = read.off,
+                    len = read.len,
+                    "{what}, trying again: {}",
+                    cause(&error)
+                );
+            }
+            self.stats.retries.fetch_add(1, Relaxed);
+            sleep(wait).await;
         };
-        if let Err(error) = self.fill(&object, off, len, buffer) {
-            return self.failed(attempt, &object.key, &error);
-        }
-        match object.fd.complete_read(msg_id) {
-            Ok(()) => {
-                self.stats.reads_completed.fetch_add(1, Relaxed);
-            }
-            Err(Errno::INVAL) => {
-                tracing::debug!(msg_id, object_id, "READ is gone, its reader was killed")
-            }
-            Err(errno) => self.failed(attempt, &object.key, &errno.into()),
-        }
-    }
-
-    /// Writes the pages around the range into the cache file: the blob's bytes, and zeros in the
-    /// rest of its last page.
-    ///
-    /// Fails with `ENODATA` where the range goes on behind that page: an image that has something
-    /// there was made of a longer blob than this, which may be there only in part.
-    fn fill(&self, object: &Object, off: u64, len: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let range = align_range(off, len).ok_or(Errno::OVERFLOW)?;
-        if range.end > object.blob.size().next_multiple_of(page_size()) {
-            return Err(Errno::NODATA.into());
-        }
-        let mut at = range.start;
-        while at < range.end {
-            let room = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
-            let step = usize::try_from(room.min(range.end - at)).map_err(|_| Errno::OVERFLOW)?;
-            let chunk = buffer
-                .get_mut(..step)
-                .filter(|chunk| !chunk.is_empty())
-                .ok_or(Errno::INVAL)?;
-            // The rest of the last page, and no more than that, reads as zeros.
-            let there = object.blob.size().saturating_sub(at);
-            let (data, rest) =
-                chunk.split_at_mut(usize::try_from(there).unwrap_or(usize::MAX).min(step));
-            object.blob.read_exact_at(data, at)?;
-            rest.fill(0);
-            object.fd.write_at(chunk, at)?;
-            at += u64::try_from(step).map_err(|_| Errno::OVERFLOW)?;
-            self.stats
-                .bytes
-                .fetch_add(u64::try_from(step).unwrap_or_default(), Relaxed);
-        }
+        self.fail(&read, &error);
         Ok(())
     }
 
-    /// Puts a READ back, or gives its object up.
-    fn failed(&self, attempt: Attempt, key: &str, error: &io::Error) {
-        let Attempt {
-            read:
-                Read {
-                    msg_id,
-                    object_id,
-                    off,
-                    len,
-                },
-            failures,
-        } = attempt;
-        let failures = failures + 1;
-        if failures < self.policy.tries && !is_final(error) {
-            // Once for each READ: the further tries mostly fail alike.
-            if failures == 1 {
-                tracing::warn!(
-                    msg_id,
-                    object_id,
-                    off,
-                    len,
-                    "cannot serve a READ of {key}, trying again: {error}"
-                );
-            } else {
-                tracing::debug!(msg_id, object_id, failures, "READ of {key}: {error}");
+    /// Tries once. The inner error is the READ's.
+    async fn attempt(self: &Arc<Self>, read: Read) -> Result<io::Result<Served>, JoinError> {
+        let Some(object) = self.object(read.object_id) else {
+            return Ok(Err(Errno::BADF.into()));
+        };
+        let (blob, turns) = (Arc::clone(&object.blob), Arc::clone(&object.turns));
+        let object = Arc::downgrade(&object);
+        let turn = turns.acquire_owned().await;
+        let stats = Arc::clone(&self.stats);
+        let served = spawn_blocking(move || {
+            // Here, and not with the task: a thread that hangs keeps its turn.
+            let _turn = turn;
+            serve(&object, &*blob, &read, &stats)
+        });
+        let served = served.await?;
+        if served.as_ref().is_err_and(is_full) {
+            self.make_room().await?;
+        }
+        Ok(served)
+    }
+
+    /// Has something culled that nobody uses, unless that is being done.
+    async fn make_room(self: &Arc<Self>) -> Outcome {
+        let engine = Arc::clone(self);
+        spawn_blocking(move || {
+            if let Some(culler) = &engine.culler {
+                culler.cull(&engine.device, &engine.stats);
             }
-            self.stats.retries.fetch_add(1, Relaxed);
-            let wait = delay(failures, self.policy.first_delay, self.policy.max_delay);
-            self.retries.push(
-                Attempt {
-                    failures,
-                    ..attempt
-                },
-                Instant::now() + wait,
-            );
-        } else if self.fail_read(object_id, msg_id, error) {
-            tracing::error!(
-                msg_id,
-                object_id,
-                off,
-                len,
-                "giving up on a READ of {key}, its reader gets an error: {}",
-                cause(error)
-            );
-        } else if self.remove(object_id).is_some() {
-            if is_final(error) {
-                self.given_up.first(key, Instant::now());
+        })
+        .await
+    }
+
+    /// Has the reader of a READ get an error.
+    fn fail(&self, read: &Read, error: &io::Error) {
+        let answered = match self.device.cfail(read.msg_id, Errno::IO) {
+            Ok(()) | Err(Errno::INVAL) => Ok(()),
+            // The C module: the kernel looks for the data once more, and finds none.
+            Err(errno) => match self.object(read.object_id) {
+                Some(object) => object.fd.complete_read(read.msg_id),
+                None => Err(errno),
+            },
+        };
+        match answered {
+            // EINVAL: it is gone, its reader was killed.
+            Ok(()) | Err(Errno::INVAL) => {
+                self.stats.reads_failed.fetch_add(1, Relaxed);
+                let what = format!("giving up on a READ of {}", self.name(read.object_id));
+                if self.told.first(&what, Instant::now()) {
+                    let cause = cause(error);
+                    tracing::error!(
+                        off = read.off,
+                        len = read.len,
+                        "{what}, its reader gets EIO: {cause}"
+                    );
+                }
             }
-            tracing::error!(
-                msg_id,
-                object_id,
-                off,
-                len,
-                "giving up on a READ of {key}, its object is closed to be opened anew: {}",
-                cause(error)
-            );
-        } else {
-            // Another of its READs was given up before, and the kernel hands this one out again.
-            tracing::debug!(msg_id, object_id, "giving up on a READ of {key}: {error}");
+            Err(errno) => {
+                let what = format!("the kernel takes no answer to a READ ({errno})");
+                if self.told.first(&what, Instant::now()) {
+                    tracing::error!("{what}, its reader waits on: {}", cause(error));
+                }
+            }
         }
     }
 
-    /// Tells the kernel that a READ cannot be served. False where it does not know how to take
-    /// that, or where the object is open elsewhere, if anywhere: whoever has it may yet serve the
-    /// READ.
-    fn fail_read(&self, object_id: u32, msg_id: u32, error: &io::Error) -> bool {
+    /// The object's name, for the log.
+    fn name(&self, object_id: u32) -> String {
+        self.object(object_id)
+            .map_or_else(|| "an unknown object".into(), |it| it.key.clone())
+    }
+
+    fn object(&self, object_id: u32) -> Option<Arc<Object>> {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
-        let is_open = objects.contains_key(&object_id);
-        drop(objects);
-        // EINVAL: it is gone, its reader was killed.
-        is_open
-            && matches!(
-                self.device.cfail(
-                    msg_id,
-                    if is_final(error) {
-                        Errno::IO
-                    } else {
-                        errno_of(error)
-                    }
-                ),
-                Ok(()) | Err(Errno::INVAL)
-            )
+        objects.get(&object_id).cloned()
     }
 
     fn remove(&self, object_id: u32) -> Option<Arc<Object>> {
@@ -363,24 +324,41 @@ impl Engine {
     }
 }
 
-/// Whether trying again is of no use: the blob is another one now, or ends before the range.
+/// Whether trying again is of no use: the blob is another one now, or ends before the range, or the
+/// time is over.
 fn is_final(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
-        Some(Errno::STALE | Errno::NODATA)
+        Some(Errno::STALE | Errno::NODATA | Errno::TIMEDOUT)
+    )
+}
+
+/// Whether the object was opened by a process whose fd may still be open somewhere: it may yet serve
+/// what is asked for, within its time.
+fn is_of_another(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::BADF)
+}
+
+/// Whether the cache had no room for the data.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOSPC | Errno::NOBUFS | Errno::DQUOT)
     )
 }
 
 /// What is wrong, for the log.
 fn cause(error: &io::Error) -> String {
     match Errno::from_io_error(error) {
-        Some(Errno::STALE) => "the blob was changed since it was opened".into(),
+        Some(Errno::STALE) => "the blob is another one now".into(),
         Some(Errno::NODATA) => "the range is behind the end of the blob: is it complete?".into(),
+        Some(Errno::TIMEDOUT) => "its source did not answer in time (--fetch-deadline)".into(),
+        Some(Errno::BADF) => "the object is not open here".into(),
+        Some(Errno::NOSPC) => "the disk of the cache is full".into(),
+        Some(Errno::NOBUFS) => {
+            "there is no room in the cache: its disk is fuller than --bstop and --fstop allow"
+                .into()
+        }
         _ => error.to_string(),
     }
-}
-
-/// The errno for the kernel; what has none becomes `EIO`.
-fn errno_of(error: &io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }

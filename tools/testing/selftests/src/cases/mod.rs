@@ -6,6 +6,7 @@ mod bind;
 mod commands;
 mod crash;
 mod cread;
+mod daemon;
 mod device;
 mod events;
 mod failed_reads;
@@ -100,6 +101,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         unlinking::TESTS,
     ]
     .into_iter()
+    .chain(daemon::ALL.iter().copied())
     .flatten()
 }
 

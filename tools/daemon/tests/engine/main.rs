@@ -1,165 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The engine against a stand-in for the kernel: a socket in place of the device, and files in
-//! place of the anonymous fds. (Completing a READ needs the real thing: that is tested in the VM.)
+//! The engine against a stand-in for the kernel. (Completing a READ needs the real thing: that is
+//! tested in the VM.)
 
-use std::collections::HashMap;
-use std::fs::File;
+mod kernel;
+
 use std::io::{self, Read as _};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use cachefiles_daemon::backend::{Backend, Blob};
 use cachefiles_daemon::identity::Identities;
-use cachefiles_daemon::serve::{Engine, Policy};
-use cachefiles_daemon::stats::Stats;
-use cachefiles_protocol::{AlignedBuffer, Close, Device, Errno, Message, ObjectFd, Open, Read};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use cachefiles_protocol::{Close, Message, Read};
 
-/// Blobs in memory, which can be made to fail.
-#[derive(Default)]
-struct Memory {
-    blobs: HashMap<&'static [u8], Vec<u8>>,
-    broken: Arc<AtomicBool>,
-    changed: Arc<AtomicBool>,
-}
-
-struct MemoryBlob {
-    bytes: Vec<u8>,
-    broken: Arc<AtomicBool>,
-    changed: Arc<AtomicBool>,
-}
-
-impl Backend for Memory {
-    fn open(&self, _volume_key: &[u8], cookie_key: &[u8]) -> io::Result<Box<dyn Blob>> {
-        let bytes = self.blobs.get(cookie_key).cloned().ok_or(Errno::NOENT)?;
-        Ok(Box::new(MemoryBlob {
-            bytes,
-            broken: Arc::clone(&self.broken),
-            changed: Arc::clone(&self.changed),
-        }))
-    }
-}
-
-impl Blob for MemoryBlob {
-    fn size(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    fn identity(&self) -> String {
-        format!("size={}", self.bytes.len())
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        if self.changed.load(Ordering::Relaxed) {
-            return Err(Errno::STALE.into());
-        }
-        if self.broken.load(Ordering::Relaxed) {
-            return Err(io::Error::other("the store is away"));
-        }
-        let start = usize::try_from(offset).unwrap();
-        buffer.copy_from_slice(&self.bytes[start..start + buffer.len()]);
-        Ok(())
-    }
-}
-
-struct Kernel {
-    engine: Engine,
-    commands: OwnedFd,
-    broken: Arc<AtomicBool>,
-    changed: Arc<AtomicBool>,
-}
-
-impl Kernel {
-    fn new(blobs: &[(&'static [u8], Vec<u8>)]) -> Self {
-        Self::with(blobs, None)
-    }
-
-    fn with(blobs: &[(&'static [u8], Vec<u8>)], identities: Option<Identities>) -> Self {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (device, commands) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-        let backend = Memory {
-            blobs: blobs.iter().cloned().collect(),
-            ..Memory::default()
-        };
-        let (broken, changed) = (Arc::clone(&backend.broken), Arc::clone(&backend.changed));
-        let stats = Stats::create(&Stats::memory_file().unwrap()).unwrap();
-        let policy = Policy {
-            tries: 3,
-            first_delay: Duration::from_millis(2),
-            max_delay: Duration::from_millis(4),
-        };
-        Self {
-            engine: Engine::new(
-                Device::from(device),
-                Box::new(backend),
-                identities,
-                stats,
-                policy,
-            ),
-            commands,
-            broken,
-            changed,
-        }
-    }
-
-    /// The next command that the daemon wrote to the device.
-    fn command(&self) -> Option<String> {
-        let mut bytes = [0; 256];
-        let length = rustix::io::read(&self.commands, &mut bytes).ok()?;
-        Some(String::from_utf8(bytes[..length].to_vec()).unwrap())
-    }
-
-    fn handle(&self, message: Message) {
-        self.engine.handle(message, &mut AlignedBuffer::new(8192));
-    }
-
-    fn open(&self, msg_id: u32, object_id: u32, cookie_key: &[u8], fd: ObjectFd) {
-        let (volume_key, cookie_key) = (b"erofs,image".to_vec(), cookie_key.to_vec());
-        self.handle(Message::Open(Open {
-            msg_id,
-            object_id,
-            volume_key,
-            cookie_key,
-            fd,
-            flags: 0,
-        }));
-    }
-
-    fn read(&self, msg_id: u32, object_id: u32, off: u64, len: u64) {
-        self.handle(Message::Read(Read {
-            msg_id,
-            object_id,
-            off,
-            len,
-        }));
-    }
-
-    /// Tries again what is due, until nothing waits.
-    fn drain_retries(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while let Some(wait) = self.engine.time_to_due() {
-            assert!(Instant::now() < deadline, "retries do not end");
-            std::thread::sleep(wait);
-            self.engine.handle_due(&mut AlignedBuffer::new(8192));
-        }
-    }
-}
-
-fn cache_file() -> (File, ObjectFd) {
-    let file = Stats::memory_file().unwrap();
-    let fd = ObjectFd::from(OwnedFd::from(file.try_clone().unwrap()));
-    (file, fd)
-}
-
-/// An object whose writes fail, and whose closing shows.
-fn broken_object() -> (File, ObjectFd) {
-    let (reader, writer) = rustix::pipe::pipe().unwrap();
-    (File::from(reader), ObjectFd::from(writer))
-}
+use kernel::{DEADLINE, Kernel, broken_object, cache_file};
 
 fn blob(length: usize) -> Vec<u8> {
     (0..length).map(|index| (index % 251) as u8 + 1).collect()
@@ -213,7 +67,8 @@ fn a_read_writes_whole_pages_and_zeros_behind_the_end() {
     assert!(tail[30_000 - 28_672..].iter().all(|&byte| byte == 0));
     assert_eq!(
         kernel.engine.stats().bytes.load(Ordering::Relaxed),
-        24_576 + 4096
+        // Each is tried three times: completing it needs the kernel.
+        3 * (24_576 + 4096)
     );
 }
 
@@ -228,7 +83,7 @@ fn a_read_behind_the_last_page_is_an_error_at_once_and_writes_nothing() {
         assert_eq!(kernel.command(), Some(format!("cfail {msg_id},-5")));
     }
     assert_eq!(file.metadata().unwrap().len(), 0);
-    assert_eq!(kernel.engine.time_to_due(), None);
+    assert_eq!(kernel.engine.stats().retries.load(Ordering::Relaxed), 0);
 }
 
 #[test]
@@ -263,12 +118,22 @@ fn a_failed_fetch_writes_nothing_and_is_tried_again() {
     let (file, fd) = cache_file();
     kernel.open(1, 5, b"a", fd);
     kernel.broken.store(true, Ordering::Relaxed);
-    kernel.read(2, 5, 0, 4096);
+    let read = kernel
+        .runtime()
+        .spawn(Arc::clone(&kernel.engine).handle(Message::Read(Read {
+            msg_id: 2,
+            object_id: 5,
+            off: 0,
+            len: 4096,
+        })));
+    kernel.runtime().block_on(async {
+        while kernel.engine.stats().retries.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+    });
     assert_eq!(file.metadata().unwrap().len(), 0);
-    assert!(kernel.engine.time_to_due().is_some());
     kernel.broken.store(false, Ordering::Relaxed);
-    std::thread::sleep(kernel.engine.time_to_due().unwrap());
-    kernel.engine.handle_due(&mut AlignedBuffer::new(4096));
+    kernel.runtime().block_on(read).unwrap().unwrap();
     assert_eq!(file.metadata().unwrap().len(), 4096);
 }
 
@@ -280,7 +145,6 @@ fn the_last_failure_fails_the_read_and_keeps_the_object() {
     assert_eq!(kernel.command().as_deref(), Some("copen 1,4096"));
     kernel.broken.store(true, Ordering::Relaxed);
     kernel.read(2, 5, 0, 4096);
-    kernel.drain_retries();
     assert_eq!(kernel.command().as_deref(), Some("cfail 2,-5"));
     assert_eq!(kernel.command(), None);
     kernel.broken.store(false, Ordering::Relaxed);
@@ -289,34 +153,82 @@ fn the_last_failure_fails_the_read_and_keeps_the_object() {
 }
 
 #[test]
-fn without_cfail_the_last_failure_closes_the_object_so_that_the_kernel_reopens_it() {
+fn a_source_that_does_not_answer_fails_the_read_at_its_deadline() {
+    let kernel = Kernel::new(&[(b"hangs", blob(16_384)), (b"a", blob(4096))]);
+    kernel.open(1, 5, b"hangs", cache_file().1);
+    let (file, fd) = cache_file();
+    kernel.open(2, 6, b"a", fd);
+    kernel.command();
+    kernel.command();
+    let start = Instant::now();
+    // More than there are turns: those that wait for theirs fail in time as well.
+    let read = |msg_id, object_id| {
+        Arc::clone(&kernel.engine).handle(Message::Read(Read {
+            msg_id,
+            object_id,
+            off: 0,
+            len: 4096,
+        }))
+    };
+    let hanging: Vec<_> = (10..14)
+        .map(|id| kernel.runtime().spawn(read(id, 5)))
+        .collect();
+    // Another blob is served meanwhile.
+    kernel.runtime().block_on(read(20, 6)).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 4096);
+    assert!(start.elapsed() < DEADLINE, "{:?}", start.elapsed());
+    for read in hanging {
+        kernel.runtime().block_on(read).unwrap().unwrap();
+    }
+    let took = start.elapsed();
+    assert!(took >= DEADLINE && took < 10 * DEADLINE, "{took:?}");
+    // What is served fails here too: completing it needs the kernel.
+    let mut commands: Vec<String> = std::iter::from_fn(|| kernel.command()).collect();
+    commands.retain(|command| command != "cfail 20,-5");
+    commands.sort();
+    let wanted = [10, 11, 12, 13].map(|id| format!("cfail {id},-5"));
+    assert_eq!(commands, wanted);
+}
+
+#[test]
+fn a_source_that_does_not_answer_keeps_no_fd_open() {
+    let kernel = Kernel::new(&[(b"hangs", blob(4096))]);
+    let (mut reader, fd) = broken_object();
+    kernel.open(1, 5, b"hangs", fd);
+    kernel.read(2, 5, 0, 4096);
+    let (msg_id, object_id) = (3, 5);
+    kernel.handle(Message::Close(Close { msg_id, object_id }));
+    rustix::io::ioctl_fionbio(&reader, true).unwrap();
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn without_cfail_the_object_stays_open_for_other_reads() {
     let kernel = Kernel::new(&[(b"a", blob(4096))]);
     let (mut reader, fd) = broken_object();
     kernel.open(1, 5, b"a", fd);
+    kernel.broken.store(true, Ordering::Relaxed);
     // It takes no command any more.
     rustix::net::shutdown(&kernel.commands, rustix::net::Shutdown::Both).unwrap();
     kernel.read(2, 5, 0, 4096);
-    kernel.drain_retries();
-    assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    rustix::io::ioctl_fionbio(&reader, true).unwrap();
+    let error = reader.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     let stats = kernel.engine.stats();
     assert_eq!(stats.retries.load(Ordering::Relaxed), 2);
     assert_eq!(stats.reads_completed.load(Ordering::Relaxed), 0);
 }
 
 #[test]
-fn a_read_of_an_unknown_object_ends_after_its_tries() {
+fn a_read_of_an_unknown_object_waits_for_whoever_has_it_until_its_deadline() {
     let kernel = Kernel::new(&[]);
+    let start = Instant::now();
     kernel.read(2, 99, 0, 4096);
-    kernel.drain_retries();
-    assert_eq!(
-        kernel
-            .engine
-            .stats()
-            .reads_completed
-            .load(Ordering::Relaxed),
-        0
-    );
-    assert_eq!(kernel.engine.stats().retries.load(Ordering::Relaxed), 2);
+    assert!(start.elapsed() + Duration::from_millis(10) >= DEADLINE);
+    assert_eq!(kernel.command().as_deref(), Some("cfail 2,-5"));
+    let stats = kernel.engine.stats();
+    assert_eq!(stats.reads_completed.load(Ordering::Relaxed), 0);
+    assert_eq!(stats.reads_failed.load(Ordering::Relaxed), 1);
 }
 
 #[test]
@@ -349,6 +261,5 @@ fn a_range_beyond_64_bits_is_never_served() {
     let (file, fd) = cache_file();
     kernel.open(1, 5, b"a", fd);
     kernel.read(2, 5, u64::MAX - 10, 4096);
-    kernel.drain_retries();
     assert_eq!(file.metadata().unwrap().len(), 0);
 }

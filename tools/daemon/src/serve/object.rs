@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+//! An open object, and fetching a range of its blob into the cache.
+
+use std::cell::RefCell;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
+
+use cachefiles_protocol::{AlignedBuffer, Errno, ObjectFd, Read, align_range, page_size};
+use tokio::sync::Semaphore;
+
+use crate::backend::Blob;
+use crate::stats::Stats;
+
+/// How much is fetched at once: as much as one request of a large read-ahead.
+const BUFFER_SIZE: usize = 1 << 20;
+
+thread_local! {
+    /// Memory for data: whole pages, aligned. The threads that fetch stay for a while.
+    static BUFFER: RefCell<AlignedBuffer> = RefCell::new(AlignedBuffer::new(BUFFER_SIZE));
+}
+
+/// An open object. The last one who has it closes the fd.
+pub struct Object {
+    /// What is written to.
+    pub fd: ObjectFd,
+    /// Where the data comes from.
+    pub blob: Arc<dyn Blob>,
+    /// Its name, for people.
+    pub key: String,
+    /// Who fetches has one of these: so a source that is slow does not take all threads.
+    pub turns: Arc<Semaphore>,
+}
+
+/// What became of a READ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// Its data is in the cache, and its reader knows.
+    Completed,
+    /// Nobody waits for it any more: its reader was killed, or its object is closed.
+    Gone,
+}
+
+/// Fetches what a READ asks for, and completes it.
+///
+/// While it waits for the source it does not hold the object: a kernel that wants it closed is not
+/// kept waiting by a source that does not answer.
+pub fn serve(
+    object: &Weak<Object>,
+    blob: &dyn Blob,
+    read: &Read,
+    stats: &Stats,
+) -> io::Result<Served> {
+    let range = range_of(blob, read)?;
+    if !BUFFER.with_borrow_mut(|buffer| fill(object, blob, range, buffer, stats))? {
+        return Ok(Served::Gone);
+    }
+    let Some(object) = object.upgrade() else {
+        return Ok(Served::Gone);
+    };
+    match object.fd.complete_read(read.msg_id) {
+        Ok(()) => Ok(Served::Completed),
+        Err(Errno::INVAL) => Ok(Served::Gone),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The pages around what is asked for.
+///
+/// Fails with `ENODATA` where that goes on behind the blob's last page: an image that has something
+/// there was made of a longer blob than this, which may be there only in part.
+fn range_of(blob: &dyn Blob, read: &Read) -> io::Result<Range<u64>> {
+    let range = align_range(read.off, read.len).ok_or(Errno::OVERFLOW)?;
+    if range.end > blob.size().next_multiple_of(page_size()) {
+        return Err(Errno::NODATA.into());
+    }
+    Ok(range)
+}
+
+/// Writes whole pages into the cache file: the blob's bytes, and zeros in the rest of its last one.
+/// False if the object is closed meanwhile.
+fn fill(
+    object: &Weak<Object>,
+    blob: &dyn Blob,
+    range: Range<u64>,
+    buffer: &mut [u8],
+    stats: &Stats,
+) -> io::Result<bool> {
+    let mut at = range.start;
+    while at < range.end {
+        let room = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
+        let step = usize::try_from(room.min(range.end - at)).map_err(|_| Errno::OVERFLOW)?;
+        let chunk = buffer.get_mut(..step).ok_or(Errno::INVAL)?;
+        // The rest of the last page, and no more than that, reads as zeros.
+        let there = blob.size().saturating_sub(at);
+        let (data, rest) =
+            chunk.split_at_mut(usize::try_from(there).unwrap_or(usize::MAX).min(step));
+        blob.read_exact_at(data, at)?;
+        rest.fill(0);
+        let Some(object) = object.upgrade() else {
+            return Ok(false);
+        };
+        object.fd.write_at(chunk, at)?;
+        let written = u64::try_from(step).map_err(|_| Errno::OVERFLOW)?;
+        at += written;
+        stats.bytes.fetch_add(written, Relaxed);
+    }
+    Ok(true)
+}

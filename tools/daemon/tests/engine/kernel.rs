@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A stand-in for the kernel: a socket in place of the device, and files in place of the anonymous
+//! fds.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cachefiles_daemon::backend::{Backend, Blob};
+use cachefiles_daemon::identity::Identities;
+use cachefiles_daemon::serve::{Engine, Policy};
+use cachefiles_daemon::stats::Stats;
+use cachefiles_protocol::{Device, Errno, Message, ObjectFd, Open, Read};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use tokio::runtime::{Builder, Runtime};
+
+/// How long a request may take.
+pub const DEADLINE: Duration = Duration::from_millis(300);
+
+/// Blobs in memory, which can be made to fail. The one called `hangs` does not answer.
+#[derive(Default)]
+struct Memory {
+    blobs: HashMap<&'static [u8], Vec<u8>>,
+    broken: Arc<AtomicBool>,
+    changed: Arc<AtomicBool>,
+}
+
+struct MemoryBlob {
+    bytes: Vec<u8>,
+    hangs: bool,
+    broken: Arc<AtomicBool>,
+    changed: Arc<AtomicBool>,
+}
+
+impl Backend for Memory {
+    fn open(&self, _volume_key: &[u8], cookie_key: &[u8]) -> io::Result<Box<dyn Blob>> {
+        let bytes = self.blobs.get(cookie_key).cloned().ok_or(Errno::NOENT)?;
+        Ok(Box::new(MemoryBlob {
+            bytes,
+            hangs: cookie_key == b"hangs",
+            broken: Arc::clone(&self.broken),
+            changed: Arc::clone(&self.changed),
+        }))
+    }
+}
+
+impl Blob for MemoryBlob {
+    fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn identity(&self) -> String {
+        format!("size={}", self.bytes.len())
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.changed.load(Ordering::Relaxed) {
+            return Err(Errno::STALE.into());
+        }
+        if self.hangs {
+            // Longer than any test takes.
+            std::thread::sleep(Duration::from_secs(600));
+        }
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the store is away"));
+        }
+        let start = usize::try_from(offset).unwrap();
+        buffer.copy_from_slice(&self.bytes[start..start + buffer.len()]);
+        Ok(())
+    }
+}
+
+/// The engine, and the kernel's end of its device.
+pub struct Kernel {
+    runtime: Option<Runtime>,
+    pub engine: Arc<Engine>,
+    pub commands: OwnedFd,
+    pub broken: Arc<AtomicBool>,
+    pub changed: Arc<AtomicBool>,
+}
+
+impl Kernel {
+    pub fn new(blobs: &[(&'static [u8], Vec<u8>)]) -> Self {
+        Self::with(blobs, None)
+    }
+
+    pub fn with(blobs: &[(&'static [u8], Vec<u8>)], identities: Option<Identities>) -> Self {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (device, commands) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let backend = Memory {
+            blobs: blobs.iter().cloned().collect(),
+            ..Memory::default()
+        };
+        let (broken, changed) = (Arc::clone(&backend.broken), Arc::clone(&backend.changed));
+        let stats = Stats::create(&Stats::memory_file().unwrap()).unwrap();
+        let policy = Policy {
+            tries: 3,
+            first_delay: Duration::from_millis(2),
+            max_delay: Duration::from_millis(4),
+            deadline: DEADLINE,
+            turns: 2,
+        };
+        let device = Device::from(device);
+        let engine = Engine::new(device, Box::new(backend), identities, None, stats, policy);
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        Self {
+            runtime: Some(runtime),
+            engine: Arc::new(engine),
+            commands,
+            broken,
+            changed,
+        }
+    }
+
+    /// The next command that the daemon wrote to the device.
+    pub fn command(&self) -> Option<String> {
+        let mut bytes = [0; 256];
+        let length = rustix::io::read(&self.commands, &mut bytes).ok()?;
+        Some(String::from_utf8(bytes[..length].to_vec()).unwrap())
+    }
+
+    pub fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().unwrap()
+    }
+
+    /// Returns when the message is answered.
+    pub fn handle(&self, message: Message) {
+        let handled = Arc::clone(&self.engine).handle(message);
+        self.runtime().block_on(handled).unwrap();
+    }
+
+    pub fn open(&self, msg_id: u32, object_id: u32, cookie_key: &[u8], fd: ObjectFd) {
+        let (volume_key, cookie_key) = (b"erofs,image".to_vec(), cookie_key.to_vec());
+        self.handle(Message::Open(Open {
+            msg_id,
+            object_id,
+            volume_key,
+            cookie_key,
+            fd,
+            flags: 0,
+        }));
+    }
+
+    pub fn read(&self, msg_id: u32, object_id: u32, off: u64, len: u64) {
+        self.handle(Message::Read(Read {
+            msg_id,
+            object_id,
+            off,
+            len,
+        }));
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        // Threads that hang are not waited for.
+        self.runtime.take().unwrap().shutdown_background();
+    }
+}
+
+/// A file in place of an object's fd, and that.
+pub fn cache_file() -> (File, ObjectFd) {
+    let file = Stats::memory_file().unwrap();
+    let fd = ObjectFd::from(OwnedFd::from(file.try_clone().unwrap()));
+    (file, fd)
+}
+
+/// An object whose writes fail, and whose closing shows.
+pub fn broken_object() -> (File, ObjectFd) {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    (File::from(reader), ObjectFd::from(writer))
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Blobs that are not there, not whole, or other ones than before: an error, and never zeros or a
+//! mixture.
+
+use std::fs::{self, File};
+
+use anyhow::{Result, ensure};
+
+use super::program::{Daemon, blob_dir, check, check_eio, put, run, unmount};
+use crate::context::Context;
+use crate::image::{BLOCK, Builder, Image, pattern};
+use crate::registry::{Test, test};
+use crate::sys;
+
+pub const TESTS: &[Test] = &[
+    test!(
+        daemon_blob_uploaded_in_part_is_an_error,
+        "U1: what is not uploaded yet is never read as zeros"
+    )
+    .limit(60),
+    test!(
+        daemon_blob_corrected_later_is_refused_until_invalidated,
+        "U2: two contents of one name are never mixed, and there is a way out"
+    )
+    .limit(60),
+    test!(
+        daemon_blob_truncated_while_served_is_an_error,
+        "U3: what was cut off is never read as zeros"
+    )
+    .limit(60),
+    test!(
+        daemon_missing_blob_is_logged_once,
+        "U8: a log that repeats itself is read by nobody"
+    ),
+];
+
+const FSID: &str = "app";
+const BLOB: &str = "app.blob";
+
+/// Two files on the device, one after the other, each too long for one read-ahead.
+fn image(seed: u32) -> Image {
+    Builder::new()
+        .device(BLOB)
+        .chunked("early", pattern(seed, 64 * BLOCK), 64, &[Some(1)])
+        .chunked("late", pattern(seed + 1, 64 * BLOCK), 64, &[Some(1)])
+        .build()
+}
+
+fn cut(ctx: &Context, blocks: usize) -> Result<()> {
+    let blob = File::options().write(true).open(blob_dir(ctx).join(BLOB))?;
+    Ok(blob.set_len((blocks * BLOCK) as u64)?)
+}
+
+fn invalidate(key: &str) -> Result<String> {
+    run(&["invalidate", "--dir", sys::CACHE, key])
+}
+
+fn daemon_blob_uploaded_in_part_is_an_error(ctx: &Context) -> Result<()> {
+    let image = image(1);
+    put(ctx, FSID, &image)?;
+    cut(ctx, 64)?;
+    let daemon = Daemon::start(ctx, &[])?;
+    let mount = daemon.mount(ctx, FSID)?;
+    check(&mount, "early", &image.files["early"])?;
+    check_eio(&mount.file("late"))?;
+    let said = daemon.lines_with(&["giving up on a READ", BLOB, "behind the end"]);
+    ensure!(said.len() == 1, "it says: {}", daemon.log());
+    unmount(mount)?;
+    // Once the rest has come it is another blob, as far as anybody can tell.
+    fs::write(blob_dir(ctx).join(BLOB), &image.blobs[0].1)?;
+    invalidate(BLOB)?;
+    let mount = daemon.mount(ctx, FSID)?;
+    for (name, data) in &image.files {
+        check(&mount, name, data)?;
+    }
+    unmount(mount)?;
+    daemon.stop()
+}
+
+fn daemon_blob_corrected_later_is_refused_until_invalidated(ctx: &Context) -> Result<()> {
+    let (wrong, right) = (image(1), image(5));
+    put(ctx, FSID, &wrong)?;
+    let daemon = Daemon::start(ctx, &[])?;
+    let mount = daemon.mount(ctx, FSID)?;
+    check(&mount, "early", &wrong.files["early"])?;
+    let in_use = invalidate(FSID);
+    ensure!(
+        in_use.is_err_and(|error| error.to_string().contains("is in use")),
+        "what is mounted was invalidated"
+    );
+    unmount(mount)?;
+
+    // The same size: only the time tells.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    put(ctx, FSID, &right)?;
+    match daemon.try_mount(ctx, FSID)? {
+        Err(_) => {}
+        Ok(mount) => check_eio(&mount.file("early"))?,
+    }
+    let said = daemon.lines_with(&["is another blob now", "invalidate"]);
+    ensure!(!said.is_empty(), "it says: {}", daemon.log());
+
+    for key in [FSID, BLOB] {
+        invalidate(key)?;
+    }
+    let mount = daemon.mount(ctx, FSID)?;
+    for (name, data) in &right.files {
+        check(&mount, name, data)?;
+    }
+    unmount(mount)?;
+    daemon.stop()
+}
+
+fn daemon_blob_truncated_while_served_is_an_error(ctx: &Context) -> Result<()> {
+    let image = image(1);
+    put(ctx, FSID, &image)?;
+    let daemon = Daemon::start(ctx, &[])?;
+    let mount = daemon.mount(ctx, FSID)?;
+    check(&mount, "early", &image.files["early"])?;
+    cut(ctx, 64)?;
+    check_eio(&mount.file("late"))?;
+    // What is cached stays right, also after the page cache is dropped.
+    fs::write("/proc/sys/vm/drop_caches", "3")?;
+    check(&mount, "early", &image.files["early"])?;
+    let said = daemon.lines_with(&["giving up on a READ", BLOB]);
+    ensure!(said.len() == 1, "it says: {}", daemon.log());
+    unmount(mount)?;
+    daemon.stop()
+}
+
+fn daemon_missing_blob_is_logged_once(ctx: &Context) -> Result<()> {
+    let daemon = Daemon::start(ctx, &[])?;
+    for _ in 0..9 {
+        ensure!(
+            daemon.try_mount(ctx, "absent")?.is_err(),
+            "what is not there was mounted"
+        );
+    }
+    let said = daemon.lines_with(&["absent"]);
+    ensure!(said.len() == 1, "it says: {said:?}");
+    daemon.stop()
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The daemon of this project, as its users run it: what its operator and the readers of its images
+//! see when something goes wrong.
+
+mod blobs;
+mod full;
+mod program;
+mod slow;
+
+use crate::registry::Test;
+
+/// The tests, by what goes wrong.
+pub const ALL: &[&[Test]] = &[blobs::TESTS, full::TESTS, slow::TESTS];
