@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod handoff;
 pub mod identity;
 pub mod invalidate;
+pub mod log;
 pub mod seldom;
 pub mod serve;
 pub mod stats;

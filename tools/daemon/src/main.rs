@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use cachefiles_daemon::doctor::{self, DoctorArgs};
 use cachefiles_daemon::invalidate::{self, InvalidateArgs};
+use cachefiles_daemon::log;
 use cachefiles_daemon::serve::{self, ServeArgs};
 use cachefiles_daemon::stats::Snapshot;
 use cachefiles_daemon::supervise::{self, SuperviseArgs};
@@ -45,13 +46,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_max_level(cli.log_level)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .without_time()
-        .init();
+    log::begin(cli.log_level);
     let result = match &cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Supervise(args) => supervise::run(args, cli.log_level.to_string()),

@@ -164,3 +164,28 @@ fn errors_name_cause_and_way_out() {
         "{order}"
     );
 }
+
+#[test]
+fn lines_for_the_journal_begin_with_their_priority() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let stat = rustix::fs::fstat(&file).unwrap();
+    let journal = format!("{}:{}", stat.st_dev, stat.st_ino);
+    let run = |journal: &str| {
+        file.as_file().set_len(0).unwrap();
+        let status = Command::new(PROGRAM)
+            .args(["--log-level", "info", "serve", "--blobs", "/absent"])
+            .env("JOURNAL_STREAM", journal)
+            .stderr(file.reopen().unwrap())
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(1));
+        std::fs::read_to_string(file.path()).unwrap()
+    };
+    let said = run(&journal);
+    assert!(said.starts_with("<3>cannot open the directory"), "{said}");
+    // Redirected elsewhere, or not under systemd at all.
+    for journal in ["1:1", ""] {
+        let said = run(journal);
+        assert!(said.trim_start().starts_with("ERROR cannot open"), "{said}");
+    }
+}
