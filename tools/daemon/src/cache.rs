@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Opening, configuring and binding a cache, with errors that say what to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use cachefiles_protocol::{DEVICE_PATH, Device, Errno, Limit};
 use clap::Args;
 
 use crate::doctor;
+use crate::holders::Holders;
 
 /// What makes up a cache.
 #[derive(Debug, Clone, Args)]
@@ -64,7 +65,7 @@ pub fn open_and_bind(args: &CacheArgs) -> Result<Device> {
             Errno::NOENT | Errno::NXIO | Errno::NODEV => {
                 "is the module loaded? try `modprobe cachefiles`"
             }
-            Errno::BUSY => "another process has it open: stop that daemon first",
+            Errno::BUSY => return busy(&args.device),
             Errno::PERM | Errno::ACCESS => "root (CAP_SYS_ADMIN) is needed",
             _ => "see the kernel log",
         };
@@ -101,6 +102,28 @@ pub fn open_and_bind(args: &CacheArgs) -> Result<Device> {
     tracing::info!("cache bound to {}, tag {}", dir.display(), args.tag);
     doctor::warn_without_erofs();
     Ok(device)
+}
+
+/// Says who has the device open.
+fn busy(device: &Path) -> anyhow::Error {
+    let holders = Holders::of(device, Path::new("/proc"));
+    let way_out = if holders.found.iter().any(|holder| holder.pid == 1) {
+        ". systemd keeps it for a service: start that service, or stop it (and `systemctl clean \
+         --what=fdstore` it)"
+    } else {
+        ". Unmount its images and stop it first, or have it pass the device on (--fd-from)"
+    };
+    let found = !holders.found.is_empty();
+    anyhow::Error::from(Errno::BUSY).context(format!(
+        "cannot open {}: {holders}{}",
+        device.display(),
+        if found { way_out } else { "" }
+    ))
+}
+
+/// Whether the error is that another process has the device open, or uses the directory.
+pub fn is_busy(error: &anyhow::Error) -> bool {
+    error.downcast_ref() == Some(&Errno::BUSY)
 }
 
 /// Nothing is written for the default, so that kernels without the command do.

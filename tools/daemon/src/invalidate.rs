@@ -11,6 +11,7 @@ use cachefiles_protocol::key_path;
 use clap::Args;
 
 use crate::identity::Identities;
+use crate::mounts;
 
 /// Options of `invalidate`.
 #[derive(Debug, Args)]
@@ -29,8 +30,8 @@ pub struct InvalidateArgs {
 
 /// Removes the cache files of that key in every volume, and what is kept of its identity.
 pub fn run(args: &InvalidateArgs) -> Result<()> {
-    let mounts = fs::read_to_string("/proc/mounts").context("reading /proc/mounts")?;
-    let users = users(&mounts, &args.key);
+    let table = fs::read_to_string("/proc/mounts").context("reading /proc/mounts")?;
+    let users = mounts::of_images(&table, Some(&args.key));
     if !users.is_empty() && !args.force {
         bail!(
             "{} is in use: unmount {} first, or give --force",
@@ -47,24 +48,6 @@ pub fn run(args: &InvalidateArgs) -> Result<()> {
         count => tracing::info!("{}: {count} cache files and records removed", args.key),
     }
     Ok(())
-}
-
-/// Where images are mounted whose options name the blob.
-fn users(mounts: &str, key: &str) -> Vec<String> {
-    let names = |options: &str| {
-        options.split(',').any(|option| {
-            matches!(option.split_once('='), Some(("fsid" | "device", value)) if value == key)
-        })
-    };
-    mounts
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split(' ');
-            let (_, point, kind, options) =
-                (words.next()?, words.next()?, words.next()?, words.next()?);
-            (kind == "erofs" && names(options)).then(|| point.to_owned())
-        })
-        .collect()
 }
 
 /// Removes them, and counts. The data goes first: a record without data does no harm.
@@ -100,13 +83,6 @@ fn remove(dir: &Path, key: &[u8]) -> Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_names_the_blob_uses_it() {
-        let mounts = "none /a erofs ro,fsid=app 0 0\nnone /b erofs ro,domain_id=d,fsid=x,device=app 0 0\n\
-                      none /c erofs ro,fsid=apple 0 0\nnone /d ext4 rw,fsid=app 0 0\n";
-        assert_eq!(users(mounts, "app"), ["/a", "/b"]);
-    }
 
     #[test]
     fn data_and_record_of_one_key_go_and_no_others() {

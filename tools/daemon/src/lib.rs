@@ -8,11 +8,14 @@
 
 pub mod backend;
 pub mod cache;
+pub mod control;
 pub mod doctor;
 pub mod handoff;
+pub mod holders;
 pub mod identity;
 pub mod invalidate;
 pub mod log;
+pub mod mounts;
 pub mod seldom;
 pub mod serve;
 pub mod stats;

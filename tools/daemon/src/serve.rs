@@ -10,7 +10,7 @@ mod policy;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,8 +28,10 @@ pub use self::engine::Engine;
 pub use self::policy::Policy;
 use crate::backend::LocalDir;
 use crate::cache::{self, CacheArgs};
+use crate::control::{self, Keeper};
 use crate::handoff::{self, Handoff};
 use crate::identity::Identities;
+use crate::mounts;
 use crate::stats::Stats;
 use crate::systemd;
 
@@ -54,6 +56,10 @@ pub struct ServeArgs {
     /// before)
     #[arg(long)]
     restore: bool,
+    /// Where to listen for a supervisor that takes the device over when the one that started this
+    /// is dead; `supervise` gives it
+    #[arg(long, value_name = "PATH", requires = "fd_from")]
+    control: Option<PathBuf>,
     /// File to keep the counters in, where a holder passed none
     #[arg(long, value_name = "PATH")]
     stats: Option<PathBuf>,
@@ -133,6 +139,7 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     let culler = dir.map(|dir| Culler::new(dir, run)).transpose()?;
     let (backend, policy) = (Box::new(backend), args.fetch.policy());
     let engine = Engine::new(device, backend, identities, culler, stats, policy);
+    let listener = args.control.as_deref().map(control::listen).transpose()?;
     if let Some(mut holder) = holder.as_ref() {
         // A holder that is not interested in the answer may have gone already.
         let _ = holder.write_all(handoff::READY);
@@ -142,7 +149,18 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     tracing::info!("serving {}", args.blobs.display());
 
     let engine = Arc::new(engine);
+    if let Some(listener) = listener {
+        let keeper = Keeper {
+            dir: dir.map(std::fs::canonicalize).transpose()?,
+            supervisor: holder,
+        };
+        let (engine, stopper) = (Arc::clone(&engine), stopper.clone());
+        std::thread::spawn(move || keep(&listener, &keeper, &engine, &stopper));
+    }
     let outcome = runtime.block_on(dispatch::run(Arc::clone(&engine), stop));
+    if args.fd_from.is_none() {
+        warn_of_images(&args.cache.tag);
+    }
     // Threads whose source does not answer are not waited for.
     runtime.shutdown_background();
     systemd::stopping();
@@ -151,6 +169,17 @@ pub fn run(args: &ServeArgs) -> Result<()> {
         engine.stats().reads.load(Ordering::Relaxed)
     );
     outcome
+}
+
+/// For whoever stops what has no holder but systemd, which keeps the device for a restart only.
+fn warn_of_images(tag: &str) {
+    let in_use = mounts::in_use(tag);
+    if !in_use.is_empty() {
+        tracing::warn!(
+            "images are in use: {}. Unless this is started again, what is not cached of them fails",
+            in_use.join(", ")
+        );
+    }
 }
 
 /// Gets the device from wherever the options and the environment say.
@@ -231,4 +260,26 @@ fn catch_signals(runtime: &Runtime, stopper: &watch::Sender<bool>) -> Result<()>
         });
     }
     Ok(())
+}
+
+/// Hands the device to another supervisor when the own one is dead, and stops then.
+fn keep(listener: &UnixListener, keeper: &Keeper, engine: &Engine, stopper: &watch::Sender<bool>) {
+    loop {
+        let (connection, _) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("no other supervisor can take over any more: {error}");
+                return;
+            }
+        };
+        match keeper.answer(&connection, engine.device()) {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::info!("another supervisor has the device now");
+                stopper.send_replace(true);
+                return;
+            }
+            Err(error) => tracing::warn!("the device was asked for: {error:#}"),
+        }
+    }
 }

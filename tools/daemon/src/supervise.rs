@@ -6,18 +6,22 @@
 //! readable again, and the next worker finds it. The order matters: `restore` is written when the
 //! old worker is gone and the new one not there yet, so that nothing is handed out twice.
 //!
-//! Should the supervisor itself be killed, its worker serves on, as the only holder of the device,
-//! and a new supervisor finds the device busy. systemd kills the worker too (the whole control
-//! group), and passes the device on from its fd store.
+//! Should the supervisor itself be killed, its worker serves on, as the only holder of the device. A
+//! new supervisor finds the device busy, and takes it over from that worker ([`control`]). systemd
+//! kills the worker too (the whole control group), and passes the device on from its fd store.
+//!
+//! Stopping gives the device up, and images that are mounted then fail. So SIGTERM is put off until
+//! none is, unless `--stop-in-use` is given or it comes twice.
 
 mod backoff;
 mod child;
+mod signals;
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,12 +29,13 @@ use anyhow::{Context, Result, bail};
 use cachefiles_protocol::Device;
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::backoff::Backoff;
 use self::child::{Death, WorkerProcess};
+use self::signals::{Signals, Woken};
 use crate::cache::{self, CacheArgs};
+use crate::control;
+use crate::mounts;
 use crate::serve::FetchArgs;
 use crate::stats::Stats;
 use crate::systemd;
@@ -68,75 +73,131 @@ pub struct SuperviseArgs {
     /// themselves
     #[arg(long)]
     no_restore: bool,
+    /// Stop on SIGTERM at once though images are mounted: what is not cached of them fails from
+    /// then on
+    #[arg(long)]
+    stop_in_use: bool,
+    /// Directory for the socket by which a supervisor takes over from one that was killed
+    #[arg(long, default_value = "/run/cachefiles-ondemandd", value_name = "DIR")]
+    runtime_dir: PathBuf,
 }
 
 /// How long a worker may take to leave after SIGTERM.
 const STOP_TIME: Duration = Duration::from_secs(10);
 
-/// What ended a wait.
+/// How often it is looked whether images are still mounted, once this is to stop.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Why a worker is not attended to any longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Woken {
-    Signal,
-    Readable,
-    TimeOut,
+enum Ended {
+    /// This is to stop.
+    Stop,
+    /// A new one is wanted.
+    Reload,
+    /// It is dead.
+    Dead,
 }
 
 /// Runs until SIGTERM or SIGINT, or until no worker can be started.
 pub fn run(args: &SuperviseArgs, log_level: String) -> Result<()> {
-    let (signals, signal_end) = UnixStream::pair().context("making the pipe for signals")?;
-    for signal in [SIGTERM, SIGINT] {
-        let end = signal_end
-            .try_clone()
-            .context("making the pipe for signals")?;
-        signal_hook::low_level::pipe::register(signal, end).context("catching signals")?;
-    }
+    let signals = Signals::catch()?;
+    // Before the counters: those of a supervisor that runs must not be emptied.
+    let device = obtain_device(args)?;
     let stats_file = match &args.stats {
         Some(path) => create_file(path)?,
         None => Stats::memory_file()?,
     };
     // Sets the file up; the workers map it themselves.
     drop(Stats::create(&stats_file)?);
-    let device = match systemd::device_from_environment()? {
-        Some(device) => {
-            device
-                .restore()
-                .context("asking the kernel to repeat unanswered requests (restore)")?;
-            cache::set_timeout(&device, args.cache.timeout)?;
-            device
-        }
-        None => {
-            let device = cache::open_and_bind(&args.cache)?;
-            systemd::store(&device);
-            device
-        }
-    };
-    let supervisor = Supervisor {
+    let control = make_runtime_dir(&args.runtime_dir).then(|| control::path(&args.runtime_dir));
+    let mut supervisor = Supervisor {
         args,
         log_level,
         signals,
         stats_file,
         device,
+        control,
+        is_to_stop: false,
     };
     let result = supervisor.keep_running();
     if let Some(path) = &args.pid_file {
         // It may never have been written.
         let _ = std::fs::remove_file(path);
     }
+    if let Some(path) = &supervisor.control {
+        let _ = std::fs::remove_file(path);
+    }
     systemd::stopping();
     result
+}
+
+/// The device: from systemd, opened and bound, or from a worker whose supervisor is dead.
+fn obtain_device(args: &SuperviseArgs) -> Result<Device> {
+    let device = match systemd::device_from_environment()? {
+        Some(device) => device,
+        None => match cache::open_and_bind(&args.cache) {
+            Ok(device) => {
+                systemd::store(&device);
+                return Ok(device);
+            }
+            Err(error) if cache::is_busy(&error) => {
+                let device = adopt(args, error)?;
+                systemd::store(&device);
+                device
+            }
+            Err(error) => return Err(error),
+        },
+    };
+    device
+        .restore()
+        .context("asking the kernel to repeat unanswered requests (restore)")?;
+    cache::set_timeout(&device, args.cache.timeout)?;
+    Ok(device)
+}
+
+/// Takes the device from an orphan, or fails as opening it did.
+fn adopt(args: &SuperviseArgs, busy: anyhow::Error) -> Result<Device> {
+    let Some(Ok(dir)) = args.cache.dir.as_deref().map(std::fs::canonicalize) else {
+        return Err(busy);
+    };
+    match control::adopt(&control::path(&args.runtime_dir), &dir) {
+        Ok(Some(device)) => Ok(device),
+        Ok(None) => Err(busy),
+        Err(error) => Err(busy.context(format!("{error:#}"))),
+    }
+}
+
+/// Nobody else may put a socket there. False if there can be none.
+fn make_runtime_dir(dir: &Path) -> bool {
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir);
+    if let Err(error) = &made {
+        tracing::warn!(
+            "cannot make {}: {error}. Should this be killed, no other can take its worker over",
+            dir.display()
+        );
+    }
+    made.is_ok()
 }
 
 struct Supervisor<'a> {
     args: &'a SuperviseArgs,
     log_level: String,
-    signals: UnixStream,
+    signals: Signals,
     stats_file: File,
     device: Device,
+    /// Where the worker is to listen for another supervisor.
+    control: Option<PathBuf>,
+    /// As soon as nothing is in use.
+    is_to_stop: bool,
 }
 
 impl Supervisor<'_> {
     /// Starts one worker after the other.
-    fn keep_running(&self) -> Result<()> {
+    fn keep_running(&mut self) -> Result<()> {
         let ms = Duration::from_millis;
         let mut backoff = Backoff::new(
             ms(self.args.backoff_min),
@@ -144,21 +205,21 @@ impl Supervisor<'_> {
             ms(self.args.backoff_reset),
         );
         let mut failed_starts = 0;
-        let mut first = true;
         loop {
             let started = Instant::now();
             let mut worker = self.start()?;
-            let ready = self.wait_ready(&worker)?;
-            if ready == Woken::Readable && worker.is_ready() {
-                failed_starts = 0;
-                if first {
-                    systemd::ready();
-                    first = false;
+            match self.attend(&mut worker)? {
+                Ended::Stop => {
+                    tracing::info!("stopping worker {}", worker.id());
+                    return self.stop(worker);
                 }
-            }
-            if ready == Woken::Signal || self.wait_for(&worker.pidfd(), None)? == Woken::Signal {
-                tracing::info!("stopping worker {}", worker.id());
-                return self.stop(worker);
+                Ended::Reload => {
+                    tracing::info!("SIGHUP: replacing worker {}", worker.id());
+                    self.stop(worker)?;
+                    self.restore()?;
+                    continue;
+                }
+                Ended::Dead => {}
             }
             let death = worker.reap()?;
             tracing::warn!(
@@ -168,7 +229,9 @@ impl Supervisor<'_> {
             );
             // A worker that leaves by itself before it serves will do so again; one that is killed
             // says nothing about the next.
-            if !worker.is_ready() && matches!(death, Death::Exited(_)) {
+            if worker.is_ready() {
+                failed_starts = 0;
+            } else if matches!(death, Death::Exited(_)) {
                 failed_starts += 1;
                 if failed_starts >= self.args.start_attempts {
                     bail!(
@@ -177,16 +240,81 @@ impl Supervisor<'_> {
                     );
                 }
             }
-            if !self.args.no_restore {
-                self.device
-                    .restore()
-                    .context("asking the kernel to repeat unanswered requests (restore)")?;
-            }
-            let wait = backoff.next(started.elapsed());
-            if self.wait_for(&self.signals, Some(wait))? == Woken::Signal {
+            self.restore()?;
+            if self.pause(backoff.next(started.elapsed()))? {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits until there is something to do about the worker. Says so to systemd once it serves.
+    fn attend(&mut self, worker: &mut WorkerProcess) -> Result<Ended> {
+        let mut has_answered = false;
+        loop {
+            let (pidfd, look) = (worker.pidfd(), self.is_to_stop.then_some(LOOK_AGAIN));
+            // The socket is readable when the worker is ready, or gone.
+            let awaited: &dyn AsFd = match has_answered {
+                true => &pidfd,
+                false => worker.socket(),
+            };
+            match self.signals.wait_for(Some(awaited), look)? {
+                Woken::Readable if has_answered => return Ok(Ended::Dead),
+                Woken::Readable => {
+                    has_answered = true;
+                    if worker.is_ready() {
+                        systemd::ready();
+                    }
+                }
+                Woken::Reload => return Ok(Ended::Reload),
+                Woken::Stop if self.may_stop() => return Ok(Ended::Stop),
+                Woken::TimeOut if mounts::in_use(&self.args.cache.tag).is_empty() => {
+                    return Ok(Ended::Stop);
+                }
+                Woken::Stop | Woken::TimeOut => {}
+            }
+        }
+    }
+
+    /// Whether SIGTERM is obeyed at once, and not when nothing is mounted any more.
+    fn may_stop(&mut self) -> bool {
+        let in_use = mounts::in_use(&self.args.cache.tag);
+        if in_use.is_empty() {
+            return true;
+        }
+        let names = in_use.join(", ");
+        if self.args.stop_in_use || self.is_to_stop {
+            tracing::warn!("stopping though images are in use, which will fail: {names}");
+            return true;
+        }
+        tracing::warn!(
+            "images are in use: {names}. Stopping would fail them, so this stops when they are \
+             unmounted; send SIGTERM again to stop now (or give --stop-in-use)"
+        );
+        self.is_to_stop = true;
+        false
+    }
+
+    /// Waits before the next start. True if there is to be none.
+    fn pause(&mut self, pause: Duration) -> Result<bool> {
+        let end = Instant::now() + pause;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.signals.wait_for(None, Some(left))? {
+                Woken::Stop if self.may_stop() => return Ok(true),
+                Woken::Stop => {}
+                Woken::Reload | Woken::Readable | Woken::TimeOut => return Ok(false),
+            }
+        }
+    }
+
+    /// Has the kernel hand out again what a worker that is gone left unanswered.
+    fn restore(&self) -> Result<()> {
+        if self.args.no_restore {
+            return Ok(());
+        }
+        self.device
+            .restore()
+            .context("asking the kernel to repeat unanswered requests (restore)")
     }
 
     /// Starts a worker and passes it the device.
@@ -209,6 +337,9 @@ impl Supervisor<'_> {
         if let Some(dir) = &cache.dir {
             arguments.extend([OsStr::new("--dir"), dir.as_os_str()]);
         }
+        if let Some(path) = &self.control {
+            arguments.extend([OsStr::new("--control"), path.as_os_str()]);
+        }
         arguments.extend([OsStr::new("--blobs"), self.args.blobs.as_os_str()]);
         let worker = WorkerProcess::spawn(&arguments)?;
         if let Some(path) = &self.args.pid_file {
@@ -219,37 +350,6 @@ impl Supervisor<'_> {
             tracing::debug!("{error:#}");
         }
         Ok(worker)
-    }
-
-    /// Waits until the worker says that it is ready, or is gone: both make its socket readable.
-    fn wait_ready(&self, worker: &WorkerProcess) -> Result<Woken> {
-        self.wait_for(worker.socket(), None)
-    }
-
-    /// Waits for `fd` to become readable, for a signal, or for the time to pass.
-    fn wait_for(&self, fd: &impl AsFd, timeout: Option<Duration>) -> Result<Woken> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let left = left.map(Timespec::try_from).transpose()?;
-            let mut fds = [
-                PollFd::new(&self.signals, PollFlags::IN),
-                PollFd::new(fd, PollFlags::IN),
-            ];
-            match poll(&mut fds, left.as_ref()) {
-                Ok(0) => return Ok(Woken::TimeOut),
-                Ok(_)
-                    if fds
-                        .first()
-                        .is_some_and(|signals| !signals.revents().is_empty()) =>
-                {
-                    return Ok(Woken::Signal);
-                }
-                Ok(_) => return Ok(Woken::Readable),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno).context("waiting for the worker"),
-            }
-        }
     }
 
     /// Ends the worker, with force if it does not leave by itself.

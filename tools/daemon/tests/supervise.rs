@@ -10,6 +10,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use cachefiles_daemon::control;
 use cachefiles_daemon::stats::Snapshot;
 use cachefiles_protocol::{Read, WireMessage, recv_fds};
 use rustix::process::{Pid, Signal, kill_process};
@@ -45,6 +46,10 @@ impl Supervisor {
             .arg(dir.path().join("pid"))
             .arg("--stats")
             .arg(dir.path().join("stats"))
+            .arg("--dir")
+            .arg(dir.path())
+            .arg("--runtime-dir")
+            .arg(dir.path().join("run"))
             .args(more)
             .env("LISTEN_FDS", "1")
             .env("LISTEN_FDNAMES", "cachefiles")
@@ -184,7 +189,9 @@ fn it_gives_up_when_no_worker_starts_and_says_why() {
             "/absent",
             "--start-attempts",
             "3",
+            "--runtime-dir",
         ])
+        .arg(dir.path())
         .env("LISTEN_FDS", "1")
         .env("LISTEN_FDNAMES", "cachefiles")
         .env("ERRORS", &stderr)
@@ -225,7 +232,9 @@ fn it_binds_the_cache_and_stores_the_device_with_systemd() {
             "--bcull",
             "6",
         ])
-        .args(["--start-attempts", "1", "--device"])
+        .args(["--start-attempts", "1", "--runtime-dir"])
+        .arg(dir.path())
+        .arg("--device")
         .arg(&device)
         .env("NOTIFY_SOCKET", &notify)
         .stderr(Stdio::null())
@@ -251,4 +260,72 @@ fn it_binds_the_cache_and_stores_the_device_with_systemd() {
     let mut again = String::new();
     File::from(stored).read_to_string(&mut again).unwrap();
     assert_eq!(again, commands);
+}
+
+#[test]
+fn sighup_replaces_the_worker_and_keeps_the_device() {
+    let (kernel, device) = FakeDevice::new();
+    let supervisor = Supervisor::start(device, &[]);
+    assert_eq!(wait_for("restore", || kernel.command()), "restore");
+    let mut last = supervisor.wait_worker(1);
+    for count in 2..4 {
+        kill_process(Pid::from_child(&supervisor.child), Signal::HUP).unwrap();
+        let next = supervisor.wait_worker(count);
+        assert_eq!(wait_for("restore", || kernel.command()), "restore");
+        assert_ne!(next, last);
+        let gone = || rustix::process::test_kill_process(last).is_err();
+        wait_for("the end of the last worker", || gone().then_some(()));
+        last = next;
+    }
+    assert_eq!(supervisor.stop(), Some(0));
+}
+
+#[test]
+fn the_device_passes_from_an_orphaned_worker_to_who_serves_the_same_cache() {
+    let (kernel, device) = FakeDevice::new();
+    let mut supervisor = Supervisor::start(device, &[]);
+    let worker = supervisor.wait_worker(1);
+    assert_eq!(wait_for("restore", || kernel.command()), "restore");
+    let dir = fs::canonicalize(supervisor.dir.path()).unwrap();
+    let socket = control::path(&supervisor.path("run"));
+    wait_for("the socket", || socket.exists().then_some(()));
+    let refused = control::adopt(&socket, &dir).unwrap_err().to_string();
+    let reason = format!("my supervisor lives: process {}", supervisor.child.id());
+    assert!(refused.contains(&reason), "{refused}");
+
+    supervisor.child.kill().unwrap();
+    supervisor.child.wait().unwrap();
+    assert!(rustix::process::test_kill_process(worker).is_ok());
+    let other = control::adopt(&socket, dir.parent().unwrap()).unwrap_err();
+    assert!(other.to_string().contains("my cache is in"), "{other}");
+    let device = control::adopt(&socket, &dir).unwrap().unwrap();
+    // Nobody waits for it but us, so it is as good as gone when it is a zombie.
+    let stat = fs::read_to_string(format!("/proc/{}/stat", worker.as_raw_nonzero()));
+    assert!(stat.is_err() || stat.unwrap().contains(") Z "));
+    device.restore().unwrap();
+    assert_eq!(kernel.command().as_deref(), Some("restore"));
+}
+
+#[test]
+fn counters_of_a_supervisor_that_runs_are_not_emptied_by_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let stats = dir.path().join("stats");
+    fs::write(&stats, "counters").unwrap();
+    let status = Command::new(PROGRAM)
+        .args([
+            "supervise",
+            "--blobs",
+            "/",
+            "--dir",
+            "/x",
+            "--device",
+            "/dev/absent",
+        ])
+        .arg("--stats")
+        .arg(&stats)
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(fs::read_to_string(&stats).unwrap(), "counters");
 }

@@ -6,8 +6,9 @@ mod blobs;
 mod full;
 mod program;
 mod slow;
+mod supervisor;
 
 use crate::registry::Test;
 
 /// The tests, by what goes wrong.
-pub const ALL: &[&[Test]] = &[blobs::TESTS, full::TESTS, slow::TESTS];
+pub const ALL: &[&[Test]] = &[blobs::TESTS, full::TESTS, slow::TESTS, supervisor::TESTS];

@@ -21,6 +21,7 @@ const PROGRAM: &str = "cachefiles-ondemandd";
 /// A supervisor with its worker, and the directory that its blobs lie in.
 pub struct Daemon {
     supervisor: RefCell<Child>,
+    work: PathBuf,
     log: PathBuf,
 }
 
@@ -54,6 +55,7 @@ impl Daemon {
             .context("starting the daemon")?;
         Ok(Self {
             supervisor: RefCell::new(supervisor),
+            work,
             log,
         })
     }
@@ -84,6 +86,12 @@ impl Daemon {
         fs::create_dir_all(&target)?;
         let mounted = sys::mount_erofs(&target, format!("fsid={fsid}").as_bytes());
         Ok(mounted.map(|()| Mount::at(target)))
+    }
+
+    /// Its worker.
+    pub fn worker(&self) -> Result<Pid> {
+        let text = fs::read_to_string(self.work.join("worker.pid")).context("no worker")?;
+        Pid::from_raw(text.trim().parse()?).context("no process id")
     }
 
     /// Itself.
