@@ -51,12 +51,12 @@ impl Identities {
     /// Fails with `ESTALE` if it is another one, and says so.
     pub fn check(&self, volume: &[u8], cookie: &[u8], identity: &str) -> io::Result<()> {
         let path = self.path(volume, cookie);
+        let names = format!("{}/{}", volume.escape_ascii(), cookie.escape_ascii());
         // One at a time: of two that are the first, one has to see the other's.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let known = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let names = format!("{}/{}", volume.escape_ascii(), cookie.escape_ascii());
                 return self.keep(&path, &format!("{names}\n{identity}\n"));
             }
             Err(error) => return Err(error),
@@ -66,9 +66,15 @@ impl Identities {
         if known == identity {
             return Ok(());
         }
+        if is_same(known, identity) {
+            // It may say more now than it did then.
+            return self.keep(&path, &format!("{names}\n{identity}\n"));
+        }
         let cookie = cookie.escape_ascii();
-        let what = format!("refused as another blob: {cookie}");
-        if self.told.first(&what, Instant::now()) {
+        if self.told.first(
+            &format!("refused as another blob: {cookie}"),
+            Instant::now(),
+        ) {
             tracing::error!(
                 "{cookie} is another blob now ({identity}) than the one in the cache ({known}): refused. \
                  Put that one back, or unmount what uses it and run `cachefiles-ondemandd invalidate \
@@ -117,6 +123,26 @@ impl Identities {
     }
 }
 
+/// Whether two identities are of one content: by the digests and sizes if both have digests, else by
+/// all that both of them say.
+fn is_same(one: &str, other: &str) -> bool {
+    let value = |text: &str, name: &str| {
+        let mut pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
+        pairs.find_map(|(known, value)| (known == name).then(|| value.to_owned()))
+    };
+    let agrees = |name| match (value(one, name), value(other, name)) {
+        (Some(one), Some(other)) => Some(one == other),
+        _ => None,
+    };
+    if agrees("size") != Some(true) {
+        return false;
+    }
+    match agrees("sha256") {
+        Some(agrees) => agrees,
+        None => agrees("mtime") != Some(false) && agrees("sample") != Some(false),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +177,34 @@ mod tests {
             errno(next.check(b"w", b"blob", "size=1")),
             Some(Errno::STALE)
         );
+    }
+
+    #[test]
+    fn a_digest_decides_alone_and_else_all_that_both_say() {
+        let same = |one, other| {
+            assert_eq!(is_same(one, other), is_same(other, one));
+            is_same(one, other)
+        };
+        assert!(same("size=1 mtime=2 sha256=a", "size=1 mtime=3 sha256=a"));
+        assert!(!same("size=1 mtime=2 sha256=a", "size=1 mtime=2 sha256=b"));
+        assert!(!same("size=1 mtime=2 sha256=a", "size=2 mtime=2 sha256=a"));
+        assert!(same("size=1 mtime=2 sample=x", "size=1 mtime=2 sha256=a"));
+        assert!(!same("size=1 mtime=2 sample=x", "size=1 mtime=3 sha256=a"));
+        assert!(!same("size=1 mtime=2 sample=x", "size=1 mtime=2 sample=y"));
+        // As it was written before there were samples.
+        assert!(same("size=1 mtime=2", "size=1 mtime=2 sample=y"));
+        assert!(!same("", "size=1") && !same("unreadable", "unreadable too"));
+    }
+
+    #[test]
+    fn a_record_learns_what_is_known_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let identities = Identities::new(dir.path()).unwrap();
+        let check = |identity| errno(identities.check(b"v", b"blob", identity));
+        assert_eq!(check("size=1 mtime=2"), None);
+        assert_eq!(check("size=1 mtime=2 sha256=a"), None);
+        assert_eq!(check("size=1 mtime=2 sha256=b"), Some(Errno::STALE));
+        assert_eq!(check("size=1 mtime=9 sha256=a"), None);
     }
 
     #[test]

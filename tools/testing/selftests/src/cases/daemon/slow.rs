@@ -58,8 +58,9 @@ fn daemon_fails_reads_whose_source_does_not_answer(ctx: &Context) -> Result<()> 
     let source = slow_directory(ctx, &slow.blobs[0].1)?;
     fs::remove_file(blob_dir(ctx).join("slow"))?;
     symlink(source.file("slow"), blob_dir(ctx).join("slow"))?;
-    // What the daemon asks before it answers an OPEN.
+    // What the daemon asks before it answers an OPEN; with a digest it reads nothing for that.
     fs::metadata(source.file("slow")).context("looking at the source")?;
+    fs::write(blob_dir(ctx).join("slow.sha256"), "0".repeat(64))?;
 
     let arguments = ["--fetch-deadline", DEADLINE, "--threads", "2"];
     let daemon = Daemon::start(ctx, &arguments)?;
