@@ -13,9 +13,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use cachefiles_protocol::DEVICE_PATH;
 use clap::Args;
 
 use self::modules::{Modules, State};
+use crate::holders::Holders;
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
@@ -210,10 +212,13 @@ impl Machine<'_> {
     }
 
     fn device(&self) -> Verdict {
-        if self.root.join("dev/cachefiles").exists() {
-            Verdict::Good("is there".into())
-        } else {
-            Verdict::Missing("it comes with the module".into(), LOAD_WAY)
+        if !self.root.join("dev/cachefiles").exists() {
+            return Verdict::Missing("it comes with the module".into(), LOAD_WAY);
+        }
+        let holders = Holders::of(Path::new(DEVICE_PATH), &self.root.join("proc"));
+        match holders.found.is_empty() {
+            true => Verdict::Good("is there".into()),
+            false => Verdict::Good(format!("is there; {holders}")),
         }
     }
 

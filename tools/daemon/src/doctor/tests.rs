@@ -171,3 +171,17 @@ fn a_directory_is_tried_out() {
         Verdict::Good(_)
     ));
 }
+
+#[test]
+fn who_holds_the_device_is_named() {
+    let files = [
+        ("dev/cachefiles", ""),
+        ("proc/712/cmdline", "/usr/bin/nydusd\0"),
+    ];
+    let world = World::new(&files, None);
+    let fds = world.root.path().join("proc/712/fd");
+    fs::create_dir(&fds).unwrap();
+    std::os::unix::fs::symlink("/dev/cachefiles", fds.join("7")).unwrap();
+    let wanted = "ok       x: is there; it is held by process 712 (/usr/bin/nydusd)";
+    assert_eq!(world.line("/dev/cachefiles"), wanted);
+}
