@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -201,4 +202,23 @@ pub fn lookups_done() -> Result<bool> {
     // The sixth column is the state: quiescent, looking up and creating come before active.
     let waits = |row: &String| matches!(row.split_whitespace().nth(5), Some("-" | "L" | "C"));
     Ok(!fscache_table("cookies")?.iter().any(waits))
+}
+
+/// Waits until the files that are open have been looked up in the cache, if netfs does not do so.
+///
+/// Before its rolling buffer (up to 6.12.113), netfs leaves the cache out of a write for which the
+/// look-up has not ended: the data of a new file is not stored, and of a stored file the cache
+/// keeps the old data, which is read from then on. The module below it has no say in that.
+pub fn wait_for_old_netfs(limit: Duration) -> Result<()> {
+    static OLD: OnceLock<bool> = OnceLock::new();
+    let old = match OLD.get() {
+        Some(old) => *old,
+        None => !has_symbol("rolling_buffer_init")?,
+    };
+    if !*OLD.get_or_init(|| old) {
+        return Ok(());
+    }
+    wait_for("the look-up, as netfs does not", limit, || {
+        lookups_done().unwrap_or(false)
+    })
 }

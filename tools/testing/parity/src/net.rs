@@ -116,7 +116,10 @@ impl Net {
 
     /// A new file of the client.
     pub fn create(&self, name: &str, data: &[u8]) -> Result<()> {
-        fs::write(self.file(name), data).with_context(|| format!("creating {name}"))
+        let file = File::create(self.file(name)).with_context(|| format!("creating {name}"))?;
+        sys::wait_for_old_netfs(soon())?;
+        file.write_all_at(data, 0)
+            .with_context(|| format!("creating {name}"))
     }
 
     /// The same, with the size given once the cache has looked the file up: it may do so before or
@@ -137,8 +140,10 @@ impl Net {
 
     /// Writes into a file through the client.
     pub fn write_at(&self, name: &str, off: u64, data: &[u8]) -> Result<()> {
-        self.open(name)?.write_all_at(data, off)?;
-        Ok(())
+        let file = self.open(name)?;
+        sys::wait_for_old_netfs(soon())?;
+        file.write_all_at(data, off)
+            .with_context(|| format!("writing to {name}"))
     }
 
     /// Writes past the page cache, which invalidates what is cached of the file.
@@ -162,6 +167,7 @@ impl Net {
     /// Writes to its end.
     pub fn append(&self, name: &str, data: &[u8]) -> Result<()> {
         let mut file = File::options().append(true).open(self.file(name))?;
+        sys::wait_for_old_netfs(soon())?;
         file.write_all(data)
             .with_context(|| format!("appending to {name}"))
     }

@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What netfs of an earlier 6.12 does wrong by itself, whichever module is below it.
 
-use anyhow::Result;
+use std::fs::File;
+use std::io::Write;
 
-use crate::registry::Skip;
+use anyhow::{Context as _, Result};
+
+use super::world::Client;
 use crate::sys;
+use crate::task::soon;
 
-/// Turns a failure into a skip on a kernel whose netfs has no rolling buffer yet (up to 6.12.113).
-///
-/// There, what is written to a new file does not always reach the cache: the file is there, with
-/// zeros, and is read from the server. The C module of 6.12.95 fails the same.
-pub fn excused(outcome: Result<()>) -> Result<()> {
-    match outcome {
-        Err(error) if !error.is::<Skip>() && !sys::has_symbol("rolling_buffer_init")? => {
-            let reason = format!("netfs before its rolling buffer: {error:#}");
-            Err(Skip(reason).into())
-        }
-        outcome => outcome,
-    }
+/// Makes a file on the client whose data reaches the cache on every kernel: see
+/// [`sys::wait_for_old_netfs`].
+pub fn write_new(client: &Client, name: &str, data: &[u8]) -> Result<()> {
+    let mut file = File::create(client.path(name)).with_context(|| format!("creating {name}"))?;
+    sys::wait_for_old_netfs(soon())?;
+    file.write_all(data)
+        .with_context(|| format!("writing {name}"))
 }
