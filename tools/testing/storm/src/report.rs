@@ -111,9 +111,11 @@ pub fn add_stats(sum: Snapshot, one: Snapshot) -> Snapshot {
         reads: sum.reads + one.reads,
         reads_again: sum.reads_again + one.reads_again,
         reads_completed: sum.reads_completed + one.reads_completed,
+        reads_failed: sum.reads_failed + one.reads_failed,
         bytes: sum.bytes + one.bytes,
         closes: sum.closes + one.closes,
         retries: sum.retries + one.retries,
+        culled: sum.culled + one.culled,
         workers: sum.workers + one.workers,
     }
 }
