@@ -20,8 +20,8 @@ pub trait Blob: Send + Sync {
     fn size(&self) -> u64;
 
     /// Says which content this is, as well as the backend can tell contents apart without reading
-    /// them whole: `NAME=VALUE` in one line, blanks in between. `size` is always there; `sha256`, of
-    /// the whole content, decides alone where both of two identities have it.
+    /// them whole: `NAME=VALUE` in one line, blanks in between. `size` is always there; `sha256`,
+    /// of the whole content, decides alone where both of two identities have it.
     fn identity(&self) -> String;
 
     /// Fills `buffer` with the bytes from `offset` on. The caller asks for nothing beyond the size.

@@ -123,8 +123,8 @@ impl Identities {
     }
 }
 
-/// Whether two identities are of one content: by the digests and sizes if both have digests, else by
-/// all that both of them say.
+/// Whether two identities are of one content: by the digests and sizes if both have digests, else
+/// by all that both of them say.
 fn is_same(one: &str, other: &str) -> bool {
     let value = |text: &str, name: &str| {
         let mut pairs = text.split(' ').filter_map(|pair| pair.split_once('='));

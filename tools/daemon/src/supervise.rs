@@ -6,9 +6,10 @@
 //! readable again, and the next worker finds it. The order matters: `restore` is written when the
 //! old worker is gone and the new one not there yet, so that nothing is handed out twice.
 //!
-//! Should the supervisor itself be killed, its worker serves on, as the only holder of the device. A
-//! new supervisor finds the device busy, and takes it over from that worker ([`control`]). systemd
-//! kills the worker too (the whole control group), and passes the device on from its fd store.
+//! Should the supervisor itself be killed, its worker serves on, as the only holder of the device.
+//! A new supervisor finds the device busy, and takes it over from that worker ([`control`]).
+//! systemd kills the worker too (the whole control group), and passes the device on from its fd
+//! store.
 //!
 //! Stopping gives the device up, and images that are mounted then fail. So SIGTERM is put off until
 //! none is, unless `--stop-in-use` is given or it comes twice.

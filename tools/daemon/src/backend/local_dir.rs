@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Blobs as the files of one directory, named by cookie key.
 //!
-//! A file is known again by its size, the time of its last change and a sample of its content: times
-//! are often set, to those of an archive or to one that is the same for all. Where `NAME.sha256`
-//! lies beside it, as sha256sum writes it, that digest is what it is known by. It is believed, not
-//! computed.
+//! A file is known again by its size, the time of its last change and a sample of its content:
+//! times are often set, to those of an archive or to one that is the same for all. Where
+//! `NAME.sha256` lies beside it, as sha256sum writes it, that digest is what it is known by. It is
+//! believed, not computed.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;

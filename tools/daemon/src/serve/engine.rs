@@ -333,8 +333,8 @@ fn is_final(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the object was opened by a process whose fd may still be open somewhere: it may yet serve
-/// what is asked for, within its time.
+/// Whether the object was opened by a process whose fd may still be open somewhere: it may yet
+/// serve what is asked for, within its time.
 fn is_of_another(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::BADF)
 }
@@ -356,8 +356,7 @@ fn cause(error: &io::Error) -> String {
         Some(Errno::BADF) => "the object is not open here".into(),
         Some(Errno::NOSPC) => "the disk of the cache is full".into(),
         Some(Errno::NOBUFS) => {
-            "there is no room in the cache: its disk is fuller than --bstop and --fstop allow"
-                .into()
+            "there is no room in the cache: its disk is fuller than --bstop or --fstop say".into()
         }
         _ => error.to_string(),
     }

@@ -24,9 +24,9 @@ pub const TESTS: &[Test] = &[test!(
 )
 .limit(240)];
 
-/// How long the source's disk takes for each half of the blob, and how long the daemon waits.
+/// How long the source's disk takes for each access, and how long the daemon waits, in seconds.
 const LATENCY: Duration = Duration::from_secs(2);
-const DEADLINE: &str = "2";
+const DEADLINE: &str = "1";
 
 fn image(seed: u32, key: &str) -> Image {
     Builder::new()
