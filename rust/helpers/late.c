@@ -119,10 +119,11 @@ static int cfh_read_and_wait(struct netfs_cache_resources *cres, loff_t start,
 
 /*
  * Whether the end of a read has to be told late. Reads of netfs are recognised by
- * their hole: the ends of other reads are told at once.
+ * their hole: the ends of other reads are told at once. Inline, as the unit
+ * tests take in this file for the other functions.
  */
 static inline bool cfh_ends_late(enum netfs_read_from_hole hole,
-			  netfs_io_terminated_t func)
+				 netfs_io_terminated_t func)
 {
 	return !CFH_NETFS_TAKES_INTERRUPTS && func &&
 	       hole == NETFS_READ_HOLE_IGNORE;

@@ -44,6 +44,10 @@
 //! number published, and belongs to no order: a loss that happened before the look, as its caller
 //! can know, is seen by it.
 //!
+//! `stale` says that the file lacks a change which the server has. It is outside of all this: who
+//! sees it set sees what came before it was set, by release and acquire, and it is cleared with the
+//! lock held, when another file takes the place.
+//!
 //! Free of kernel calls: compiled into the module and into the host-side tests.
 
 use core::sync::atomic::{self, AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};

@@ -79,7 +79,7 @@ const OUT_OF_REACH: &[(&str, &str, &str)] = &[
         "room is made before something is added",
     ),
     (
-        "CacheOps<cachefiles::backend::Cachefiles>>::acquire_volume",
+        "CacheOps<cachefiles::marker::Cachefiles>>::acquire_volume",
         REALLOC,
         "one is for the coherency data of a volume, and neither EROFS nor 9p has any",
     ),

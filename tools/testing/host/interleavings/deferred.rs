@@ -46,7 +46,6 @@ impl End {
 }
 
 /// A deferred read, as `fs/cachefiles/cache/ondemand/deferred.rs` has it, without the I/O itself.
-/// the I/O itself.
 pub(crate) struct Deferred {
     deferral: Deferral,
     read: Pending,

@@ -39,7 +39,7 @@ fn the_next_question_is_the_one_that_the_last_answer_suggests() {
     assert!(extents.query().expect_data);
     extents.found_hole(extents.query(), 8192, Extent::LastHole);
     assert!(!extents.query().expect_data);
-    // What is extents of data stays.
+    // What is known of data stays.
     assert_eq!(extents.data_end(0), Some(4096));
 }
 

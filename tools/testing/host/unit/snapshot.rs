@@ -32,6 +32,19 @@ fn file_with_fewer_blocks_has_nothing_to_be_seen() {
 }
 
 #[test]
+fn only_the_published_file_becomes_stale_and_the_next_one_is_not() {
+    let snapshot = Snapshot::empty();
+    snapshot.publish(1, 8, 0, 4096);
+    snapshot.mark_stale(2);
+    assert!(!snapshot.is_stale());
+    snapshot.mark_stale(1);
+    assert!(snapshot.is_stale());
+    snapshot.publish(2, 8, 0, 4096);
+    snapshot.clear_stale();
+    assert!(!snapshot.is_stale());
+}
+
+#[test]
 fn no_look_sees_a_part_of_a_change() {
     // Each file has a stretch of its own, and no two of them touch.
     const STEP: i64 = 100;
