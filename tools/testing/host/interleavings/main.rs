@@ -54,7 +54,6 @@ mod ondemand {
     /// requests.
     const BATCH: usize = 1;
 
-    pub(crate) use deferral::Deferral;
     pub(crate) use engine::Engine;
     pub(crate) use state::{ObjectState, State};
 
