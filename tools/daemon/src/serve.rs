@@ -4,6 +4,7 @@
 mod cull;
 mod dispatch;
 mod engine;
+mod in_hand;
 mod object;
 mod policy;
 

@@ -22,6 +22,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{sleep, timeout_at};
 
 use super::cull::Culler;
+use super::in_hand::InHand;
 use super::object::{Object, Served, serve};
 use super::policy::Policy;
 use crate::backend::{Backend, Blob};
@@ -38,6 +39,7 @@ pub struct Engine {
     /// What went wrong with which blob, for the log.
     told: Seldom,
     objects: RwLock<HashMap<u32, Arc<Object>>>,
+    in_hand: Arc<InHand>,
     stats: Arc<Stats>,
     policy: Policy,
 }
@@ -62,6 +64,7 @@ impl Engine {
             culler,
             told: Seldom::new(TOLD_EVERY),
             objects: RwLock::default(),
+            in_hand: Arc::default(),
             stats: Arc::new(stats),
             policy,
         }
@@ -90,27 +93,36 @@ impl Engine {
         }
     }
 
-    /// Does what a message asks for, and returns when it is answered.
-    pub async fn handle(self: Arc<Self>, message: Message) -> Outcome {
-        match message {
-            Message::Open(open) => self.open(open).await,
-            Message::Read(read) => {
-                let again = self.stats.count_read(read.msg_id);
-                tracing::debug!(
-                    read.msg_id,
-                    read.object_id,
-                    read.off,
-                    read.len,
-                    again,
-                    "READ"
-                );
-                self.read(read).await
-            }
-            Message::Close(close) => {
-                self.close(close);
-                Ok(())
+    /// Does what a message asks for: the future is ready when it is answered. To be called for each
+    /// message in the order in which they were read; a READ that is being served already is left to
+    /// the task that does it.
+    pub fn handle(self: Arc<Self>, message: Message) -> impl Future<Output = Outcome> + use<> {
+        let is_in_hand = matches!(&message, Message::Read(read) if !self.take(read));
+        async move {
+            match message {
+                Message::Open(open) => self.open(open).await,
+                Message::Read(_) if is_in_hand => Ok(()),
+                Message::Read(read) => self.read(read).await,
+                Message::Close(close) => {
+                    self.close(close);
+                    Ok(())
+                }
             }
         }
+    }
+
+    /// Takes a READ in hand. False if it is already.
+    fn take(&self, read: &Read) -> bool {
+        let again = self.stats.count_read(read.msg_id);
+        tracing::debug!(
+            read.msg_id,
+            read.object_id,
+            read.off,
+            read.len,
+            again,
+            "READ"
+        );
+        self.in_hand.take(read)
     }
 
     async fn open(self: &Arc<Self>, open: Open) -> Outcome {
@@ -214,6 +226,9 @@ impl Engine {
                 },
                 Err(_) => Errno::TIMEDOUT.into(),
             };
+            if !self.in_hand.has(&read) {
+                return Ok(());
+            }
             failures += 1;
             let wait = self.policy.delay(failures);
             if is_final(&error)
@@ -234,7 +249,9 @@ impl Engine {
             self.stats.retries.fetch_add(1, Relaxed);
             sleep(wait).await;
         };
-        self.fail(&read, &error);
+        if self.in_hand.put_down(&read) {
+            self.fail(&read, &error);
+        }
         Ok(())
     }
 
@@ -246,11 +263,11 @@ impl Engine {
         let (blob, turns) = (Arc::clone(&object.blob), Arc::clone(&object.turns));
         let object = Arc::downgrade(&object);
         let turn = turns.acquire_owned().await;
-        let stats = Arc::clone(&self.stats);
+        let (in_hand, stats) = (Arc::clone(&self.in_hand), Arc::clone(&self.stats));
         let served = spawn_blocking(move || {
             // Here, and not with the task: a thread that hangs keeps its turn.
             let _turn = turn;
-            serve(&object, &*blob, &read, &stats)
+            serve(&object, &*blob, &read, &in_hand, &stats)
         });
         let served = served.await?;
         if served.as_ref().is_err_and(is_full) {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use cachefiles_protocol::{AlignedBuffer, Errno, ObjectFd, Read, align_range, page_size};
 use tokio::sync::Semaphore;
 
+use super::in_hand::InHand;
 use crate::backend::Blob;
 use crate::stats::Stats;
 
@@ -38,7 +39,8 @@ pub struct Object {
 pub enum Served {
     /// Its data is in the cache, and its reader knows.
     Completed,
-    /// Nobody waits for it any more: its reader was killed, or its object is closed.
+    /// There is nothing to answer: its reader was killed, its object is closed, or another task has
+    /// it.
     Gone,
 }
 
@@ -50,19 +52,27 @@ pub fn serve(
     object: &Weak<Object>,
     blob: &dyn Blob,
     read: &Read,
+    in_hand: &InHand,
     stats: &Stats,
 ) -> io::Result<Served> {
     let range = range_of(blob, read)?;
     if !BUFFER.with_borrow_mut(|buffer| fill(object, blob, range, buffer, stats))? {
+        in_hand.put_down(read);
         return Ok(Served::Gone);
     }
     let Some(object) = object.upgrade() else {
+        in_hand.put_down(read);
         return Ok(Served::Gone);
     };
+    if !in_hand.put_down(read) {
+        return Ok(Served::Gone);
+    }
     match object.fd.complete_read(read.msg_id) {
         Ok(()) => Ok(Served::Completed),
         Err(Errno::INVAL) => Ok(Served::Gone),
-        Err(errno) => Err(errno.into()),
+        // It is still ours to answer, unless it was delivered again in between.
+        Err(errno) if in_hand.take(read) => Err(errno.into()),
+        Err(_) => Ok(Served::Gone),
     }
 }
 

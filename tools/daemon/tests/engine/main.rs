@@ -190,6 +190,32 @@ fn a_source_that_does_not_answer_fails_the_read_at_its_deadline() {
 }
 
 #[test]
+fn a_read_that_is_delivered_again_is_answered_once() {
+    let kernel = Kernel::hasty(&[(b"hangs", blob(16_384)), (b"a", blob(4096))]);
+    kernel.open(1, 5, b"hangs", cache_file().1);
+    kernel.open(2, 6, b"a", cache_file().1);
+    kernel.command();
+    kernel.command();
+    // As it was; and for an object that was opened anew, to which it belongs from then on.
+    let reads = [(10, 5), (10, 5), (11, 5), (11, 6)].map(|(msg_id, object_id)| {
+        kernel
+            .runtime()
+            .spawn(Arc::clone(&kernel.engine).handle(Message::Read(Read {
+                msg_id,
+                object_id,
+                off: 0,
+                len: 4096,
+            })))
+    });
+    for read in reads {
+        kernel.runtime().block_on(read).unwrap().unwrap();
+    }
+    let mut commands: Vec<String> = std::iter::from_fn(|| kernel.command()).collect();
+    commands.sort();
+    assert_eq!(commands, ["cfail 10,-5", "cfail 11,-5"]);
+}
+
+#[test]
 fn a_source_that_does_not_answer_keeps_no_fd_open() {
     let kernel = Kernel::hasty(&[(b"hangs", blob(4096))]);
     let (mut reader, fd) = broken_object();
