@@ -17,6 +17,7 @@ use cachefiles_daemon::stats::Stats;
 use cachefiles_protocol::{Device, Errno, Message, ObjectFd, Open, Read};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::{JoinError, JoinHandle};
 
 /// How long a request may take where that is what is looked at. Elsewhere it is as long as a busy
 /// machine may need.
@@ -158,6 +159,17 @@ impl Kernel {
             fd,
             flags: 0,
         }));
+    }
+
+    /// Has a READ of a page served on the side.
+    pub fn start_read(&self, msg_id: u32, object_id: u32) -> JoinHandle<Result<(), JoinError>> {
+        let read = Message::Read(Read {
+            msg_id,
+            object_id,
+            off: 0,
+            len: 4096,
+        });
+        self.runtime().spawn(Arc::clone(&self.engine).handle(read))
     }
 
     pub fn read(&self, msg_id: u32, object_id: u32, off: u64, len: u64) {
