@@ -8,7 +8,6 @@ mod in_hand;
 mod object;
 mod policy;
 
-use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -115,7 +114,7 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     cache::set_timeout(&device, args.cache.timeout)?;
     let stats = match (stats, &args.stats) {
         (Some(file), _) => Stats::open(&file)?,
-        (None, Some(path)) => Stats::create(&create_stats(path)?)?,
+        (None, Some(path)) => Stats::create(&Stats::create_file(path)?)?,
         (None, None) => Stats::create(&Stats::memory_file()?)?,
     };
     stats.workers.fetch_add(1, Ordering::Relaxed);
@@ -217,16 +216,6 @@ fn connect(path: &Path) -> Result<UnixStream> {
             path.display()
         )
     })
-}
-
-fn create_stats(path: &Path) -> Result<File> {
-    let options = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path);
-    options.with_context(|| format!("cannot create the file of counters {}", path.display()))
 }
 
 /// Each object costs two fds, so take as many as the system gives.

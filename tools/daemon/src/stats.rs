@@ -9,6 +9,7 @@ use std::fs::File;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -180,6 +181,17 @@ impl Stats {
     pub fn memory_file() -> Result<File> {
         let fd: OwnedFd = rustix::fs::memfd_create("cachefiles-stats", MemfdFlags::CLOEXEC)?;
         Ok(File::from(fd))
+    }
+
+    /// Creates or empties a file for counters that others may read.
+    pub fn create_file(path: &Path) -> Result<File> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path);
+        file.with_context(|| format!("cannot create the file of counters {}", path.display()))
     }
 
     fn map(file: &File) -> Result<Self> {

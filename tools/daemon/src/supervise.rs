@@ -106,7 +106,7 @@ pub fn run(args: &SuperviseArgs, log_level: String) -> Result<()> {
     // Before the counters: those of a supervisor that runs must not be emptied.
     let device = obtain_device(args)?;
     let stats_file = match &args.stats {
-        Some(path) => create_file(path)?,
+        Some(path) => Stats::create_file(path)?,
         None => Stats::memory_file()?,
     };
     // Sets the file up; the workers map it themselves.
@@ -369,16 +369,6 @@ impl Supervisor<'_> {
         tracing::info!("worker {} {death}", worker.id());
         Ok(())
     }
-}
-
-fn create_file(path: &Path) -> Result<File> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path);
-    file.with_context(|| format!("cannot create the file of counters {}", path.display()))
 }
 
 /// Replaces the file in one step: a reader never sees half a number.
