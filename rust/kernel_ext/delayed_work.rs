@@ -22,6 +22,46 @@ pub trait Delayed: Send + Sync + Sized + 'static {
 /// A field of a `T` in an [`Arc`], by which [`Delayed::run`] is queued for later (`struct
 /// delayed_work`).
 ///
+/// # Examples
+///
+/// A session that ends by itself unless it is used:
+///
+/// ```
+/// use core::sync::atomic::{AtomicBool, Ordering};
+/// use kernel::prelude::*;
+/// use kernel::sync::Arc;
+/// use kernel_ext::delayed_work::{Delayed, DelayedWork};
+/// use kernel_ext::task::ticks;
+///
+/// #[pin_data]
+/// struct Session {
+///     ended: AtomicBool,
+///     #[pin]
+///     end: DelayedWork<Self>,
+/// }
+///
+/// impl Delayed for Session {
+///     fn run(this: Arc<Self>) {
+///         this.ended.store(true, Ordering::Relaxed);
+///     }
+/// }
+///
+/// let session = Arc::pin_init(
+///     pin_init!(Session {
+///         ended: AtomicBool::new(false),
+///         end <- DelayedWork::new(),
+///     }),
+///     GFP_KERNEL,
+/// )?;
+/// session.end.start(&session, ticks(60))?;
+/// // Used: from now on it is an hour.
+/// session.end.start(&session, ticks(3600))?;
+/// // Closed. That it was queued means that it has not run, and will not.
+/// assert!(session.end.cancel_sync());
+/// assert!(!session.end.cancel_sync());
+/// assert!(!session.ended.load(Ordering::Relaxed));
+/// ```
+///
 /// # Invariants
 ///
 /// - `inner` is an initialised `struct delayed_work`, whose function is `run::<T>`.

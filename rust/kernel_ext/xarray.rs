@@ -11,6 +11,61 @@
 //!
 //! The lock is a plain spinlock: process context only, and nothing may sleep or run a foreign
 //! destructor while it is held. So removed nodes are handed back, to be dropped later.
+//!
+//! # Examples
+//!
+//! A table of requests, of which those that nobody has taken have a mark:
+//!
+//! ```
+//! use core::convert::Infallible;
+//! use kernel::prelude::*;
+//! use kernel::sync::UniqueArc;
+//! use kernel_ext::gfp::Gfp;
+//! use kernel_ext::new_locked_xarray;
+//! use kernel_ext::xarray::{LockedXArray, Mark, Node};
+//!
+//! const NEW: Mark = Mark::One;
+//!
+//! struct Request {
+//!     bytes: usize,
+//! }
+//!
+//! // Behind the lock: how often a request was taken, and how many requests there were.
+//! type Table = LockedXArray<Request, u32, usize>;
+//!
+//! let table: Pin<KBox<Table>> =
+//!     KBox::pin_init(new_locked_xarray!(0, "requests"), GFP_KERNEL)?;
+//!
+//! // An id is allocated cyclically: the next one is not that of a request that just ended.
+//! let node = UniqueArc::pin_init(
+//!     Node::new::<Infallible>(Request { bytes: 4096 }, 0),
+//!     GFP_KERNEL,
+//! )?;
+//! let mut locked = table.lock();
+//! let id = locked
+//!     .insert_cyclic(node, Gfp::Atomic)
+//!     .map_err(|(error, _)| error)?
+//!     .id();
+//! let (mut slots, count) = locked.slots();
+//! *count += 1;
+//! slots.set_mark(id, NEW);
+//! drop(locked);
+//!
+//! // Take the oldest new one. The cursor changes the slot without another walk.
+//! assert!(table.has_mark(NEW));
+//! let mut locked = table.lock();
+//! let (mut slots, _) = locked.slots();
+//! if let Some(mut cursor) = slots.at_marked_cyclic(0, NEW) {
+//!     *cursor.locked() += 1;
+//!     cursor.clear_mark(NEW);
+//!     assert_eq!(cursor.id(), id);
+//!     assert_eq!(cursor.shared().bytes, 4096);
+//! }
+//! let removed = slots.remove(id);
+//! drop(locked);
+//! assert!(removed.is_some());
+//! assert!(!table.has_mark(NEW));
+//! ```
 
 mod cursor;
 mod guarded;

@@ -11,6 +11,51 @@ use kernel::types::Opaque;
 
 /// An event that happens once, and that any number of tasks can wait for (`struct completion`).
 ///
+/// # Examples
+///
+/// A request that one task waits for, unless it is killed, and another one serves:
+///
+/// ```
+/// use core::sync::atomic::{AtomicUsize, Ordering};
+/// use kernel::prelude::*;
+/// use kernel::sync::Arc;
+/// use kernel_ext::sync::Completion;
+///
+/// #[pin_data]
+/// struct Request {
+///     bytes: AtomicUsize,
+///     #[pin]
+///     served: Completion,
+/// }
+///
+/// impl Request {
+///     fn new() -> Result<Arc<Self>> {
+///         Arc::pin_init(
+///             pin_init!(Self {
+///                 bytes: AtomicUsize::new(0),
+///                 served <- Completion::new(),
+///             }),
+///             GFP_KERNEL,
+///         )
+///     }
+///
+///     fn serve(&self, bytes: usize) {
+///         self.bytes.store(bytes, Ordering::Release);
+///         self.served.complete_all();
+///     }
+///
+///     fn wait(&self) -> Result<usize> {
+///         self.served.wait_killable()?;
+///         Ok(self.bytes.load(Ordering::Acquire))
+///     }
+/// }
+///
+/// let request = Request::new()?;
+/// assert!(!request.served.is_done());
+/// request.serve(4096);
+/// assert_eq!(request.wait(), Ok(4096));
+/// ```
+///
 /// # Invariants
 ///
 /// `inner` is an initialised `struct completion`.

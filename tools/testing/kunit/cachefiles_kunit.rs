@@ -18,6 +18,7 @@ mod device;
 mod dir;
 mod driver;
 mod errno;
+mod examples_generated;
 mod file;
 mod guarded;
 mod ids;
