@@ -8,7 +8,7 @@ pub(crate) mod space;
 
 use self::space::Space;
 use kernel::types::ARef;
-use kernel_ext::cred::Credential;
+use kernel_ext::cred::{Credential, User};
 use kernel_ext::fs::Mount;
 
 /// Where a cache is kept.
@@ -18,5 +18,7 @@ pub(crate) struct Backing {
     pub(crate) cred: ARef<Credential>,
     /// The security context that the daemon named.
     pub(crate) security_id: Option<u32>,
+    /// Who has bound the cache.
+    pub(crate) user: User,
     pub(crate) space: Space,
 }

@@ -4,17 +4,20 @@
 //!
 //! Lives from `bind` until the last pin is gone: the device's file is one, each anonymous fd is
 //! another. Objects and volumes keep it in memory, too, but not bound. An on-demand cache that is
-//! in use then is kept: see `kept`.
+//! in use then is kept: see `kept`. One that was told to waits for its next daemon: see `linger`.
 
 pub(crate) mod claim;
 pub(crate) mod coherency;
 pub(crate) mod grave;
 pub(crate) mod kept;
+pub(crate) mod linger;
 pub(crate) mod object;
 pub(crate) mod ondemand;
+mod pin;
 pub(crate) mod volume;
 
-use self::claim::Claim;
+pub(crate) use self::pin::Pin;
+
 use self::object::Object;
 use self::ondemand::Engine;
 use self::volume::Volume;
@@ -58,8 +61,12 @@ pub(crate) struct Cache {
     /// Withdraws it when it was kept. See `kept`.
     #[pin]
     ending: Work<Cache>,
-    /// Completed when it is withdrawn, and its directories are free.
-    gone: Arc<Completion>,
+    pub(crate) patience: linger::Patience,
+    /// Ends it when nobody came in time. See `linger`.
+    #[pin]
+    expiry: linger::Expiry,
+    /// Goes last: its directories are free then.
+    gone: kept::Listing,
 }
 
 impl_has_work! {
@@ -88,7 +95,9 @@ impl Cache {
             objects <- Registry::new(c_str!("cachefiles_objects"), static_lock_class!()),
             volumes <- Registry::new(c_str!("cachefiles_volumes"), static_lock_class!()),
             ending <- new_work!("cachefiles_ending"),
-            gone,
+            patience: linger::Patience::new(),
+            expiry <- linger::Expiry::new(static_lock_class!()),
+            gone: kept::Listing::new(gone),
         }? Error)
     }
 
@@ -111,7 +120,7 @@ impl Cache {
 
     /// Returns what is completed when the cache is gone.
     pub(crate) fn gone(&self) -> &Arc<Completion> {
-        &self.gone
+        self.gone.gone()
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -232,7 +241,6 @@ impl Cache {
             self.sync();
         } else {
             self.withdraw();
-            kept::forget(&self.gone);
         }
     }
 
@@ -344,31 +352,4 @@ enum NextVolume {
     /// On the list: netfs is freeing it, and about to take it off.
     Freed,
     None,
-}
-
-/// Keeps a cache bound. When the last reference to it goes, the cache is withdrawn, or kept for
-/// what is mounted.
-pub(crate) struct Pin {
-    cache: Arc<Cache>,
-    /// Lets the device be opened again; goes after the cache.
-    _claim: Arc<Claim>,
-}
-
-impl Pin {
-    pub(crate) fn new(cache: Arc<Cache>, claim: Arc<Claim>) -> Self {
-        Self {
-            cache,
-            _claim: claim,
-        }
-    }
-
-    pub(crate) fn cache(&self) -> &Arc<Cache> {
-        &self.cache
-    }
-}
-
-impl Drop for Pin {
-    fn drop(&mut self) {
-        self.cache.unpinned();
-    }
 }

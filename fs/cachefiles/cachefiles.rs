@@ -9,7 +9,8 @@
 //! - `backend`: how netfs calls us; `io`: what it asks of cache files;
 //! - `cache`: a bound cache, from `bind` to the last pin; below it `volume` and `object`: what
 //!   netfs caches, and its files; `ondemand`: asking the daemon for data as it is read, and
-//!   outliving the daemon; `kept`: what becomes of an on-demand cache without one;
+//!   outliving the daemon; `linger`: waiting for the next one; `kept`: what becomes of an on-demand
+//!   cache without one;
 //! - `data`: which file an object has, and where in it there is data;
 //! - `backing`: the file system that a cache is kept on, and what the cache may take of it;
 //! - `format`: commands, names, attributes; `notify`: waking the daemon; `marker`: our type in

@@ -2,17 +2,20 @@
 
 //! `/dev/cachefiles`: the daemon's side of a cache.
 
+mod args;
 mod bind;
+mod config;
 mod cull;
 
-use self::bind::{Mode, Settings};
+use self::args::{check_name, non_empty, number_error, to_cstring};
+use self::bind::{Got, Mode, Settings};
+use self::config::Config;
 use crate::cache::claim::Claim;
 use crate::cache::ondemand::Engine;
-use crate::cache::{Cache, Pin};
-use crate::format::command::{self, BadNumber, Command, NotACommand};
-use crate::format::limits::{BadLimit, Limits};
+use crate::cache::{linger, Cache, Pin};
+use crate::format::command::{self, Command, NotACommand};
+use core::mem::MaybeUninit;
 use kernel::prelude::*;
-use kernel::str::{CStr, CString};
 use kernel::sync::{new_mutex, Arc, ArcBorrow, Mutex, UniqueArc};
 use kernel::uaccess::{UserSliceReader, UserSliceWriter};
 use kernel_ext::errno::EOPNOTSUPP;
@@ -43,16 +46,6 @@ pub(crate) fn unload() {
     drop(waiters);
 }
 
-/// What the daemon sets up before `bind`.
-struct Config {
-    dir: Option<CString>,
-    tag: Option<CString>,
-    limits: Limits,
-    security_id: Option<u32>,
-    /// Seconds; 0 is for ever.
-    timeout: u32,
-}
-
 /// An open device.
 #[pin_data]
 pub(crate) struct Device {
@@ -62,7 +55,8 @@ pub(crate) struct Device {
     /// Held by commands that set up, bind and cull; never by those that answer requests.
     #[pin]
     config: Mutex<Config>,
-    claim: Arc<Claim>,
+    /// Goes last.
+    claim: Claim,
 }
 
 impl MiscDevice for Device {
@@ -73,20 +67,13 @@ impl MiscDevice for Device {
         if !kernel_ext::cred::capable_sys_admin() {
             return Err(EPERM);
         }
-        let claim = Arc::new(Claim::take()?, GFP_KERNEL)?;
+        let claim = Claim::take()?;
         let waiters = waiters()?;
-        let config = Config {
-            dir: None,
-            tag: None,
-            limits: Limits::DEFAULT,
-            security_id: None,
-            timeout: 0,
-        };
         Arc::pin_init(
             pin_init!(Self {
                 bound: SetOnce::new(),
                 waiters,
-                config <- new_mutex!(config, "cachefiles_config"),
+                config <- new_mutex!(Config::new(), "cachefiles_config"),
                 claim,
             }),
             GFP_KERNEL,
@@ -94,8 +81,10 @@ impl MiscDevice for Device {
     }
 
     fn release(device: Arc<Self>) {
-        if let Some(cache) = device.cache() {
-            cache.kill();
+        if let Some(pin) = device.bound.as_ref() {
+            if !linger::begin(pin) {
+                pin.cache().kill();
+            }
         }
         // The pin goes with the device, and with the last pin the daemon's part of the cache.
         drop(device);
@@ -189,40 +178,14 @@ impl Device {
         self.check_alive()?;
         match command {
             Command::Bind(args) => self.bind(&mut config, args),
-            Command::Limit(limit, args) => config.limits.set(limit, args).map_err(|error| {
-                if error == BadLimit::OutOfRange {
-                    kernel_ext::log::error!(
-                        "Limits must be in the order 0% <= stop < cull < run < 100%"
-                    );
-                }
-                EINVAL
-            }),
-            Command::Dir(args) => {
-                let dir = non_empty(args, "directory")?;
-                if config.dir.is_some() {
-                    kernel_ext::log::error!("The cache directory is set already");
-                    return Err(EEXIST);
-                }
-                config.dir = Some(to_cstring(dir)?);
-                Ok(())
+            Command::Attach(tag) => self.attach(&config, tag),
+            Command::Cull(name) => {
+                check_name(name, "cull")?;
+                cull::cull(self.live_cache("cull")?, name)
             }
-            Command::Tag(args) => {
-                let tag = non_empty(args, "tag")?;
-                if config.tag.is_some() {
-                    return Err(EEXIST);
-                }
-                config.tag = Some(to_cstring(tag)?);
-                Ok(())
-            }
-            Command::SecCtx(args) => {
-                let context = non_empty(args, "security context")?;
-                if config.security_id.is_some() {
-                    kernel_ext::log::error!("The security context is set already");
-                    return Err(EINVAL);
-                }
-                config.security_id =
-                    Some(kernel_ext::cred::secctx_to_secid(&to_cstring(context)?)?);
-                Ok(())
+            Command::InUse(name) => {
+                check_name(name, "inuse")?;
+                cull::check_in_use(self.live_cache("inuse")?, name)
             }
             Command::Debug(args) => {
                 let mask = command::parse_debug_mask(args).map_err(|_| {
@@ -232,16 +195,11 @@ impl Device {
                 kernel_ext::params::set_debug_mask(mask);
                 Ok(())
             }
-            Command::Timeout(args) => self.set_timeout(&mut config, args),
-            Command::Cull(name) => {
-                check_name(name, "cull")?;
-                cull::cull(self.live_cache("cull")?, name)
+            _ => {
+                self.set_up(&mut config, command)?;
+                config.is_begun = true;
+                Ok(())
             }
-            Command::InUse(name) => {
-                check_name(name, "inuse")?;
-                cull::check_in_use(self.live_cache("inuse")?, name)
-            }
-            Command::Copen(_) | Command::Cfail(_) | Command::Restore => Ok(()),
         }
     }
 
@@ -277,14 +235,44 @@ impl Device {
         // Before there is a cache: once there is one, somebody may wait for the daemon, who would
         // wait here for it to be withdrawn.
         let place = UniqueArc::new_uninit(GFP_KERNEL)?;
-        let cache = bind::bind(&settings, &self.waiters)?;
-        let pin = place.write(Pin::new(cache, self.claim.clone()));
-        if let Some(engine) = pin.cache().engine() {
+        let got = bind::bind(&settings, &self.waiters)?;
+        let cache = got.cache();
+        if let Some(engine) = cache.engine() {
             Engine::set_timeout(engine, config.timeout);
         }
-        // `config` is locked, so nobody else can have bound in between.
-        self.bound.populate(pin.into());
+        cache.patience.set(config.linger);
+        self.occupy(place, got);
         Ok(())
+    }
+
+    /// Executes `attach`. Errors: EBUSY something was set up on this device; EINVAL; as for
+    /// [`bind::attach`].
+    fn attach(&self, config: &Config, tag: &[u8]) -> Result {
+        let tag = to_cstring(non_empty(tag, "tag")?)?;
+        if config.is_begun || self.bound.as_ref().is_some() {
+            kernel_ext::log::error!("The attach command has to be the first");
+            return Err(EBUSY);
+        }
+        let place = UniqueArc::new_uninit(GFP_KERNEL)?;
+        self.occupy(place, bind::attach(&tag)?);
+        Ok(())
+    }
+
+    /// Makes a cache that of this device. `config` is locked, and nothing is bound yet.
+    fn occupy(&self, place: UniqueArc<MaybeUninit<Pin>>, got: Got) {
+        match got {
+            Got::Unpinned(cache) => {
+                let pin = place.write(Pin::new(cache, &self.claim));
+                self.bound.populate(pin.into());
+            }
+            Got::Pinned(pin) => {
+                pin.renew_claim(&self.claim);
+                let cache = pin.cache().clone();
+                self.bound.populate(pin);
+                // Pollers that looked before it was ours saw nothing.
+                cache.notifier.wake_all();
+            }
+        }
     }
 
     fn copen(&self, args: &[u8]) -> Result {
@@ -303,24 +291,6 @@ impl Device {
             number_error(error)
         })?;
         engine.cfail(cfail.id, cfail.errno)
-    }
-
-    /// Executes `timeout`. Errors: EOPNOTSUPP in the original mode; EINVAL.
-    fn set_timeout(&self, config: &mut Config, args: &[u8]) -> Result {
-        let engine = match self.cache() {
-            Some(cache) => Some(cache.engine().ok_or(EOPNOTSUPP)?),
-            None => None,
-        };
-        config.timeout = command::parse_timeout(args).map_err(|_| {
-            kernel_ext::log::error!(
-                "The timeout command takes seconds: 0 for none, or up to a day"
-            );
-            EINVAL
-        })?;
-        if let Some(engine) = engine {
-            Engine::set_timeout(engine, config.timeout);
-        }
-        Ok(())
     }
 
     /// Returns the engine, for answers to requests. Errors: EOPNOTSUPP not in on-demand mode; EIO
@@ -343,39 +313,4 @@ impl Device {
                 EIO
             })
     }
-}
-
-fn number_error(error: BadNumber) -> Error {
-    match error {
-        BadNumber::Malformed => EINVAL,
-        BadNumber::TooLarge => ERANGE,
-    }
-}
-
-fn non_empty<'a>(args: &'a [u8], what: &str) -> Result<&'a [u8]> {
-    if args.is_empty() {
-        kernel_ext::log::error!("Empty {} specified", what);
-        return Err(EINVAL);
-    }
-    Ok(args)
-}
-
-fn check_name(name: &[u8], command: &str) -> Result {
-    if name.is_empty() || name.contains(&b'/') {
-        kernel_ext::log::error!(
-            "The {} command takes the name of a file in the working directory",
-            command
-        );
-        return Err(EINVAL);
-    }
-    Ok(())
-}
-
-/// Copies an argument. The parser let no NUL through, so this fails only for lack of memory.
-fn to_cstring(text: &[u8]) -> Result<CString> {
-    let mut buf = KVec::with_capacity(text.len() + 1, GFP_KERNEL)?;
-    buf.extend_from_slice(text, GFP_KERNEL)?;
-    buf.extend_from_slice(&[0], GFP_KERNEL)?;
-    let text = CStr::from_bytes_with_nul(&buf).map_err(|_| EINVAL)?;
-    Ok(text.to_cstring()?)
 }

@@ -19,6 +19,20 @@ const struct cred *cfh_current_cred(void)
 	return current_cred();
 }
 
+u32 cfh_current_euid(void)
+{
+	return __kuid_val(current_euid());
+}
+
+/* 0 without a security module. */
+u32 cfh_current_secid(void)
+{
+	u32 secid;
+
+	security_current_getsecid_subj(&secid);
+	return secid;
+}
+
 struct cred *cfh_prepare_kernel_cred(void)
 {
 	return prepare_kernel_cred(current);

@@ -29,6 +29,23 @@ module_param_named(async_reads, cfh_async_reads, bool, 0644);
 MODULE_PARM_DESC(async_reads,
 		 "Readahead does not wait for the daemon (default: N)");
 
+unsigned int cfh_linger;
+
+static int set_linger(const char *value, const struct kernel_param *param)
+{
+	return param_set_uint_minmax(value, param, 0, CFH_MAX_LINGER);
+}
+
+static const struct kernel_param_ops linger_ops = {
+	.set = set_linger,
+	.get = param_get_uint,
+};
+
+module_param_cb(linger, &linger_ops, &cfh_linger, 0644);
+__MODULE_PARM_TYPE(linger, "uint");
+MODULE_PARM_DESC(linger,
+		 "Seconds for which an on-demand cache waits for its next daemon (default: 0)");
+
 unsigned int cfh_error_injection;
 
 #ifdef CONFIG_CACHEFILES_ERROR_INJECTION

@@ -9,6 +9,9 @@ extern unsigned int cfh_debug;
 extern bool cfh_inherit_fds;
 extern bool cfh_async_reads;
 extern unsigned int cfh_reopen_tries;
+/* A day, in seconds; and what is never above it. */
+#define CFH_MAX_LINGER 86400
+extern unsigned int cfh_linger;
 /* Stays 0 where the kernel is configured without it. */
 extern unsigned int cfh_error_injection;
 

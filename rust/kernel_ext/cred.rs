@@ -24,6 +24,27 @@ pub fn capable_sys_admin() -> bool {
     unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as i32) }
 }
 
+/// Whom a task acts for: its effective user, and its security context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// As the kernel counts users, whatever the task's user namespace makes of it.
+    euid: u32,
+    /// The security module's number; 0 without one.
+    security_id: u32,
+}
+
+impl User {
+    /// Returns that of the current task, with the credentials that are in force. Any context of a
+    /// process.
+    pub fn current() -> Self {
+        // SAFETY: Reads the credentials of the current task, which has some.
+        let euid = unsafe { bindings::cfh_current_euid() };
+        // SAFETY: The security module is asked about the current task, and nothing else.
+        let security_id = unsafe { bindings::cfh_current_secid() };
+        Self { euid, security_id }
+    }
+}
+
 /// Looks up the security module's number for a security context.
 ///
 /// Errors: `EOPNOTSUPP` without a security module, `EINVAL` for a context that it does not know,

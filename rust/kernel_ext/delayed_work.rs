@@ -10,7 +10,7 @@ use core::ptr::{from_ref, null_mut};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use kernel::container_of;
 use kernel::prelude::*;
-use kernel::sync::Arc;
+use kernel::sync::{Arc, LockClassKey};
 use kernel::types::Opaque;
 
 /// A type with a [`DelayedWork`] as a field.
@@ -80,13 +80,16 @@ unsafe impl<T: Send + Sync> Send for DelayedWork<T> {}
 unsafe impl<T: Send + Sync> Sync for DelayedWork<T> {}
 
 impl<T: Delayed> DelayedWork<T> {
-    /// Creates work that is not queued.
-    pub fn new() -> impl PinInit<Self> {
+    /// Creates work that is not queued. The class is that by which lockdep tells it from other
+    /// work, which it may wait for.
+    pub fn new(class: &'static LockClassKey) -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: Initialised by the C function.
-            // SAFETY: `slot` is valid for writes, and pinned from here on.
-            inner <- Opaque::ffi_init(|slot| unsafe {
-                bindings::cfh_init_delayed_work(slot, Some(run::<T>))
+            // SAFETY: `slot` is valid for writes, and pinned from here on. The class is static, and
+            // a `LockClassKey` is a transparent wrapper of the one of C.
+            inner <- Opaque::ffi_init(move |slot| unsafe {
+                let class = from_ref(class).cast_mut().cast();
+                bindings::cfh_init_delayed_work(slot, Some(run::<T>), class)
             }),
             owner: AtomicPtr::new(null_mut()),
         })

@@ -65,6 +65,16 @@ pub fn async_reads() -> bool {
     is_async.load(Ordering::Relaxed)
 }
 
+/// Returns `linger`: the seconds for which an on-demand cache waits for its next daemon, a day at
+/// most.
+#[inline]
+pub fn linger() -> u32 {
+    // SAFETY: An aligned variable that lives as long as the module. C stores a new value in one
+    // access, and has no other business with it.
+    let seconds = unsafe { AtomicU32::from_ptr(&raw mut bindings::cfh_linger) };
+    seconds.load(Ordering::Relaxed)
+}
+
 /// Set while an [`ErrorInjection`] exists or is being made. C keeps one pointer to the sysctl's
 /// header, so that a second registration would lose the first.
 static IS_REGISTERED: AtomicBool = AtomicBool::new(false);

@@ -11,12 +11,16 @@
 //! EROFS depends on it: when an operation cannot begin because the cache is withdrawn, a read of a
 //! compressed image corrupts memory there.
 //!
+//! One that was told to lingers before that: see `linger`.
+//!
 //! The stages of all on-demand caches are under one lock, and change only as [`Stage`] says.
 //! Nothing sleeps under the lock but for memory.
 
+use super::linger;
+use super::pin::Pin;
 use crate::cache::Cache;
 use kernel::prelude::*;
-use kernel::str::CStr;
+use kernel::str::{CStr, CString};
 use kernel::sync::Arc;
 use kernel::workqueue::WorkItem;
 use kernel_ext::fs::Dentry;
@@ -26,8 +30,13 @@ use kernel_ext::sync::Completion;
 
 /// How far an on-demand cache is.
 enum Stage {
-    /// A daemon may come by the device or an anonymous fd. Next: kept, or ending.
+    /// A daemon may come by the device or an anonymous fd. Next: lingering, kept, or ending.
     Bound,
+    /// It waits for its next daemon. Next: bound, or expiring.
+    Lingering(Arc<Pin>),
+    /// Nobody came in time, and it is being killed. Next: kept, or ending; or bound, as long as
+    /// somebody has an anonymous fd.
+    Expiring,
     /// Only images are there. Next: bound, or ending.
     Kept(Arc<Cache>),
     /// It is withdrawn, and listed no more when that is over.
@@ -35,6 +44,7 @@ enum Stage {
 }
 
 struct Listed {
+    tag: CString,
     stage: Stage,
     /// Tells caches apart, and when one is gone.
     gone: Arc<Completion>,
@@ -48,8 +58,37 @@ impl Listed {
     fn kept(&self) -> Option<&Arc<Cache>> {
         match &self.stage {
             Stage::Kept(cache) => Some(cache),
-            Stage::Bound | Stage::Ending => None,
+            Stage::Bound | Stage::Lingering(_) | Stage::Expiring | Stage::Ending => None,
         }
+    }
+
+    /// Returns the cache if a daemon may take it over.
+    fn vacant(&self) -> Option<&Arc<Cache>> {
+        match &self.stage {
+            Stage::Kept(cache) => Some(cache),
+            Stage::Lingering(pin) => Some(pin.cache()),
+            Stage::Bound | Stage::Expiring | Stage::Ending => None,
+        }
+    }
+}
+
+/// A cache's place in the list. Part of the cache, and dropped last: then the cache is forgotten,
+/// and the tasks that wait for that are woken.
+pub(crate) struct Listing(Arc<Completion>);
+
+impl Listing {
+    pub(crate) fn new(gone: Arc<Completion>) -> Self {
+        Self(gone)
+    }
+
+    pub(crate) fn gone(&self) -> &Arc<Completion> {
+        &self.0
+    }
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        forget(&self.0);
     }
 }
 
@@ -61,6 +100,7 @@ fn find<'a>(caches: &'a mut List, gone: &Arc<Completion>) -> Option<&'a mut List
 /// Lists a cache that is about to be bound. Error: ENOMEM.
 pub(crate) fn list(cache: &Arc<Cache>) -> Result {
     let listed = Some(Listed {
+        tag: cache.fscache.name().to_cstring()?,
         stage: Stage::Bound,
         gone: cache.gone().clone(),
     });
@@ -74,7 +114,7 @@ pub(crate) fn list(cache: &Arc<Cache>) -> Result {
 
 /// Forgets a cache that is gone, and wakes the tasks that wait for that. Does nothing for one of
 /// the original mode.
-pub(crate) fn forget(gone: &Arc<Completion>) {
+fn forget(gone: &Arc<Completion>) {
     let mut caches = CACHES.lock();
     let places = &mut caches.iter_mut();
     let place = places.find(|place| {
@@ -128,12 +168,8 @@ impl WorkItem for Cache {
         // The cache's own reference to the module goes while this still runs. From the end of this
         // one on nothing sleeps any more, so that the module's exit waits for us.
         let module = ModuleRef::take();
-        let gone = cache.gone().clone();
         cache.withdraw();
-        // Its directories are free again only after this.
         drop(cache);
-        forget(&gone);
-        drop(gone);
         drop(module);
     }
 }
@@ -147,32 +183,100 @@ pub(crate) fn ending() -> Option<Arc<Completion>> {
     ending.map(|listed| listed.gone.clone())
 }
 
-/// Finds the kept cache that is `wanted`.
-fn kept(wanted: impl Fn(&Cache) -> bool) -> Option<Arc<Cache>> {
-    let caches = CACHES.lock();
-    let mut kept = caches.iter().flatten().filter_map(Listed::kept);
-    kept.find(|cache| wanted(cache)).cloned()
-}
-
-/// Finds the kept cache of this name.
-pub(crate) fn of_tag(tag: &CStr) -> Option<Arc<Cache>> {
-    kept(|cache| cache.fscache.name().as_bytes() == tag.as_bytes())
-}
-
-/// Finds a kept cache of this directory.
-pub(crate) fn of_directory(root: &Dentry) -> Option<Arc<Cache>> {
-    kept(|cache| cache.store.is_child_of(root))
-}
-
-/// Binds a kept cache again. False where it has come to its end in the meantime.
-pub(crate) fn take_over(cache: &Arc<Cache>) -> bool {
+/// Has a bound cache linger for so many ticks. False for one of the original mode.
+pub(super) fn linger(pin: &Arc<Pin>, ticks: usize) -> bool {
     let mut caches = CACHES.lock();
-    match find(&mut caches, cache.gone()) {
-        Some(listed) if listed.kept().is_some() => {
-            listed.stage = Stage::Bound;
+    match find(&mut caches, pin.cache().gone()) {
+        Some(listed) if linger::start(pin.cache(), ticks) => {
+            listed.stage = Stage::Lingering(pin.clone());
             true
         }
         _ => false,
+    }
+}
+
+/// Ends the lingering of a cache that nobody took over, for the caller to kill it; [`expired`]
+/// follows.
+pub(super) fn expire(cache: &Arc<Cache>) -> Option<Arc<Pin>> {
+    let mut caches = CACHES.lock();
+    let listed = find(&mut caches, cache.gone())?;
+    match core::mem::replace(&mut listed.stage, Stage::Expiring) {
+        Stage::Lingering(pin) => Some(pin),
+        other => {
+            listed.stage = other;
+            None
+        }
+    }
+}
+
+/// Takes note that a cache is dead whose time was over.
+pub(super) fn expired(gone: &Arc<Completion>) {
+    let mut caches = CACHES.lock();
+    let listed = find(&mut caches, gone);
+    if let Some(listed) = listed.filter(|listed| matches!(listed.stage, Stage::Expiring)) {
+        listed.stage = Stage::Bound;
+    }
+}
+
+/// Returns whether a cache is just being killed. That waits for nobody.
+pub(crate) fn is_one_expiring() -> bool {
+    let caches = CACHES.lock();
+    let mut listed = caches.iter().flatten();
+    listed.any(|listed| matches!(listed.stage, Stage::Expiring))
+}
+
+/// Finds the cache that is `wanted`, among those that a daemon may take over.
+fn vacant(wanted: impl Fn(&Cache) -> bool) -> Option<Arc<Cache>> {
+    let caches = CACHES.lock();
+    let mut vacant = caches.iter().flatten().filter_map(Listed::vacant);
+    vacant.find(|cache| wanted(cache)).cloned()
+}
+
+/// Finds the kept or lingering cache of this name.
+pub(crate) fn of_tag(tag: &CStr) -> Option<Arc<Cache>> {
+    vacant(|cache| cache.fscache.name().as_bytes() == tag.as_bytes())
+}
+
+/// Finds a kept or lingering cache of this directory.
+pub(crate) fn of_directory(root: &Dentry) -> Option<Arc<Cache>> {
+    vacant(|cache| cache.store.is_child_of(root))
+}
+
+/// Returns whether a cache of this name has a daemon, or its fds.
+pub(crate) fn is_bound(tag: &CStr) -> bool {
+    let caches = CACHES.lock();
+    let mut listed = caches.iter().flatten();
+    listed.any(|listed| {
+        matches!(listed.stage, Stage::Bound) && listed.tag.as_bytes() == tag.as_bytes()
+    })
+}
+
+/// Returns whether a cache waits for its next daemon.
+pub(crate) fn lingers(cache: &Arc<Cache>) -> bool {
+    let mut caches = CACHES.lock();
+    let listed = find(&mut caches, cache.gone());
+    listed.is_some_and(|listed| matches!(listed.stage, Stage::Lingering(_)))
+}
+
+/// What a daemon gets that takes a cache over, which is bound by that.
+pub(crate) enum TakenOver {
+    /// It was kept: it is dead, and nothing keeps it bound yet.
+    Kept,
+    /// It was lingering.
+    Lingering(Arc<Pin>),
+}
+
+/// Binds a kept or lingering cache again. `None` where it has come to its end in the meantime.
+pub(crate) fn take_over(cache: &Arc<Cache>) -> Option<TakenOver> {
+    let mut caches = CACHES.lock();
+    let listed = find(&mut caches, cache.gone())?;
+    match core::mem::replace(&mut listed.stage, Stage::Bound) {
+        Stage::Kept(_) => Some(TakenOver::Kept),
+        Stage::Lingering(pin) => Some(TakenOver::Lingering(pin)),
+        other => {
+            listed.stage = other;
+            None
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 //! - `fetch`: having holes filled by READs;
 //! - `deferral`: reads for which nobody waits;
 //! - `deliver`: the daemon's read; `answer`: `copen`, `cread`, `cfail`, `restore`;
+//! - `hand_over`: from one daemon to the next, with all that is on its way;
 //! - `anon_fd`: the fd of an object; `reopen`: opening objects again; `clock`: what time brings.
 
 mod anon_fd;
@@ -26,6 +27,7 @@ mod engine;
 mod entry;
 mod fetch;
 mod fetched;
+mod hand_over;
 mod message;
 mod missing;
 mod opening;

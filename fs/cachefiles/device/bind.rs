@@ -5,9 +5,9 @@
 use crate::backing::dir::CacheDir;
 use crate::backing::space::{Purpose, Space};
 use crate::backing::Backing;
-use crate::cache::kept;
+use crate::cache::kept::{self, TakenOver};
 use crate::cache::ondemand::Engine;
-use crate::cache::Cache;
+use crate::cache::{linger, Cache, Pin};
 use crate::format::limits::Limits;
 use crate::marker::Cachefiles;
 use crate::notify::Notifier;
@@ -17,7 +17,7 @@ use kernel::prelude::*;
 use kernel::str::CStr;
 use kernel::sync::Arc;
 use kernel::types::ARef;
-use kernel_ext::cred::{Credential, NewCredential};
+use kernel_ext::cred::{Credential, NewCredential, User};
 use kernel_ext::errno::EOPNOTSUPP;
 use kernel_ext::fs::{may_create_in, Dentry, Inode, Path};
 use kernel_ext::sync::{Completion, WaitQueue};
@@ -40,39 +40,119 @@ pub(crate) enum Mode {
     OnDemand,
 }
 
+/// A cache that a device has got.
+pub(crate) enum Got {
+    /// It is new, or was kept: nothing keeps it bound yet.
+    Unpinned(Arc<Cache>),
+    /// It was lingering.
+    Pinned(Arc<Pin>),
+}
+
+impl Got {
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        match self {
+            Got::Unpinned(cache) => cache,
+            Got::Pinned(pin) => pin.cache(),
+        }
+    }
+}
+
 /// Makes a cache of the directory and hands it to netfs.
 ///
-/// A cache of this name that was kept for what is mounted is taken over. One that is just being
-/// withdrawn is waited for.
+/// A cache of this name that lingers, or was kept for what is mounted, is taken over. One that is
+/// just being withdrawn is waited for.
 ///
 /// Errors: EINVAL id-mapped mount; EOPNOTSUPP the file system lacks what we need (tmpfile, extended
 /// attributes, making directories, sync, blocks of at most a page); EROFS; ERANGE no block size;
-/// EBUSY the tag or the directory is in use; EINTR killed; ENOMEM; what the path's look-up says.
-pub(crate) fn bind(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<Cache>> {
+/// EBUSY the tag or the directory is in use; EPERM the cache lingers, and another user has bound
+/// it; EINTR killed; ENOMEM; what the path's look-up says.
+pub(crate) fn bind(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Got> {
     let _span = kernel_ext::log::span!("bind", "{:?}", settings.limits);
     bind_cache(settings, waiters).inspect_err(|error| {
         kernel_ext::log::error!("Failed to register: {}", error.to_errno());
     })
 }
 
-fn bind_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<Cache>> {
+fn bind_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Got> {
     loop {
+        if kept::is_one_expiring() {
+            kernel_ext::task::sleep(1);
+            continue;
+        }
         if let Some(gone) = kept::ending() {
             gone.wait_killable()?;
             continue;
         }
         let Some(cache) = kept::of_tag(settings.tag) else {
-            return add_cache(settings, waiters);
+            return add_cache(settings, waiters).map(Got::Unpinned);
         };
-        if take_over(settings, &cache)? {
-            return Ok(cache);
+        check_settings(settings, &cache)?;
+        if kept::lingers(&cache) {
+            check_user(&cache)?;
+        }
+        cache.backing.space.set_limits(settings.limits)?;
+        if let Some(got) = take_over(&cache) {
+            return Ok(got);
         }
     }
 }
 
-/// Takes a kept cache over, if it is what the daemon means. False where its last image was
-/// unmounted in the meantime.
-fn take_over(settings: &Settings<'_>, cache: &Arc<Cache>) -> Result<bool> {
+/// Takes the lingering or kept cache of this name over, as it is.
+///
+/// Errors: ENOENT there is none; EBUSY it has a daemon, or somebody has fds of its last one; EPERM
+/// another user has bound it.
+pub(crate) fn attach(tag: &CStr) -> Result<Got> {
+    loop {
+        if kept::is_one_expiring() {
+            kernel_ext::task::sleep(1);
+            continue;
+        }
+        let Some(cache) = kept::of_tag(tag) else {
+            let error = if kept::is_bound(tag) { EBUSY } else { ENOENT };
+            return Err(error);
+        };
+        check_user(&cache)?;
+        if let Some(got) = take_over(&cache) {
+            return Ok(got);
+        }
+    }
+}
+
+/// Checks that the current user is the one who has bound the cache. Error: EPERM.
+fn check_user(cache: &Cache) -> Result {
+    if cache.backing.user == User::current() {
+        return Ok(());
+    }
+    kernel_ext::log::error!(
+        "File cache on {} was bound by another user, or in another security context",
+        cache.fscache.name()
+    );
+    Err(EPERM)
+}
+
+/// Takes a lingering or kept cache over. `None` where it has come to its end in the meantime.
+fn take_over(cache: &Arc<Cache>) -> Option<Got> {
+    let got = match kept::take_over(cache)? {
+        TakenOver::Kept => {
+            cache.revive();
+            Got::Unpinned(cache.clone())
+        }
+        TakenOver::Lingering(pin) => {
+            linger::stop(cache);
+            if let Some(engine) = cache.ondemand() {
+                engine.hand_over();
+            }
+            Got::Pinned(pin)
+        }
+    };
+    kernel_ext::log::info!("File cache on {} taken over", cache.fscache.name());
+    // Only the culling state is of interest here: a full cache can still be read.
+    let _ = cache.has_space(0, 0, Purpose::Check);
+    Some(got)
+}
+
+/// Checks that a cache that could be taken over is what the daemon means.
+fn check_settings(settings: &Settings<'_>, cache: &Cache) -> Result {
     let path_cred = service_cred(settings.security_id)?;
     let path = path_cred.with(|| Path::lookup_directory(settings.dir))?;
     check_features(&path)?;
@@ -85,25 +165,19 @@ fn take_over(settings: &Settings<'_>, cache: &Arc<Cache>) -> Result<bool> {
     } else {
         None
     };
-    if let Some(difference) = difference {
-        refuse_kept(cache, difference);
-        return Err(EBUSY);
+    match difference {
+        Some(difference) => {
+            refuse_kept(cache, difference);
+            Err(EBUSY)
+        }
+        None => Ok(()),
     }
-    cache.backing.space.set_limits(settings.limits)?;
-    if !kept::take_over(cache) {
-        return Ok(false);
-    }
-    cache.revive();
-    kernel_ext::log::info!("File cache on {} taken over", cache.fscache.name());
-    // Only the culling state is of interest here: a full cache can still be read.
-    let _ = cache.has_space(0, 0, Purpose::Check);
-    Ok(true)
 }
 
 /// Tells the administrator what is in the way, and what to do about it.
 fn refuse_kept(cache: &Cache, difference: &str) {
     kernel_ext::log::error!(
-        "File cache on {} is kept for what is mounted, and this bind is of another {}: \
+        "File cache on {} is kept for its next daemon, and this bind is of another {}: \
          bind it as before, or unmount first",
         cache.fscache.name(),
         difference
@@ -112,6 +186,7 @@ fn refuse_kept(cache: &Cache, difference: &str) {
 
 fn add_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<Cache>> {
     let fscache = AcquiredCache::acquire(settings.tag)?;
+    let user = User::current();
     let path_cred = service_cred(settings.security_id)?;
     let path = path_cred.with(|| Path::lookup_directory(settings.dir))?;
     check_features(&path)?;
@@ -130,6 +205,7 @@ fn add_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<Ca
             mount: path.mount().into(),
             cred: cred.clone(),
             security_id: settings.security_id,
+            user,
             space: Space::new(&path, settings.limits, notifier.clone())?,
         };
         add_cache_at(path.dentry(), backing, fscache, settings.mode, notifier)
@@ -158,10 +234,7 @@ fn add_cache_at(
     if cache.ondemand().is_some() {
         kept::list(&cache)?;
     }
-    cache
-        .fscache
-        .add::<Cachefiles>(cache.clone())
-        .inspect_err(|_| kept::forget(cache.gone()))?;
+    cache.fscache.add::<Cachefiles>(cache.clone())?;
     kernel_ext::log::info!("File cache on {} registered", cache.fscache.name());
 
     // Only the culling state is of interest here: a full cache can still be read.

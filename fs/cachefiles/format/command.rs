@@ -23,6 +23,8 @@ pub(crate) enum Command<'a> {
     Copen(&'a [u8]),
     Cfail(&'a [u8]),
     Timeout(&'a [u8]),
+    Linger(&'a [u8]),
+    Attach(&'a [u8]),
     Restore,
 }
 
@@ -96,6 +98,8 @@ commands! {
     b"copen" => Command::Copen(args),
     b"cfail" => Command::Cfail(args),
     b"timeout" => Command::Timeout(args),
+    b"linger" => Command::Linger(args),
+    b"attach" => Command::Attach(args),
     b"restore" => Command::Restore,
 }
 
@@ -145,13 +149,13 @@ pub(crate) fn parse_cfail(args: &[u8]) -> Result<Cfail, BadNumber> {
     }
 }
 
-/// The longest time that a request may be given: a day, in seconds.
-const MAX_TIMEOUT: u64 = 86_400;
+/// The longest time that can be set: a day, in seconds.
+const MAX_SECONDS: u64 = 86_400;
 
-/// Reads the argument of `timeout`: seconds, or 0 for as long as it takes.
-pub(crate) fn parse_timeout(args: &[u8]) -> Result<u32, BadNumber> {
+/// Reads the argument of `timeout` and `linger`: seconds, up to a day.
+pub(crate) fn parse_seconds(args: &[u8]) -> Result<u32, BadNumber> {
     match parse_unsigned(args) {
-        Ok(seconds @ 0..=MAX_TIMEOUT) => Ok(seconds as u32),
+        Ok(seconds @ 0..=MAX_SECONDS) => Ok(seconds as u32),
         _ => Err(BadNumber::Malformed),
     }
 }

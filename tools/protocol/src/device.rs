@@ -228,6 +228,24 @@ impl Device {
         self.command(&format!("timeout {seconds}"))
     }
 
+    /// Has the cache wait so many seconds for its next daemon, when nobody has the device any more;
+    /// 0 is not at all. Those who need a daemon wait meanwhile.
+    ///
+    /// Before or after the cache is bound. `EINVAL` for more than a day (86,400); `EOPNOTSUPP`
+    /// where the kernel has no such command, or the cache is bound in the original mode.
+    pub fn set_linger(&self, seconds: u32) -> Result<(), Errno> {
+        self.command(&format!("linger {seconds}"))
+    }
+
+    /// Takes over the cache `tag`, which waits for its next daemon or is kept for what is mounted,
+    /// with its settings. The first command of a device.
+    ///
+    /// `ENOENT` there is no such cache; `EBUSY` somebody has it, or the device is set up already;
+    /// `EPERM` another user has bound it; `EOPNOTSUPP` where the kernel has no such command.
+    pub fn attach(&self, tag: &str) -> Result<(), Errno> {
+        self.command(&format!("attach {tag}"))
+    }
+
     /// Makes every request that an earlier daemon took but did not answer readable again.
     pub fn restore(&self) -> Result<(), Errno> {
         self.command("restore")

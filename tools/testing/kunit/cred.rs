@@ -4,7 +4,7 @@
 
 use crate::scratch::Scratch;
 use kernel::prelude::*;
-use kernel_ext::cred::{self, NewCredential};
+use kernel_ext::cred::{self, NewCredential, User};
 use kernel_ext::errno::EOPNOTSUPP;
 use kernel_ext::sync::Completion;
 use kunit::{acts_with, ensure, ensure_eq, owner, set_owner, skip, spawn, Outcome};
@@ -21,6 +21,7 @@ kunit::suite!(
         a_copy_is_of_what_is_in_force,
         the_service_of_root_may_administer_the_system,
         without_a_security_module_there_are_no_contexts,
+        a_user_is_the_same_whatever_files_are_made_for,
     ]
 );
 
@@ -137,5 +138,15 @@ fn without_a_security_module_there_are_no_contexts() -> Outcome {
     }
     let context = kernel::c_str!("system_u:system_r:cachefiles_kernel_t:s0");
     ensure_eq!(cred::secctx_to_secid(context), Err(EOPNOTSUPP));
+    Ok(())
+}
+
+fn a_user_is_the_same_whatever_files_are_made_for() -> Outcome {
+    let user = User::current();
+    ensure_eq!(User::current(), user);
+    let service = NewCredential::for_service()?.publish();
+    ensure_eq!(service.with(User::current), user);
+    let thread = spawn(User::current)?;
+    ensure_eq!(thread.join()?, user);
     Ok(())
 }

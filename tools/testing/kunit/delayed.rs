@@ -53,7 +53,7 @@ impl Delayed for Job {
 impl Job {
     fn new(live: &LiveCount) -> Outcome<Arc<Self>> {
         let job = pin_init!(Self {
-            work <- DelayedWork::new(),
+            work <- DelayedWork::new(kernel::static_lock_class!()),
             done: AtomicU32::new(0),
             repeats: AtomicU32::new(0),
             _counted: live.one_more(),

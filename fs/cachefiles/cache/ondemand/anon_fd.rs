@@ -46,12 +46,17 @@ impl ObjectFd {
             _pin: pin,
         }
     }
+
+    pub(super) fn id(&self) -> NonZeroU32 {
+        self.id
+    }
 }
 
 impl Drop for ObjectFd {
     fn drop(&mut self) {
         if let Some(engine) = self.object.cache().ondemand() {
             engine.fd_closed(&self.object, self.id);
+            drop(engine.fds.remove(self.id.get()));
             engine.fd_ids.free(self.id.get());
         }
         trace::ondemand_fd_release(self.object.debug_id(), self.id.get() as i32);

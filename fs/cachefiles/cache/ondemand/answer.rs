@@ -244,6 +244,11 @@ impl Engine {
         } else {
             Closer::Dies
         };
+        self.fd_lost(object, fd, closer);
+    }
+
+    /// Takes note that an anonymous fd is of no use any more.
+    pub(super) fn fd_lost(&self, object: &Arc<Object>, fd: NonZeroU32, closer: Closer) {
         let closed = self.with(object, |slots, table, state| {
             let consequence = table.close_fd(slots, state, fd, closer);
             if consequence.clock {

@@ -201,12 +201,14 @@ impl Engine {
             oflags::O_CLOEXEC
         };
         let fd = FileDescriptorReservation::new(oflags::O_WRONLY | on_exec)?;
-        let file = anon_fd::create(ObjectFd::new(
+        let data = ObjectFd::new(
             object.clone(),
             NonZeroU32::new(self.fd_ids.alloc(Gfp::Kernel)?).ok_or(EINVAL)?,
             pin.clone(),
-        ))?;
-        Ok((fd, file))
+        );
+        self.fds
+            .insert(data.id().get(), object.clone(), Gfp::Kernel)?;
+        Ok((fd, anon_fd::create(data)?))
     }
 }
 

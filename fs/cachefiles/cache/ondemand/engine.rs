@@ -14,13 +14,15 @@ use crate::notify::Notifier;
 use cachefiles_trace as trace;
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use kernel::c_str;
 use kernel::prelude::*;
+use kernel::static_lock_class;
 use kernel::sync::{Arc, ArcBorrow, UniqueArc};
 use kernel_ext::delayed_work::DelayedWork;
 use kernel_ext::errno::EALREADY;
 use kernel_ext::gfp::Gfp;
 use kernel_ext::ids::CyclicIds;
-use kernel_ext::xarray::{new_locked_xarray, Guarded};
+use kernel_ext::xarray::{new_locked_xarray, Guarded, Registry};
 
 /// The on-demand engine.
 #[pin_data]
@@ -30,6 +32,9 @@ pub(crate) struct Engine {
     /// Numbers anonymous fds: the object ids that the daemon sees.
     #[pin]
     pub(super) fd_ids: CyclicIds,
+    /// The objects of all anonymous fds that are open, by the numbers of these.
+    #[pin]
+    pub(super) fds: Registry<Object>,
     pub(super) notifier: Arc<Notifier>,
     #[pin]
     pub(super) clock: DelayedWork<Engine>,
@@ -50,8 +55,9 @@ impl Engine {
         pin_init!(Self {
             table <- new_locked_xarray!(Table::new(), "cachefiles_requests"),
             fd_ids <- CyclicIds::new(),
+            fds <- Registry::new(c_str!("cachefiles_fds"), static_lock_class!()),
             notifier,
-            clock <- DelayedWork::new(),
+            clock <- DelayedWork::new(static_lock_class!()),
             dead: AtomicBool::new(false),
             deferrals: AtomicU32::new(0),
         })

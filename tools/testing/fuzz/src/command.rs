@@ -4,7 +4,7 @@
 
 use crate::driver::command::{
     BadNumber, Command, NAMES, NotACommand, parse, parse_cfail, parse_copen, parse_debug_mask,
-    parse_timeout,
+    parse_seconds,
 };
 use crate::driver::limits::{BadLimit, Limits};
 
@@ -142,7 +142,7 @@ fn check_timeout(text: &[u8]) {
         Ok(seconds @ 0..=86_400) => Ok(seconds as u32),
         _ => Err(BadNumber::Malformed),
     };
-    assert_eq!(parse_timeout(text), expected);
+    assert_eq!(parse_seconds(text), expected);
 }
 
 /// As `copen`'s numbers, but no digits are 0, and only the low 32 bits count.

@@ -16,6 +16,7 @@ use crate::bad_disk;
 use crate::kmsg::{KernelLog, splats};
 use crate::registry::{Expect, Test};
 use crate::settings::{SKIPPED, Settings};
+use crate::share::end_lingering;
 use crate::sys;
 use crate::tap::{Outcome, Report};
 
@@ -221,6 +222,7 @@ pub fn clean_up(tidy: bool, faults: &mut Vec<String>) -> Result<()> {
         faults.push("the module is no longer loaded".into());
         return Ok(());
     }
+    end_lingering()?;
     if sys::wait_until_unused(PATIENCE).is_err() {
         bail!(
             "the module still has {} references",

@@ -181,6 +181,22 @@ pub fn bind_device(device: &Device, dir: &Path, tag: &str) -> Result<(), Errno> 
     device.command("bind")
 }
 
+/// Ends all caches that wait for their next daemon, as far as nobody has the device.
+pub fn end_lingering() -> Result<()> {
+    for cache in sys::fscache_table("caches")? {
+        let Some(tag) = cache.split_whitespace().last() else {
+            continue;
+        };
+        // Refused where it does not wait, is another user's, or the module knows no such thing.
+        if let Ok(device) = Device::open()
+            && device.attach(tag).is_ok()
+        {
+            device.set_linger(0)?;
+        }
+    }
+    Ok(())
+}
+
 /// Lets go of all clean pages and unused inodes: what is read next comes from the cache or the
 /// server.
 pub fn drop_caches() -> Result<()> {

@@ -41,6 +41,7 @@ mod ondemand {
     mod fetch;
     #[path = "../../../../tools/testing/host/interleavings/fetched.rs"]
     mod fetched;
+    mod hand_over;
     mod message;
     mod missing;
     mod opening;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use super::command::{
-    parse, parse_cfail, parse_copen, parse_debug_mask, parse_timeout, BadNumber, Cfail, Command,
+    parse, parse_cfail, parse_copen, parse_debug_mask, parse_seconds, BadNumber, Cfail, Command,
     NotACommand, NAMES,
 };
 use super::limits::Limit;
@@ -28,6 +28,8 @@ fn every_command_is_known_by_its_name() {
         (b"cfail 1,-5", Command::Cfail(b"1,-5")),
         (b"cfail", Command::Cfail(b"")),
         (b"timeout 30", Command::Timeout(b"30")),
+        (b"linger 60", Command::Linger(b"60")),
+        (b"attach t", Command::Attach(b"t")),
         (b"restore", Command::Restore),
         (b"restore whatever", Command::Restore),
     ] {
@@ -58,7 +60,7 @@ fn every_name_in_the_table_is_a_command() {
 }
 
 #[test]
-fn a_timeout_is_a_day_at_most() {
+fn a_time_is_a_day_at_most() {
     for (text, seconds) in [
         ("0", 0),
         ("1", 1),
@@ -66,10 +68,10 @@ fn a_timeout_is_a_day_at_most() {
         ("0x10", 16),
         ("+5", 5),
     ] {
-        assert_eq!(parse_timeout(text.as_bytes()), Ok(seconds));
+        assert_eq!(parse_seconds(text.as_bytes()), Ok(seconds));
     }
     for text in ["", "-1", "86401", "x", "5s", "1 2", "99999999999999999999"] {
-        let parsed = parse_timeout(text.as_bytes());
+        let parsed = parse_seconds(text.as_bytes());
         assert_eq!(parsed, Err(BadNumber::Malformed), "{text:?}");
     }
 }

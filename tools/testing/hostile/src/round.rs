@@ -11,6 +11,7 @@ use cachefiles_harness::kmsg::{KernelLog, splats};
 use cachefiles_harness::runner::{clean_up, prepare};
 use cachefiles_harness::session::{Mount, Session};
 use cachefiles_harness::settings::Settings as World;
+use cachefiles_harness::share::end_lingering;
 use cachefiles_harness::sys;
 use cachefiles_harness::task::{Task, soon};
 use cachefiles_protocol::{Device, Errno};
@@ -236,6 +237,8 @@ impl Round {
     fn finish(&mut self) -> Result<()> {
         self.processes.kill_all(Role::is_daemon)?;
         self.processes.drain_exchange()?;
+        // With readers, who would wait for as long as a hostile daemon has said.
+        end_lingering()?;
         let limit = soon() * 2;
         let restored = self.plan.restored;
         let successor = self

@@ -3,5 +3,5 @@
 # file: fs/cachefiles/cache/claim.rs
 # file: fs/cachefiles/device.rs
 # selftests: object_fd_pins
-s/static CLAIMED: AtomicBool/pub(crate) static CLAIMED: AtomicBool/
-s/        drop\(device\);/        crate::cache::claim::CLAIMED.store(false, core::sync::atomic::Ordering::Release);\n        drop(device);/
+s/static HOLDERS: AtomicU32/pub(crate) static HOLDERS: AtomicU32/
+s/        drop\(device\);/        crate::cache::claim::HOLDERS.store(0, core::sync::atomic::Ordering::Release);\n        drop(device);/

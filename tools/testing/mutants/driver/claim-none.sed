@@ -2,4 +2,4 @@
 # what: two daemons may have the device
 # file: fs/cachefiles/cache/claim.rs
 # selftests: second_open
-s/if CLAIMED\.swap\(true, Ordering::Acquire\)/if CLAIMED.swap(true, Ordering::Acquire) \&\& false/
+s/            \.map_err\(\|_\| EBUSY\)\?;/            .map_err(|_| EBUSY)\n            .or_else(|_| Ok::<u32, Error>(HOLDERS.fetch_add(1, Ordering::Acquire)))?;/

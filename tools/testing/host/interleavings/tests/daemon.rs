@@ -125,6 +125,26 @@ pub(super) fn successor(
     })
 }
 
+/// Starts a daemon that ends while the cache lingers, and leaves its fds to a child. The cache is
+/// handed to the next one then, beside which the child ends at any moment.
+pub(super) fn daemon_with_a_child(world: &World, number: usize, manner: Manner) -> JoinHandle<()> {
+    let (world, process) = (world.clone(), Process::new(number, 1));
+    shuttle::thread::spawn(move || {
+        anon_file::enter_process(number);
+        let thread = Thread {
+            world: &world,
+            process: &process,
+            manner,
+            handled: 0,
+        };
+        thread.run();
+        world.hand_over();
+        let next = daemon(&world, number + 1, Manner::default());
+        world.giving_back(anon_file::close_all);
+        next.join().unwrap();
+    })
+}
+
 fn run(world: &Inner, process: &Process, manner: Manner) {
     anon_file::enter_process(process.number);
     let thread = Thread {

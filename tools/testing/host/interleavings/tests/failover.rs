@@ -2,7 +2,7 @@
 
 //! Daemons that die, refuse, or are restored too early.
 
-use super::daemon::{daemon, successor, threads, Manner};
+use super::daemon::{daemon, daemon_with_a_child, successor, threads, Manner};
 use super::explore::{all_orders, by_chance};
 use super::serving::reader;
 use super::world::world;
@@ -22,6 +22,22 @@ fn a_daemon_that_dies_of_any_message_is_replaced_without_restore() {
             let first = daemon(&world, 1, manner);
             let daemons = [successor(&world, 2, Manner::default(), [first])];
             let readers = [reader(&world, 0, 0)];
+            world.end(worker, daemons, readers);
+        });
+    }
+}
+
+#[test]
+fn a_cache_that_lingers_is_handed_over_whoever_has_the_old_fds() {
+    for at in 0..3 {
+        all_orders(&format!("hand-over at message {at}"), 1, move || {
+            let (world, worker) = world(1);
+            let manner = Manner {
+                dies_at: Some(at),
+                ..Manner::default()
+            };
+            let daemons = [daemon_with_a_child(&world, 1, manner)];
+            let readers = [reader(&world, 0, 0), reader(&world, 0, 1)];
             world.end(worker, daemons, readers);
         });
     }

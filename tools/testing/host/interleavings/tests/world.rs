@@ -212,6 +212,14 @@ impl Inner {
         self.dead.store(false, Ordering::SeqCst);
     }
 
+    /// Another daemon takes the cache over, which has lingered: the device of the one before is
+    /// closed, but maybe not all of its fds.
+    pub(super) fn hand_over(&self) {
+        self.restored.store(true, Ordering::SeqCst);
+        self.giving_back(|| self.engine().hand_over());
+        self.dead.store(false, Ordering::SeqCst);
+    }
+
     /// Lets the daemons end once there is nothing to read.
     fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);

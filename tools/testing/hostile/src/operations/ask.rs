@@ -51,6 +51,8 @@ const ARGUMENTS: &[&str] = &[
     " %n%s%p",
     "\t0",
     " 0\n",
+    // The name of the cache.
+    " selftest",
 ];
 
 /// `copen` with an id that was guessed, and any size.

@@ -121,6 +121,12 @@ pub fn open_and_bind(actor: &mut Actor<'_>) {
         actor.handles.add_device(&mut actor.dice, device);
         return;
     }
+    if actor.dice.chance(20) {
+        // What waits for its next daemon, if it does.
+        let _ = actor.step("attach", |_| device.attach(TAG));
+        actor.handles.add_device(&mut actor.dice, device);
+        return;
+    }
     if actor.dice.chance(10) {
         let limit = actor
             .dice
@@ -137,9 +143,13 @@ pub fn open_and_bind(actor: &mut Actor<'_>) {
         1 => "bind nonsense",
         _ => "bind ondemand",
     };
-    let _ = actor.step(format!("{dir}, {mode}"), |_| {
+    let lingers = actor.dice.chance(30);
+    let _ = actor.step(format!("{dir}, {mode}, lingers {lingers}"), |_| {
         device.command(&format!("dir {dir}"))?;
         device.command(&format!("tag {TAG}"))?;
+        if lingers {
+            device.set_linger(1)?;
+        }
         device.command(mode)
     });
     actor.handles.add_device(&mut actor.dice, device);

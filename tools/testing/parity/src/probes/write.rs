@@ -50,6 +50,11 @@ fn taking_a_command_apart(ctx: &Context, rows: &mut Rows) -> Result<()> {
             ][..],
         ),
         (
+            "of-our-own",
+            "EOPNOTSUPP",
+            &["timeout x", "linger x", "attach"],
+        ),
+        (
             "leading-space",
             "EOPNOTSUPP",
             &[" dir /cache", "\tdir /cache", " ", " \n", "\x0bdir /cache"],

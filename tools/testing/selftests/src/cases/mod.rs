@@ -20,6 +20,7 @@ mod hostile;
 mod independent;
 mod kept;
 mod late;
+mod linger;
 mod load;
 mod made_image;
 mod meeting;
@@ -101,6 +102,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         unlinking::TESTS,
     ]
     .into_iter()
+    .chain(linger::ALL.iter().copied())
     .chain(daemon::ALL.iter().copied())
     .flatten()
 }

@@ -7,7 +7,7 @@ use core::marker::PhantomData;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use kernel::error::Result;
 use kernel::init::PinInit;
-use kernel::sync::Arc;
+use kernel::sync::{Arc, LockClassKey};
 
 /// As the real one.
 pub trait Delayed: Send + Sync + Sized + 'static {
@@ -25,7 +25,7 @@ pub struct DelayedWork<T> {
 impl<T: Delayed> DelayedWork<T> {
     /// As the real one.
     #[allow(clippy::new_ret_no_self)]
-    pub fn new() -> impl PinInit<Self> {
+    pub fn new(_class: &'static LockClassKey) -> impl PinInit<Self> {
         Self {
             owner: AtomicUsize::new(0),
             _owner: PhantomData,
