@@ -51,7 +51,7 @@ help:
 	@echo '  test-stock-all   build the module for every 6.12 kernel of Debian, and run a storm on each'
 	@echo '  test-packages    install, use and remove the packages in a machine with Debian 13; as root'
 	@echo '  faultwalk        fail every allocation of the module once'
-	@echo '  storms           kill the daemon 1,000 times under 64 readers, in four ways'
+	@echo '  storms           kill the daemon 1,000 times under 64 readers, in five ways'
 	@echo '  mutants          run the tests on mutants of the driver: they have to find each'
 	@echo '  model-mutants    run the model on mutants of the on-demand engine: it has to find each'
 	@echo '  hostile-mutants  run the hostile daemon on mutants of the driver: it has to find each'

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The daemon under test: its supervisor is our child, its worker is what gets killed.
+//! The daemon under test: its supervisor is our child, its worker is what gets killed. Or there is
+//! no supervisor: see `lone`.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -17,21 +18,31 @@ use rustix::process::{
     pidfd_send_signal,
 };
 
+use crate::lone::Lone;
 use crate::{Restore, StormArgs};
 
 /// Name of the daemon's program.
 const PROGRAM: &str = "cachefiles-ondemandd";
 
 /// How long the daemon may take to come up, and to go.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The running daemon. Dropping it stops it.
 #[derive(Debug)]
 pub struct Daemon {
-    supervisor: Supervisor,
+    kind: Kind,
     log: PathBuf,
     pid_file: PathBuf,
     stats: PathBuf,
+}
+
+/// What keeps the cache.
+#[derive(Debug)]
+enum Kind {
+    /// A supervisor, which has the device.
+    Supervised(Supervisor),
+    /// The kernel.
+    Lone(Lone),
 }
 
 impl Daemon {
@@ -48,6 +59,16 @@ impl Daemon {
                 std::fs::remove_file(path)
                     .with_context(|| format!("cannot remove {}", path.display()))?;
             }
+        }
+        if args.restore == Restore::Linger {
+            let lone = Lone::start(args, &log, &stats)?;
+            let kind = Kind::Lone(lone);
+            return Ok(Self {
+                kind,
+                log,
+                pid_file,
+                stats,
+            });
         }
         let output = File::options()
             .create(true)
@@ -75,10 +96,10 @@ impl Daemon {
             .with_context(|| format!("cannot start {PROGRAM}: is it beside this program?"))?;
         // From here on an error stops what was started.
         let mut daemon = Self {
-            supervisor: Supervisor {
+            kind: Kind::Supervised(Supervisor {
                 child,
                 ended: false,
-            },
+            }),
             stats,
             log,
             pid_file,
@@ -100,7 +121,10 @@ impl Daemon {
 
     /// The supervisor's device.
     pub fn device(&self) -> Result<OwnedFd> {
-        let pid = Pid::from_child(&self.supervisor.child);
+        let Kind::Supervised(supervisor) = &self.kind else {
+            bail!("there is no supervisor");
+        };
+        let pid = Pid::from_child(&supervisor.child);
         let fds = format!("/proc/{}/fd", pid.as_raw_nonzero());
         for entry in std::fs::read_dir(&fds).with_context(|| format!("reading {fds}"))? {
             let entry = entry?;
@@ -118,13 +142,20 @@ impl Daemon {
 
     /// The counters, over all workers since the start.
     pub fn stats(&self) -> Result<Snapshot> {
+        if let Kind::Lone(lone) = &self.kind {
+            return Ok(lone.stats());
+        }
         let file = File::open(&self.stats).context("opening the daemon's counters")?;
         Snapshot::read(&file)
     }
 
     /// Fails if the supervisor has ended.
     pub fn check(&mut self) -> Result<()> {
-        match self.supervisor.try_wait()? {
+        let supervisor = match &mut self.kind {
+            Kind::Supervised(supervisor) => supervisor,
+            Kind::Lone(lone) => return lone.check(),
+        };
+        match supervisor.try_wait()? {
             Some(status) => bail!("the supervisor ended with {status}:\n{}", tail(&self.log)),
             None => Ok(()),
         }
@@ -137,12 +168,18 @@ impl Daemon {
 
     /// The running worker, or `None` between two.
     pub fn worker(&self) -> Option<Pid> {
+        if let Kind::Lone(lone) = &self.kind {
+            return Some(lone.pid());
+        }
         let text = std::fs::read_to_string(&self.pid_file).ok()?;
         Pid::from_raw(text.trim().parse().ok()?)
     }
 
     /// Kills a worker with SIGKILL, and waits until it is gone. False if it was gone before.
-    pub fn kill_worker(&self, pid: Pid) -> Result<bool> {
+    pub fn kill_worker(&mut self, pid: Pid) -> Result<bool> {
+        if let Kind::Lone(lone) = &mut self.kind {
+            return lone.replace().map(|()| true);
+        }
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
             Err(Errno::SRCH) => return Ok(false),
@@ -169,7 +206,11 @@ impl Daemon {
 
     /// Stops supervisor and worker. The image must be unmounted, or its readers get errors.
     pub fn stop(mut self) -> Result<()> {
-        match self.supervisor.stop()? {
+        let supervisor = match &mut self.kind {
+            Kind::Supervised(supervisor) => supervisor,
+            Kind::Lone(lone) => return lone.stop(),
+        };
+        match supervisor.stop()? {
             Some(status) if status.success() => Ok(()),
             Some(status) => bail!("the supervisor ended with {status}:\n{}", tail(&self.log)),
             None => bail!("the supervisor does not leave:\n{}", tail(&self.log)),
@@ -178,7 +219,11 @@ impl Daemon {
 
     /// Lets it run on after the end of this process.
     pub fn leave_running(mut self) {
-        self.supervisor.ended = true;
+        match &mut self.kind {
+            Kind::Supervised(supervisor) => supervisor.ended = true,
+            // Its child goes on, and so does the lingering.
+            Kind::Lone(_) => std::mem::forget(self),
+        }
     }
 }
 
@@ -228,7 +273,7 @@ impl Drop for Supervisor {
 }
 
 /// The daemon's program: beside this one, else on the search path.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let beside = std::env::current_exe()
         .ok()
         .and_then(|own| own.parent().map(|dir| dir.join(PROGRAM)));
@@ -238,7 +283,7 @@ fn program() -> PathBuf {
 }
 
 /// The end of a log, for an error message.
-fn tail(path: &Path) -> String {
+pub fn tail(path: &Path) -> String {
     const LENGTH: u64 = 4096;
     let read = || -> std::io::Result<String> {
         let mut file = File::open(path)?;

@@ -72,7 +72,7 @@ impl Killer {
     }
 
     /// Kills the worker if it is time to. Called often.
-    pub fn step(&mut self, daemon: &Daemon) -> Result<()> {
+    pub fn step(&mut self, daemon: &mut Daemon) -> Result<()> {
         if self.finished() {
             return Ok(());
         }

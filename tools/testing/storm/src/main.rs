@@ -4,6 +4,7 @@
 
 mod daemon;
 mod killer;
+mod lone;
 mod manifest;
 mod reader;
 mod readers;
@@ -46,6 +47,8 @@ enum Restore {
     Racing,
     /// Never: the kernel has to do it by itself
     Never,
+    /// Never, and nobody supervises the workers: the cache lingers between two
+    Linger,
 }
 
 /// What to mount, and what to do to it.
