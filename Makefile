@@ -64,7 +64,7 @@ help:
 	@echo 'Variables:'
 	@echo '  KDIR=<dir>        use this kernel build directory (needs CONFIG_RUST=y, CONFIG_CACHEFILES=m, ...)'
 	@echo '  KERNEL_SRC=<dir>  build the test kernel from this 6.12 source tree, not from the package'
-	@echo '  STOCK=<which>     stock, run, shell, hostile: a Debian kernel: trixie, bookworm-backports or a release'
+	@echo '  STOCK=<which>     stock, run, shell, hostile: trixie, bookworm, bookworm-backports or a release of Debian'
 	@echo '  KILLS=<n>         run: how often the daemon is killed (20); test: in each storm (8)'
 	@echo '  READERS=<n>       run: how many processes read (4)'
 	@echo '  RESTORE=racing    run: write restore continuously, or never (default: once after each kill)'
