@@ -10,6 +10,12 @@
 
 #include "params.h"
 
+/*
+ * That of tools/Cargo.toml. The kernel's own module has none; the DKMS of
+ * Debian 12 installs ours only where the versions differ.
+ */
+MODULE_VERSION("0.1.0");
+
 unsigned int cfh_debug;
 module_param_named(debug, cfh_debug, uint, 0644);
 MODULE_PARM_DESC(debug, "CacheFiles debugging mask");
