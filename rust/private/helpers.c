@@ -24,3 +24,21 @@
 #include "uaccess.c"
 #include "wait.c"
 #include "workqueue.c"
+
+/*
+ * Where C copies inline, as on arm64, the kernel has these functions for Rust
+ * alone.
+ */
+#ifdef INLINE_COPY_FROM_USER
+unsigned long _copy_from_user(void *to, const void __user *from, unsigned long n)
+{
+	return _inline_copy_from_user(to, from, n);
+}
+#endif
+
+#ifdef INLINE_COPY_TO_USER
+unsigned long _copy_to_user(void __user *to, const void *from, unsigned long n)
+{
+	return _inline_copy_to_user(to, from, n);
+}
+#endif
