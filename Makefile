@@ -7,12 +7,12 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
 # The scripts read these from the environment.
-export KDIR KERNEL_SRC STOCK SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST
+export ARCH KDIR KERNEL_SRC STOCK SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST
 
 # Given only on the command line or in the environment: an empty one counts as not given.
-$(foreach v,KDIR KERNEL_SRC STOCK SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST,$(if $($v),,$(eval unexport $v)))
+$(foreach v,ARCH KDIR KERNEL_SRC STOCK SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST,$(if $($v),,$(eval unexport $v)))
 
-.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs test-stock test-stock-all test-packages stock deb faultwalk clients parity model model-mutants hostile-mutants mutants fuzz miri bench bench-publish docs shell lint install clean distclean
+.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs test-arm64 test-stock test-stock-all test-packages stock deb faultwalk clients parity model model-mutants hostile-mutants mutants fuzz miri bench bench-publish docs shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
@@ -47,6 +47,7 @@ help:
 	@echo '  test-debug       run the tests with KASAN, lockdep, kmemleak and fault injection; over an hour'
 	@echo '  test-kcsan       run the selftests and a storm with KCSAN, the detector of data races'
 	@echo '  test-configs     run the on-demand selftests on btrfs, with preempt=full, async_reads, CFI'
+	@echo '  test-arm64       run unit tests, selftests and a storm on an arm64 kernel, cross-built and emulated'
 	@echo '  test-stock       run selftests, clients, parity, storm, hostile on an unmodified Debian kernel; STOCK'
 	@echo '  test-stock-all   build the module for every 6.12 kernel of Debian, and run a storm on each'
 	@echo '  test-packages    install, use and remove the packages in a machine with Debian 13; as root'
@@ -64,6 +65,7 @@ help:
 	@echo 'Variables:'
 	@echo '  KDIR=<dir>        use this kernel build directory (needs CONFIG_RUST=y, CONFIG_CACHEFILES=m, ...)'
 	@echo '  KERNEL_SRC=<dir>  build the test kernel from this 6.12 source tree, not from the package'
+	@echo '  ARCH=arm64        kernel, modules, tools, run, shell: cross-built for arm64, and emulated'
 	@echo '  STOCK=<which>     stock, run, shell, hostile: trixie, bookworm, bookworm-backports or a release of Debian'
 	@echo '  KILLS=<n>         run: how often the daemon is killed (20); test: in each storm (8)'
 	@echo '  READERS=<n>       run: how many processes read (4)'
@@ -105,6 +107,9 @@ test-kcsan:
 
 test-configs:
 	@scripts/test --configs
+
+test-arm64:
+	@ARCH=arm64 scripts/test
 
 test-stock:
 	@scripts/test --stock

@@ -42,6 +42,9 @@ verbose() { [[ ${VERBOSE:-0} != 0 ]]; }
 # code.
 usage() { sed -n '3,${/^#/!q; s/^# \{0,1\}//; p}' "$0"; }
 
+# shellcheck source=scripts/arch.sh
+source "$TOP/scripts/arch.sh"
+
 # Is version $1 at least $2?
 version_ge() { [[ $(printf '%s\n' "$2" "$1" | sort -V | head -n1) == "$2" ]]; }
 
