@@ -15,6 +15,8 @@ pub const STEPS: &[Step] = &[
     step!(bind_ondemand, HERE_WITH_COPIES),
     step!(bind_without_a_tag, HERE_WITH_COPIES),
     step!(close_device, super::EVERYWHERE),
+    step!(close_device_of_a_cache_that_lingers, super::EVERYWHERE),
+    step!(attach, HERE_WITH_COPIES),
 ];
 
 fn set_up(walk: &Walk<'_>, tag: Option<&str>) -> Result<Device> {
@@ -70,5 +72,36 @@ fn close_device(walk: &mut Walk<'_>) -> Result<()> {
         fault.hit(move || drop(device))?;
         drop(super::device::bound(walk.ctx).context("binding again")?);
         Ok("ok".into())
+    })
+}
+
+/// The same, where the cache waits for the next one: who attaches finds it.
+fn close_device_of_a_cache_that_lingers(walk: &mut Walk<'_>) -> Result<()> {
+    walk.each(Below::Module, |walk, fault| {
+        let device = walk.ctx.bound_device()?;
+        device.set_linger(600)?;
+        fault.hit(move || drop(device))?;
+        let device = walk.ctx.device()?;
+        device.attach(TAG).context("attaching")?;
+        device.set_linger(0)?;
+        Ok("ok".into())
+    })
+}
+
+/// Attaches; where that fails, the same device can do so once nothing fails any more.
+fn attach(walk: &mut Walk<'_>) -> Result<()> {
+    walk.each(Below::Module, |walk, fault| {
+        let device = walk.ctx.bound_device()?;
+        device.set_linger(600)?;
+        drop(device);
+        let device = walk.ctx.device()?;
+        let result = fault.hit(|| device.attach(TAG))?;
+        if result.is_err() {
+            device
+                .attach(TAG)
+                .context("attaching once nothing fails any more")?;
+        }
+        device.set_linger(0)?;
+        Ok(outcome(&result))
     })
 }
