@@ -49,7 +49,7 @@ pub trait Delayed: Send + Sync + Sized + 'static {
 /// let session = Arc::pin_init(
 ///     pin_init!(Session {
 ///         ended: AtomicBool::new(false),
-///         end <- DelayedWork::new(),
+///         end <- DelayedWork::new(kernel::static_lock_class!()),
 ///     }),
 ///     GFP_KERNEL,
 /// )?;
