@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Where the blobs come from.
 
+mod error;
+mod http;
 mod local_dir;
 
 use std::io;
 
+pub use error::{Fault, SourceError, errno, may_pass, source_error};
+pub use http::{BaseUrl, Http, HttpOptions};
 pub use local_dir::LocalDir;
 
 /// A store of blobs, asked from several threads at once.
 pub trait Backend: Send + Sync {
-    /// Finds the blob of a cookie key. The error's errno is what the mounting process gets to see:
-    /// `ENOENT` if there is no such blob.
+    /// Finds the blob of a cookie key. What [`errno`] makes of the error is what the mounting process
+    /// gets to see: `ENOENT` if there is no such blob.
     fn open(&self, volume_key: &[u8], cookie_key: &[u8]) -> io::Result<Box<dyn Blob>>;
 }
 
@@ -26,6 +30,6 @@ pub trait Blob: Send + Sync {
 
     /// Fills `buffer` with the bytes from `offset` on. The caller asks for nothing beyond the size.
     ///
-    /// Fails with `ESTALE` if the blob has another content now than when it was opened.
+    /// Fails with what [`errno`] makes `ESTALE` of if the blob has another content now than when it was opened.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }

@@ -124,7 +124,7 @@ impl Identities {
 }
 
 /// Whether two identities are of one content: by the digests and sizes if both have digests, else
-/// by all that both of them say.
+/// by all that both of them say, of which there has to be something.
 fn is_same(one: &str, other: &str) -> bool {
     let value = |text: &str, name: &str| {
         let mut pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
@@ -139,7 +139,11 @@ fn is_same(one: &str, other: &str) -> bool {
     }
     match agrees("sha256") {
         Some(agrees) => agrees,
-        None => agrees("mtime") != Some(false) && agrees("sample") != Some(false),
+        // Two sources that say nothing of the same kind are not known to be of one content.
+        None => {
+            let marks = ["mtime", "sample", "etag", "modified", "head"].map(agrees);
+            marks.contains(&Some(true)) && !marks.contains(&Some(false))
+        }
     }
 }
 
@@ -193,6 +197,12 @@ mod tests {
         assert!(!same("size=1 mtime=2 sample=x", "size=1 mtime=2 sample=y"));
         // As it was written before there were samples.
         assert!(same("size=1 mtime=2", "size=1 mtime=2 sample=y"));
+        // A server's.
+        let served = "size=1 etag=\"a\" head=x";
+        assert!(!same(served, "size=1 etag=\"b\" head=x"));
+        assert!(!same(served, "size=1 etag=\"a\" head=y"));
+        assert!(!same(served, "size=1 mtime=2 sample=x"));
+        assert!(same(served, "size=1 modified=z head=x"));
         assert!(!same("", "size=1") && !same("unreadable", "unreadable too"));
     }
 

@@ -18,6 +18,7 @@ pub mod log;
 pub mod mounts;
 pub mod seldom;
 pub mod serve;
+pub mod source;
 pub mod stats;
 pub mod supervise;
 pub mod systemd;

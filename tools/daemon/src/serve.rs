@@ -4,6 +4,7 @@
 mod cull;
 mod dispatch;
 mod engine;
+mod failure;
 mod in_hand;
 mod object;
 mod policy;
@@ -26,12 +27,13 @@ use tokio::sync::watch;
 pub use self::cull::{Culler, Run};
 pub use self::engine::Engine;
 pub use self::policy::Policy;
-use crate::backend::LocalDir;
+use crate::backend::Backend;
 use crate::cache::{self, CacheArgs};
 use crate::control::{self, Keeper};
 use crate::handoff::{self, Handoff};
 use crate::identity::Identities;
 use crate::mounts;
+use crate::source::SourceArgs;
 use crate::stats::Stats;
 use crate::systemd;
 
@@ -43,9 +45,8 @@ use crate::systemd;
 pub struct ServeArgs {
     #[command(flatten)]
     cache: CacheArgs,
-    /// Directory of blobs: a blob's file has the name of its cookie key (fsid or device name)
-    #[arg(long, value_name = "DIR")]
-    blobs: PathBuf,
+    #[command(flatten)]
+    source: SourceArgs,
     #[command(flatten)]
     fetch: FetchArgs,
     /// Unix socket whose listener passes the bound device (SCM_RIGHTS); `-`: stdin is the
@@ -86,13 +87,20 @@ pub struct FetchArgs {
 }
 
 impl FetchArgs {
-    fn policy(&self) -> Policy {
-        Policy {
+    /// The source, and how it is asked.
+    pub fn open(&self, source: &SourceArgs) -> Result<(Box<dyn Backend>, Policy)> {
+        let waits = match source.is_remote() {
+            true => Policy::REMOTE,
+            false => Policy::default(),
+        };
+        let policy = Policy {
             tries: self.tries,
             deadline: Duration::from_secs(self.fetch_deadline.into()),
             turns: usize::from(self.threads).div_ceil(2),
-            ..Policy::default()
-        }
+            ..waits
+        };
+        let backend = source.open(self.threads.into(), policy.deadline)?;
+        Ok((backend, policy))
     }
 }
 
@@ -107,7 +115,7 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     let (stopper, stop) = watch::channel(false);
     catch_signals(&runtime, &stopper)?;
     raise_fd_limit();
-    let backend = LocalDir::new(&args.blobs)?;
+    let (backend, policy) = args.fetch.open(&args.source)?;
     let holder = args.fd_from.as_deref().map(connect).transpose()?;
     let Handoff { device, stats } = obtain_device(args, holder.as_ref())?;
     // Bound by somebody else, it may have another limit or none.
@@ -137,7 +145,6 @@ pub fn run(args: &ServeArgs) -> Result<()> {
         files: args.cache.frun,
     };
     let culler = dir.map(|dir| Culler::new(dir, run)).transpose()?;
-    let (backend, policy) = (Box::new(backend), args.fetch.policy());
     let engine = Engine::new(device, backend, identities, culler, stats, policy);
     let listener = args.control.as_deref().map(control::listen).transpose()?;
     if let Some(mut holder) = holder.as_ref() {
@@ -146,7 +153,7 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     } else {
         systemd::ready();
     }
-    tracing::info!("serving {}", args.blobs.display());
+    tracing::info!("serving {}", args.source);
 
     let engine = Arc::new(engine);
     if let Some(listener) = listener {

@@ -18,7 +18,7 @@ mod backoff;
 mod child;
 mod signals;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -38,6 +38,7 @@ use crate::cache::{self, CacheArgs};
 use crate::control;
 use crate::mounts;
 use crate::serve::FetchArgs;
+use crate::source::SourceArgs;
 use crate::stats::Stats;
 use crate::systemd;
 
@@ -46,9 +47,8 @@ use crate::systemd;
 pub struct SuperviseArgs {
     #[command(flatten)]
     cache: CacheArgs,
-    /// Directory of blobs, passed on to the worker
-    #[arg(long, value_name = "DIR")]
-    blobs: PathBuf,
+    #[command(flatten)]
+    source: SourceArgs,
     #[command(flatten)]
     fetch: FetchArgs,
     /// File that keeps the counters, for others to read; in memory if not given
@@ -341,7 +341,8 @@ impl Supervisor<'_> {
         if let Some(path) = &self.control {
             arguments.extend([OsStr::new("--control"), path.as_os_str()]);
         }
-        arguments.extend([OsStr::new("--blobs"), self.args.blobs.as_os_str()]);
+        let source = self.args.source.arguments();
+        arguments.extend(source.iter().map(OsString::as_os_str));
         let worker = WorkerProcess::spawn(&arguments)?;
         if let Some(path) = &self.args.pid_file {
             write_pid_file(path, worker.id())?;

@@ -22,10 +22,11 @@ use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{sleep, timeout_at};
 
 use super::cull::Culler;
+use super::failure::{cause, is_final, is_full, is_of_another};
 use super::in_hand::InHand;
 use super::object::{Object, Served, serve};
 use super::policy::Policy;
-use crate::backend::{Backend, Blob};
+use crate::backend::{self, Backend, Blob};
 use crate::identity::Identities;
 use crate::seldom::{Seldom, TOLD_EVERY};
 use crate::stats::Stats;
@@ -139,14 +140,7 @@ impl Engine {
             volume_key.escape_ascii(),
             cookie_key.escape_ascii()
         );
-        let engine = Arc::clone(self);
-        let find = spawn_blocking(move || engine.find(&volume_key, &cookie_key));
-        let deadline = tokio::time::Instant::now() + self.policy.deadline;
-        let found = match timeout_at(deadline, find).await {
-            Ok(found) => found?,
-            Err(_) => Err(Errno::TIMEDOUT.into()),
-        };
-        let size = match found {
+        let size = match self.find_in_time(volume_key, cookie_key, &key).await? {
             Ok(blob) => {
                 // Up to whole pages, because the last page is written whole.
                 let size = blob.size().next_multiple_of(page_size());
@@ -170,7 +164,7 @@ impl Engine {
                 if self.told.first(&what, Instant::now()) {
                     tracing::warn!("{what}: {}", cause(&error));
                 }
-                Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+                Err(backend::errno(&error).unwrap_or(Errno::IO))
             }
         };
         match (self.device.copen(msg_id, size), size) {
@@ -191,6 +185,41 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Tries until the blob of an OPEN is found, or it is sure that it is not. The inner error is
+    /// the OPEN's.
+    async fn find_in_time(
+        self: &Arc<Self>,
+        volume_key: Vec<u8>,
+        cookie_key: Vec<u8>,
+        key: &str,
+    ) -> Result<io::Result<Arc<dyn Blob>>, JoinError> {
+        let deadline = tokio::time::Instant::now() + self.policy.deadline;
+        let keys = Arc::new((volume_key, cookie_key));
+        let mut failures = 0;
+        loop {
+            let (engine, keys) = (Arc::clone(self), Arc::clone(&keys));
+            let find = spawn_blocking(move || engine.find(&keys.0, &keys.1));
+            let Ok(found) = timeout_at(deadline, find).await else {
+                return Ok(Err(Errno::TIMEDOUT.into()));
+            };
+            let error = match found? {
+                Err(error) if backend::may_pass(&error) => error,
+                found => return Ok(found),
+            };
+            failures += 1;
+            let wait = self.policy.wait(failures);
+            if failures >= self.policy.tries || tokio::time::Instant::now() + wait >= deadline {
+                return Ok(Err(error));
+            }
+            let what = format!("cannot open {key}");
+            if self.told.first(&what, Instant::now()) {
+                tracing::warn!("{what}, trying again: {}", cause(&error));
+            }
+            self.stats.retries.fetch_add(1, Relaxed);
+            sleep(wait).await;
+        }
     }
 
     /// The blob of an OPEN, if it is the one that the cache has data of.
@@ -230,7 +259,7 @@ impl Engine {
                 return Ok(());
             }
             failures += 1;
-            let wait = self.policy.delay(failures);
+            let wait = self.policy.wait(failures);
             if is_final(&error)
                 || (failures >= self.policy.tries && !is_of_another(&error))
                 || tokio::time::Instant::now() + wait >= deadline
@@ -338,43 +367,5 @@ impl Engine {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&object_id)
-    }
-}
-
-/// Whether trying again is of no use: the blob is another one now, or ends before the range, or the
-/// time is over.
-fn is_final(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::STALE | Errno::NODATA | Errno::TIMEDOUT)
-    )
-}
-
-/// Whether the object was opened by a process whose fd may still be open somewhere: it may yet
-/// serve what is asked for, within its time.
-fn is_of_another(error: &io::Error) -> bool {
-    Errno::from_io_error(error) == Some(Errno::BADF)
-}
-
-/// Whether the cache had no room for the data.
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::NOSPC | Errno::NOBUFS | Errno::DQUOT)
-    )
-}
-
-/// What is wrong, for the log.
-fn cause(error: &io::Error) -> String {
-    match Errno::from_io_error(error) {
-        Some(Errno::STALE) => "the blob is another one now".into(),
-        Some(Errno::NODATA) => "the range is behind the end of the blob: is it complete?".into(),
-        Some(Errno::TIMEDOUT) => "its source did not answer in time (--fetch-deadline)".into(),
-        Some(Errno::BADF) => "the object is not open here".into(),
-        Some(Errno::NOSPC) => "the disk of the cache is full".into(),
-        Some(Errno::NOBUFS) => {
-            "there is no room in the cache: its disk is fuller than --bstop or --fstop say".into()
-        }
-        _ => error.to_string(),
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! When a READ is tried again, and when it is given up.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::Duration;
 
 /// When to try again and when to give up.
@@ -31,7 +33,27 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Time to wait after that many failures.
+    /// For a source at the other end of a network: it is given the time that a restart takes, and
+    /// is not asked the more often the worse it is.
+    pub const REMOTE: Self = Self {
+        tries: 8,
+        deadline: Duration::from_secs(30),
+        first_delay: Duration::from_millis(100),
+        max_delay: Duration::from_secs(5),
+        turns: 16,
+    };
+
+    /// Time to wait after that many failures: by chance between half of [`Policy::delay`] and all
+    /// of it, so that what failed together is not tried together.
+    pub fn wait(&self, failures: u32) -> Duration {
+        let whole = self.delay(failures);
+        // Each has keys of its own, which nobody can foretell: that is chance enough.
+        let chance = RandomState::new().build_hasher().finish() % 1024;
+        let chance = u32::try_from(chance).unwrap_or_default();
+        whole / 2 + whole / 2 * chance / 1024
+    }
+
+    /// The longest time to wait after that many failures.
     pub fn delay(&self, failures: u32) -> Duration {
         let factor = 1u32
             .checked_shl(failures.saturating_sub(1))
@@ -44,6 +66,8 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -53,5 +77,16 @@ mod tests {
             [1, 2, 3, 7, 8, 32, 33, u32::MAX].map(of),
             [10, 20, 40, 640, 1000, 1000, 1000, 1000]
         );
+    }
+
+    #[test]
+    fn waits_differ_and_are_at_least_half_the_delay() {
+        let policy = Policy::REMOTE;
+        for failures in [1, 3, 50] {
+            let delay = policy.delay(failures);
+            let waits: HashSet<_> = (0..64).map(|_| policy.wait(failures)).collect();
+            assert!(waits.iter().all(|&wait| delay / 2 <= wait && wait <= delay));
+            assert!(waits.len() > 8, "{waits:?}");
+        }
     }
 }

@@ -7,10 +7,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering::{self, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Duration;
 
-use cachefiles_daemon::backend::{Backend, Blob};
+use cachefiles_daemon::backend::{Backend, Blob, Fault, SourceError};
 use cachefiles_daemon::identity::Identities;
 use cachefiles_daemon::serve::{Engine, Policy};
 use cachefiles_daemon::stats::Stats;
@@ -29,6 +30,8 @@ struct Memory {
     blobs: HashMap<&'static [u8], Vec<u8>>,
     broken: Arc<AtomicBool>,
     changed: Arc<AtomicBool>,
+    /// How many times more opening fails, in a way that may pass.
+    away: Arc<AtomicU32>,
 }
 
 struct MemoryBlob {
@@ -40,6 +43,10 @@ struct MemoryBlob {
 
 impl Backend for Memory {
     fn open(&self, _volume_key: &[u8], cookie_key: &[u8]) -> io::Result<Box<dyn Blob>> {
+        let less = |times: u32| times.checked_sub(1);
+        if self.away.fetch_update(Relaxed, Relaxed, less).is_ok() {
+            return Err(SourceError::new(Fault::Passing, "the store is away").into());
+        }
         let bytes = self.blobs.get(cookie_key).cloned().ok_or(Errno::NOENT)?;
         Ok(Box::new(MemoryBlob {
             bytes,
@@ -83,6 +90,7 @@ pub struct Kernel {
     pub commands: OwnedFd,
     pub broken: Arc<AtomicBool>,
     pub changed: Arc<AtomicBool>,
+    pub away: Arc<AtomicU32>,
 }
 
 impl Kernel {
@@ -112,6 +120,7 @@ impl Kernel {
             ..Memory::default()
         };
         let (broken, changed) = (Arc::clone(&backend.broken), Arc::clone(&backend.changed));
+        let away = Arc::clone(&backend.away);
         let stats = Stats::create(&Stats::memory_file().unwrap()).unwrap();
         let policy = Policy {
             tries: 3,
@@ -129,6 +138,7 @@ impl Kernel {
             commands,
             broken,
             changed,
+            away,
         }
     }
 

@@ -46,6 +46,23 @@ fn an_unknown_blob_is_refused_and_its_fd_closed() {
 }
 
 #[test]
+fn an_open_whose_source_is_away_for_a_moment_is_tried_again() {
+    let kernel = Kernel::new(&[(b"a", blob(4096))]);
+    kernel.away.store(2, Ordering::Relaxed);
+    kernel.open(1, 5, b"a", cache_file().1);
+    assert_eq!(kernel.command().as_deref(), Some("copen 1,4096"));
+    // Three times, as the kernel of these tests says, and not for ever.
+    kernel.away.store(3, Ordering::Relaxed);
+    kernel.open(2, 6, b"a", cache_file().1);
+    assert_eq!(kernel.command().as_deref(), Some("copen 2,-5"));
+    assert_eq!(kernel.away.load(Ordering::Relaxed), 0);
+    // What is sure is not asked for again.
+    kernel.open(3, 7, b"absent", cache_file().1);
+    assert_eq!(kernel.command().as_deref(), Some("copen 3,-2"));
+    assert_eq!(kernel.engine.stats().retries.load(Ordering::Relaxed), 4);
+}
+
+#[test]
 fn a_read_writes_whole_pages_and_zeros_behind_the_end() {
     let bytes = blob(30_000);
     let kernel = Kernel::new(&[(b"a", bytes.clone())]);

@@ -17,3 +17,4 @@ pub mod share;
 pub mod sys;
 pub mod tap;
 pub mod task;
+pub mod web;

@@ -12,6 +12,7 @@ use cachefiles_harness::settings::Settings;
 // The cases know these as modules of the crate.
 use cachefiles_harness::{
     actor, bad_disk, context, image, kmsg, lz4, raw, registry, runner, session, share, sys, task,
+    web,
 };
 
 mod cases;

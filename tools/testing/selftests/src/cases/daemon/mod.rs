@@ -7,8 +7,15 @@ mod full;
 mod program;
 mod slow;
 mod supervisor;
+mod web;
 
 use crate::registry::Test;
 
 /// The tests, by what goes wrong.
-pub const ALL: &[&[Test]] = &[blobs::TESTS, full::TESTS, slow::TESTS, supervisor::TESTS];
+pub const ALL: &[&[Test]] = &[
+    blobs::TESTS,
+    full::TESTS,
+    slow::TESTS,
+    supervisor::TESTS,
+    web::TESTS,
+];

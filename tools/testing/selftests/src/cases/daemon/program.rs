@@ -15,6 +15,7 @@ use crate::image::Image;
 use crate::session::{Mount, blobs_of};
 use crate::sys;
 use crate::task::soon;
+use crate::web::Web;
 
 const PROGRAM: &str = "cachefiles-ondemandd";
 
@@ -28,7 +29,18 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it, and returns when it serves.
     pub fn start(ctx: &Context, more: &[&str]) -> Result<Self> {
-        let daemon = Self::spawn(ctx, "daemon", more)?;
+        Self::spawn(ctx, "daemon", more)?.serving()
+    }
+
+    /// The same, with the blobs of a web server.
+    pub fn start_from_web(ctx: &Context, web: &Web, more: &[&str]) -> Result<Self> {
+        let url = web.url();
+        let arguments = [&["--url", &*url][..], more].concat();
+        Self::spawn_from(ctx, "daemon", &arguments)?.serving()
+    }
+
+    fn serving(self) -> Result<Self> {
+        let daemon = self;
         sys::wait_for("the daemon to serve", soon(), || {
             daemon.has_ended() || daemon.log().contains("serving")
         })?;
@@ -38,13 +50,17 @@ impl Daemon {
 
     /// Starts it; it logs to a file of this name.
     pub fn spawn(ctx: &Context, name: &str, more: &[&str]) -> Result<Self> {
+        let dir = blob_dir(ctx);
+        fs::create_dir_all(&dir)?;
+        let dir = dir.to_str().context("a path that is no text")?;
+        Self::spawn_from(ctx, name, &[&["--blobs", dir][..], more].concat())
+    }
+
+    fn spawn_from(ctx: &Context, name: &str, more: &[&str]) -> Result<Self> {
         let work = ctx.work.clone();
         let log = work.join(name).with_extension("log");
-        fs::create_dir_all(blob_dir(ctx))?;
         let supervisor = command()
             .args(["supervise", "--dir", sys::CACHE, "--tag", TAG])
-            .arg("--blobs")
-            .arg(blob_dir(ctx))
             .arg("--pid-file")
             .arg(work.join("worker.pid"))
             .args(more)
