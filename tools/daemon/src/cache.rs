@@ -11,7 +11,7 @@ use crate::doctor;
 use crate::holders::Holders;
 
 /// What makes up a cache.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct CacheArgs {
     /// The cachefiles control device
     #[arg(long, default_value = DEVICE_PATH, value_name = "PATH")]

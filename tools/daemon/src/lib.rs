@@ -8,6 +8,7 @@
 
 pub mod backend;
 pub mod cache;
+pub mod config;
 pub mod control;
 pub mod doctor;
 pub mod handoff;

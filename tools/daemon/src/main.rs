@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The command line: `cachefiles-ondemandd serve` and `cachefiles-ondemandd supervise`.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use cachefiles_daemon::config;
 use cachefiles_daemon::doctor::{self, DoctorArgs};
 use cachefiles_daemon::invalidate::{self, InvalidateArgs};
 use cachefiles_daemon::log;
 use cachefiles_daemon::serve::{self, ServeArgs};
 use cachefiles_daemon::stats::Snapshot;
 use cachefiles_daemon::supervise::{self, SuperviseArgs};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
 /// On-demand daemon for the kernel's cachefiles: fills the cache when a reader misses.
@@ -29,8 +31,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Answer the kernel's requests (the process that may crash)
+    #[command(args_override_self = true)]
     Serve(ServeArgs),
     /// Hold the device, and keep a `serve` process running
+    #[command(args_override_self = true)]
     Supervise(SuperviseArgs),
     /// Remove what is cached of a blob, so that another one may have its name
     Invalidate(InvalidateArgs),
@@ -45,11 +49,20 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(error) => {
+            log::begin(LevelFilter::ERROR);
+            tracing::error!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
     log::begin(cli.log_level);
     let result = match &cli.command {
-        Command::Serve(args) => serve::run(args),
-        Command::Supervise(args) => supervise::run(args, cli.log_level.to_string()),
+        Command::Serve(args) => serve::run(args, check),
+        Command::Supervise(args) => {
+            supervise::run(args.clone(), cli.log_level.to_string(), &reload)
+        }
         Command::Invalidate(args) => invalidate::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Stats { path } => print_stats(path),
@@ -63,6 +76,40 @@ fn main() -> ExitCode {
     }
 }
 
+impl Cli {
+    /// The command line, with the configuration that it names. Does not return for one that is not
+    /// understood, or that asks for help.
+    fn read() -> Result<Self> {
+        Ok(Self::parse_from(Self::arguments()?))
+    }
+
+    /// The same later on: the configuration may have changed.
+    fn read_again() -> Result<Self> {
+        Ok(Self::try_parse_from(Self::arguments()?)?)
+    }
+
+    fn arguments() -> Result<Vec<OsString>> {
+        config::expand(std::env::args_os().collect(), &Self::command())
+    }
+}
+
+/// Whether `serve` could start once more, as the configuration says now.
+fn check() -> Result<()> {
+    match Cli::read_again()?.command {
+        Command::Serve(args) => args.check(),
+        _ => anyhow::bail!("another command than before"),
+    }
+}
+
+/// What `supervise` is to do, as the configuration says now.
+fn reload() -> Result<(SuperviseArgs, String)> {
+    let cli = Cli::read_again()?;
+    match cli.command {
+        Command::Supervise(args) => Ok((args, cli.log_level.to_string())),
+        _ => anyhow::bail!("another command than before"),
+    }
+}
+
 fn print_stats(path: &Path) -> Result<()> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     println!("{}", Snapshot::read(&file)?);
@@ -71,9 +118,52 @@ fn print_stats(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    /// The options that are there but commented out, too.
+    #[test]
+    fn the_example_configuration_is_understood() {
+        let text = include_str!("../cachefiles-ondemandd.toml");
+        let is_option = |line: &&str| line.starts_with('#') && !line.starts_with("# ");
+        let all: String = text
+            .lines()
+            .map(|line| match is_option(&line) {
+                true if line.starts_with("#url") => String::new(),
+                true => format!("{}\n", &line[1..]),
+                false => format!("{line}\n"),
+            })
+            .collect();
+        for text in [text, &all] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            for command in ["serve", "supervise"] {
+                let arguments = ["x", command, "--config", file.path().to_str().unwrap()];
+                let arguments = arguments.map(OsString::from).to_vec();
+                let expanded = config::expand(arguments, &Cli::command()).unwrap();
+                Cli::try_parse_from(expanded).unwrap();
+            }
+        }
+    }
+
+    /// What is given stands behind what the file says.
+    #[test]
+    fn of_options_that_are_there_twice_the_last_one_counts() {
+        for command in ["serve", "supervise"] {
+            let arguments = [
+                "x",
+                command,
+                "--blobs=/a",
+                "--blobs",
+                "/b",
+                "--tries=1",
+                "--tries=2",
+            ];
+            let cli = Cli::try_parse_from(arguments).unwrap();
+            let said = format!("{:?}", cli.command);
+            assert!(said.contains("/b") && !said.contains("/a"), "{said}");
+            assert!(said.contains("tries: 2"), "{said}");
+        }
+    }
 
     /// What `--help` tells and the manual page does not would be found by nobody who reads that.
     #[test]

@@ -43,6 +43,9 @@ use crate::systemd;
 /// (an fd named `cachefiles` from its fd store), or --device, which is then bound to --dir.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
+    /// File with options like these, in TOML: those that are given take the place of its own
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArgs,
     #[command(flatten)]
@@ -104,8 +107,16 @@ impl FetchArgs {
     }
 }
 
-/// Runs the worker until SIGTERM or SIGINT.
-pub fn run(args: &ServeArgs) -> Result<()> {
+impl ServeArgs {
+    /// Looks whether a worker with these options could start, as far as that can be seen.
+    pub fn check(&self) -> Result<()> {
+        self.fetch.open(&self.source).map(drop)
+    }
+}
+
+/// Runs the worker until SIGTERM or SIGINT; until SIGHUP, too, unless `check` finds that the worker
+/// that would come next could not start.
+pub fn run(args: &ServeArgs, check: fn() -> Result<()>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(args.fetch.threads.into())
@@ -113,7 +124,7 @@ pub fn run(args: &ServeArgs) -> Result<()> {
         .context("starting the runtime")?;
     // Set up before anything can be interrupted, so that a signal is never missed.
     let (stopper, stop) = watch::channel(false);
-    catch_signals(&runtime, &stopper)?;
+    catch_signals(&runtime, &stopper, check)?;
     raise_fd_limit();
     let (backend, policy) = args.fetch.open(&args.source)?;
     let holder = args.fd_from.as_deref().map(connect).transpose()?;
@@ -241,7 +252,11 @@ fn raise_fd_limit() {
 
 /// Has each signal that ends the worker do so. Whoever keeps it running starts it again after
 /// SIGHUP.
-fn catch_signals(runtime: &Runtime, stopper: &watch::Sender<bool>) -> Result<()> {
+fn catch_signals(
+    runtime: &Runtime,
+    stopper: &watch::Sender<bool>,
+    check: fn() -> Result<()>,
+) -> Result<()> {
     let _inside = runtime.enter();
     for kind in [
         SignalKind::terminate(),
@@ -252,9 +267,20 @@ fn catch_signals(runtime: &Runtime, stopper: &watch::Sender<bool>) -> Result<()>
         let stopper = stopper.clone();
         runtime.spawn(async move {
             while signals.recv().await.is_some() {
-                stopper.send_replace(true);
+                match check_before(kind, check) {
+                    Ok(()) => drop(stopper.send_replace(true)),
+                    Err(error) => tracing::error!("not reloaded: {error:#}"),
+                }
             }
         });
+    }
+    Ok(())
+}
+
+/// After SIGHUP the configuration is read anew: by another process, which had better understand it.
+fn check_before(kind: SignalKind, check: fn() -> Result<()>) -> Result<()> {
+    if kind == SignalKind::hangup() {
+        check()?;
     }
     Ok(())
 }

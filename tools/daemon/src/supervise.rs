@@ -16,13 +16,13 @@
 
 mod backoff;
 mod child;
+mod device;
 mod signals;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,8 +33,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::backoff::Backoff;
 use self::child::{Death, WorkerProcess};
+use self::device::{make_runtime_dir, obtain_device};
 use self::signals::{Signals, Woken};
-use crate::cache::{self, CacheArgs};
+use crate::cache::CacheArgs;
 use crate::control;
 use crate::mounts;
 use crate::serve::FetchArgs;
@@ -43,8 +44,11 @@ use crate::stats::Stats;
 use crate::systemd;
 
 /// Options of `supervise`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct SuperviseArgs {
+    /// File with options like these, in TOML: those that are given take the place of its own
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArgs,
     #[command(flatten)]
@@ -100,11 +104,14 @@ enum Ended {
     Dead,
 }
 
+/// Reads the options and the configuration again: the options, and the level of the log.
+pub type Reload<'a> = &'a dyn Fn() -> Result<(SuperviseArgs, String)>;
+
 /// Runs until SIGTERM or SIGINT, or until no worker can be started.
-pub fn run(args: &SuperviseArgs, log_level: String) -> Result<()> {
+pub fn run(args: SuperviseArgs, log_level: String, reload: Reload<'_>) -> Result<()> {
     let signals = Signals::catch()?;
     // Before the counters: those of a supervisor that runs must not be emptied.
-    let device = obtain_device(args)?;
+    let device = obtain_device(&args)?;
     let stats_file = match &args.stats {
         Some(path) => Stats::create_file(path)?,
         None => Stats::memory_file()?,
@@ -112,8 +119,10 @@ pub fn run(args: &SuperviseArgs, log_level: String) -> Result<()> {
     // Sets the file up; the workers map it themselves.
     drop(Stats::create(&stats_file)?);
     let control = make_runtime_dir(&args.runtime_dir).then(|| control::path(&args.runtime_dir));
+    let pid_file = args.pid_file.clone();
     let mut supervisor = Supervisor {
         args,
+        reload,
         log_level,
         signals,
         stats_file,
@@ -122,7 +131,7 @@ pub fn run(args: &SuperviseArgs, log_level: String) -> Result<()> {
         is_to_stop: false,
     };
     let result = supervisor.keep_running();
-    if let Some(path) = &args.pid_file {
+    if let Some(path) = &pid_file {
         // It may never have been written.
         let _ = std::fs::remove_file(path);
     }
@@ -133,59 +142,9 @@ pub fn run(args: &SuperviseArgs, log_level: String) -> Result<()> {
     result
 }
 
-/// The device: from systemd, opened and bound, or from a worker whose supervisor is dead.
-fn obtain_device(args: &SuperviseArgs) -> Result<Device> {
-    let device = match systemd::device_from_environment()? {
-        Some(device) => device,
-        None => match cache::open_and_bind(&args.cache) {
-            Ok(device) => {
-                systemd::store(&device);
-                return Ok(device);
-            }
-            Err(error) if cache::is_busy(&error) => {
-                let device = adopt(args, error)?;
-                systemd::store(&device);
-                device
-            }
-            Err(error) => return Err(error),
-        },
-    };
-    device
-        .restore()
-        .context("asking the kernel to repeat unanswered requests (restore)")?;
-    cache::set_timeout(&device, args.cache.timeout)?;
-    Ok(device)
-}
-
-/// Takes the device from an orphan, or fails as opening it did.
-fn adopt(args: &SuperviseArgs, busy: anyhow::Error) -> Result<Device> {
-    let Some(Ok(dir)) = args.cache.dir.as_deref().map(std::fs::canonicalize) else {
-        return Err(busy);
-    };
-    match control::adopt(&control::path(&args.runtime_dir), &dir) {
-        Ok(Some(device)) => Ok(device),
-        Ok(None) => Err(busy),
-        Err(error) => Err(busy.context(format!("{error:#}"))),
-    }
-}
-
-/// Nobody else may put a socket there. False if there can be none.
-fn make_runtime_dir(dir: &Path) -> bool {
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir);
-    if let Err(error) = &made {
-        tracing::warn!(
-            "cannot make {}: {error}. Should this be killed, no other can take its worker over",
-            dir.display()
-        );
-    }
-    made.is_ok()
-}
-
 struct Supervisor<'a> {
-    args: &'a SuperviseArgs,
+    args: SuperviseArgs,
+    reload: Reload<'a>,
     log_level: String,
     signals: Signals,
     stats_file: File,
@@ -266,7 +225,10 @@ impl Supervisor<'_> {
                         systemd::ready();
                     }
                 }
-                Woken::Reload => return Ok(Ended::Reload),
+                Woken::Reload => match self.reload() {
+                    Ok(()) => return Ok(Ended::Reload),
+                    Err(error) => tracing::error!("not reloaded, the worker stays: {error:#}"),
+                },
                 Woken::Stop if self.may_stop() => return Ok(Ended::Stop),
                 Woken::TimeOut if mounts::in_use(&self.args.cache.tag).is_empty() => {
                     return Ok(Ended::Stop);
@@ -274,6 +236,19 @@ impl Supervisor<'_> {
                 Woken::Stop | Woken::TimeOut => {}
             }
         }
+    }
+
+    /// Takes over what may change while the cache is bound, unless the next worker would stumble
+    /// over it.
+    fn reload(&mut self) -> Result<()> {
+        let (args, log_level) = (self.reload)()?;
+        args.fetch.open(&args.source)?;
+        if args.cache != self.args.cache {
+            tracing::warn!("what has changed of the cache's options holds after a restart");
+        }
+        (self.args.source, self.args.fetch) = (args.source, args.fetch);
+        self.log_level = log_level;
+        Ok(())
     }
 
     /// Whether SIGTERM is obeyed at once, and not when nothing is mounted any more.

@@ -166,6 +166,41 @@ fn errors_name_cause_and_way_out() {
 }
 
 #[test]
+fn sighup_ends_a_worker_only_if_the_next_one_could_start() {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let (_kernel, device) = FakeDevice::new();
+    let stats = Stats::memory_file().unwrap();
+    drop(Stats::create(&stats).unwrap());
+    let mut child = start(
+        &device,
+        &stats,
+        &["--config", config.path().to_str().unwrap()],
+    );
+    std::fs::write(config.path(), "colour = 1").unwrap();
+    kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+    // Long enough for it to end, if it would.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(child.try_wait().unwrap(), None);
+    std::fs::write(config.path(), "tries = 3").unwrap();
+    assert_eq!(stop(child, Signal::HUP), Some(0));
+}
+
+#[test]
+fn errors_in_a_configuration_name_file_and_line() {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(config.path(), "dir = '/x'\nthread = 1\n").unwrap();
+    let output = Command::new(PROGRAM)
+        .args(["serve", "--config"])
+        .arg(config.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let wanted = format!("{}:2: unknown key thread", config.path().display());
+    assert!(said.contains(&wanted), "{said}");
+}
+
+#[test]
 fn lines_for_the_journal_begin_with_their_priority() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let stat = rustix::fs::fstat(&file).unwrap();

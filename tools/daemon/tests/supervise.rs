@@ -55,6 +55,7 @@ impl Supervisor {
             .env("LISTEN_FDNAMES", "cachefiles")
             .env("NOTIFY_SOCKET", dir.path().join("notify"))
             .stdin(Stdio::from(device))
+            .stderr(File::create(dir.path().join("log")).unwrap())
             .spawn()
             .unwrap();
         Self {
@@ -277,6 +278,48 @@ fn sighup_replaces_the_worker_and_keeps_the_device() {
         wait_for("the end of the last worker", || gone().then_some(()));
         last = next;
     }
+    assert_eq!(supervisor.stop(), Some(0));
+}
+
+#[test]
+fn sighup_reads_the_configuration_again_unless_it_is_wrong() {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    fs::write(config.path(), "tries = 5\nthreads = 7\n").unwrap();
+    let (_kernel, device) = FakeDevice::new();
+    let supervisor = Supervisor::start(device, &["--config", config.path().to_str().unwrap()]);
+    let options = |worker: Pid| {
+        let path = format!("/proc/{}/cmdline", worker.as_raw_nonzero());
+        fs::read_to_string(path).unwrap().replace('\0', " ")
+    };
+    let hang_up = || kill_process(Pid::from_child(&supervisor.child), Signal::HUP).unwrap();
+    let first = supervisor.wait_worker(1);
+    // What is given has the last word.
+    let given = options(first);
+    assert!(
+        given.contains("--tries 5") && given.contains("--threads 2"),
+        "{given}"
+    );
+
+    for (wrong, said) in [
+        ("\ntries = 0", ":2: tries: invalid value '0'"),
+        ("dir = [", ":1: "),
+        ("colour = 1", ":1: unknown key colour"),
+    ] {
+        fs::write(config.path(), wrong).unwrap();
+        hang_up();
+        let log = || fs::read_to_string(supervisor.path("log")).unwrap();
+        let is_said = || log().contains(said).then(|| log());
+        let log = wait_for(said, is_said);
+        assert!(log.contains("not reloaded, the worker stays"), "{log}");
+    }
+    assert_eq!(supervisor.worker(), Some(first));
+    assert_eq!(supervisor.stats().unwrap().workers, 1);
+
+    fs::write(config.path(), "tries = 6").unwrap();
+    hang_up();
+    let second = supervisor.wait_worker(2);
+    assert_ne!(second, first);
+    assert!(options(second).contains("--tries 6"), "{}", options(second));
     assert_eq!(supervisor.stop(), Some(0));
 }
 
