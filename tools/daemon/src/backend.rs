@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Where the blobs come from.
 
+pub mod chunks;
 mod error;
 mod http;
 mod local_dir;
+mod verified;
 
+use std::fmt::Write as _;
 use std::io;
 
 pub use error::{Fault, SourceError, errno, may_pass, source_error};
 pub use http::{BaseUrl, Http, HttpOptions};
 pub use local_dir::LocalDir;
+pub use verified::{Verified, Verify};
 
 /// A store of blobs, asked from several threads at once.
 pub trait Backend: Send + Sync {
-    /// Finds the blob of a cookie key. What [`errno`] makes of the error is what the mounting process
-    /// gets to see: `ENOENT` if there is no such blob.
+    /// Finds the blob of a cookie key. What [`errno`] makes of the error is what the mounting
+    /// process gets to see: `ENOENT` if there is no such blob.
     fn open(&self, volume_key: &[u8], cookie_key: &[u8]) -> io::Result<Box<dyn Blob>>;
 }
 
@@ -28,8 +32,30 @@ pub trait Blob: Send + Sync {
     /// of the whole content, decides alone where both of two identities have it.
     fn identity(&self) -> String;
 
+    /// What is read begins at a multiple of so many bytes, a power of two, and ends at one or with
+    /// the blob.
+    fn unit(&self) -> u64 {
+        1
+    }
+
+    /// Whether what is read is compared with digests.
+    fn is_verified(&self) -> bool {
+        false
+    }
+
     /// Fills `buffer` with the bytes from `offset` on. The caller asks for nothing beyond the size.
     ///
-    /// Fails with what [`errno`] makes `ESTALE` of if the blob has another content now than when it was opened.
+    /// Fails with what [`errno`] makes `ESTALE` of if the blob has another content now than when it
+    /// was opened.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+/// Bytes in hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

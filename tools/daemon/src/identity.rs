@@ -137,7 +137,8 @@ fn is_same(one: &str, other: &str) -> bool {
     if agrees("size") != Some(true) {
         return false;
     }
-    match agrees("sha256") {
+    // The digest of an index says more than one that nobody compares with anything.
+    match agrees("chunks").or_else(|| agrees("sha256")) {
         Some(agrees) => agrees,
         // Two sources that say nothing of the same kind are not known to be of one content.
         None => {
@@ -197,6 +198,12 @@ mod tests {
         assert!(!same("size=1 mtime=2 sample=x", "size=1 mtime=2 sample=y"));
         // As it was written before there were samples.
         assert!(same("size=1 mtime=2", "size=1 mtime=2 sample=y"));
+        assert!(same("size=1 etag=a chunks=x", "size=1 etag=b chunks=x"));
+        assert!(!same("size=1 etag=a chunks=x", "size=1 etag=a chunks=y"));
+        assert!(!same(
+            "size=1 sha256=a chunks=x",
+            "size=1 sha256=a chunks=y"
+        ));
         // A server's.
         let served = "size=1 etag=\"a\" head=x";
         assert!(!same(served, "size=1 etag=\"b\" head=x"));

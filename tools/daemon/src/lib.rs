@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod handoff;
 pub mod holders;
 pub mod identity;
+pub mod index;
 pub mod invalidate;
 pub mod log;
 pub mod mounts;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use cachefiles_daemon::config;
 use cachefiles_daemon::doctor::{self, DoctorArgs};
+use cachefiles_daemon::index::{self, IndexArgs};
 use cachefiles_daemon::invalidate::{self, InvalidateArgs};
 use cachefiles_daemon::log;
 use cachefiles_daemon::serve::{self, ServeArgs};
@@ -36,6 +37,8 @@ enum Command {
     /// Hold the device, and keep a `serve` process running
     #[command(args_override_self = true)]
     Supervise(SuperviseArgs),
+    /// Make the index of a blob, by which `serve` verifies each part of it
+    Index(IndexArgs),
     /// Remove what is cached of a blob, so that another one may have its name
     Invalidate(InvalidateArgs),
     /// Look whether all is there that on-demand mounts need, and say how to get what is missing
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Supervise(args) => {
             supervise::run(args.clone(), cli.log_level.to_string(), &reload)
         }
+        Command::Index(args) => index::run(args),
         Command::Invalidate(args) => invalidate::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Stats { path } => print_stats(path),

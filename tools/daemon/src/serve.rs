@@ -8,6 +8,7 @@ mod failure;
 mod in_hand;
 mod object;
 mod policy;
+mod units;
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -84,9 +85,21 @@ pub struct FetchArgs {
         value_parser = clap::value_parser!(u32).range(1..=86_400)
     )]
     pub fetch_deadline: u32,
+    /// KiB that are fetched at once: a READ is widened to this, and others of the same unit wait
+    /// for it; a power of two up to 1024 [default: 1024 with --url, else what is asked for]
+    #[arg(long, value_name = "KIB", value_parser = parse_unit)]
+    pub fetch_unit: Option<u32>,
     /// How often a READ is tried before its reader gets EIO
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub tries: u32,
+}
+
+fn parse_unit(text: &str) -> Result<u32, String> {
+    let unit: u32 = text.parse().map_err(|_| "a number is wanted".to_owned())?;
+    let is_unit = unit.is_power_of_two() && (4..=1024).contains(&unit);
+    is_unit
+        .then_some(unit)
+        .ok_or_else(|| "a power of two from 4 to 1024 is wanted".into())
 }
 
 impl FetchArgs {
@@ -100,6 +113,7 @@ impl FetchArgs {
             tries: self.tries,
             deadline: Duration::from_secs(self.fetch_deadline.into()),
             turns: usize::from(self.threads).div_ceil(2),
+            unit: self.fetch_unit.map_or(waits.unit, |it| u64::from(it) << 10),
             ..waits
         };
         let backend = source.open(self.threads.into(), policy.deadline)?;
@@ -164,7 +178,7 @@ pub fn run(args: &ServeArgs, check: fn() -> Result<()>) -> Result<()> {
     } else {
         systemd::ready();
     }
-    tracing::info!("serving {}", args.source);
+    tracing::info!("serving {}; {}", args.source, args.source.verify);
 
     let engine = Arc::new(engine);
     if let Some(listener) = listener {

@@ -7,9 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 
-use crate::backend::{Backend, BaseUrl, Http, HttpOptions, LocalDir};
+use crate::backend::chunks::Digest;
+use crate::backend::{
+    Backend, BaseUrl, Http, HttpOptions, LocalDir, Verified, Verify, hexadecimal,
+};
 
 /// Where blobs come from.
 #[derive(Debug, Clone, Args)]
@@ -39,12 +42,51 @@ pub struct SourceArgs {
         value_parser = clap::value_parser!(u32).range(1..=86_400)
     )]
     pub request_timeout: u32,
+    /// Which blobs are verified, by the index that `index` makes and that lies beside the blob
+    #[arg(long, value_enum, default_value_t = Verify::Indexed, value_name = "WHICH")]
+    pub verify: Verify,
+    /// The digest (SHA-256) of the index of the blob KEY; one with another is refused
+    #[arg(long, value_name = "KEY=DIGEST", value_parser = parse_known)]
+    pub index_digest: Vec<KnownIndex>,
+}
+
+/// The digest of a blob's index, as it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownIndex {
+    key: String,
+    digest: Digest,
+}
+
+fn parse_known(text: &str) -> Result<KnownIndex, String> {
+    let (key, digits) = text.rsplit_once('=').ok_or("KEY=DIGEST is wanted")?;
+    let mut digest = Digest::default();
+    let is_digest = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if key.is_empty() || !is_digest {
+        return Err("a key and 64 hexadecimal digits are wanted".into());
+    }
+    for (at, byte) in digest.iter_mut().enumerate() {
+        let pair = digits.get(2 * at..2 * at + 2).unwrap_or_default();
+        *byte = u8::from_str_radix(pair, 16).map_err(|error| error.to_string())?;
+    }
+    let key = key.to_owned();
+    Ok(KnownIndex { key, digest })
 }
 
 impl SourceArgs {
     /// The source, of which no more than `fetches` are under way at a time, and none for longer
     /// than `deadline`.
     pub fn open(&self, fetches: usize, deadline: Duration) -> Result<Box<dyn Backend>> {
+        let known = self.index_digest.iter();
+        let known = known.map(|it| (it.key.clone().into_bytes(), it.digest));
+        let source = self.open_plain(fetches, deadline)?;
+        Ok(Box::new(Verified::new(
+            source,
+            self.verify,
+            known.collect(),
+        )))
+    }
+
+    fn open_plain(&self, fetches: usize, deadline: Duration) -> Result<Box<dyn Backend>> {
         match (&self.blobs, &self.url) {
             (Some(dir), _) => Ok(Box::new(LocalDir::new(dir)?)),
             (None, Some(url)) => {
@@ -69,6 +111,8 @@ impl SourceArgs {
     /// These options, for another process.
     pub fn arguments(&self) -> Vec<OsString> {
         let timeout = OsString::from(self.request_timeout.to_string());
+        let verify = self.verify.to_possible_value();
+        let verify = verify.map_or_else(String::new, |it| it.get_name().to_owned());
         let path = |path: &Option<PathBuf>| path.clone().map(OsString::from);
         let options = [
             ("--blobs", path(&self.blobs)),
@@ -76,12 +120,17 @@ impl SourceArgs {
             ("--ca-file", path(&self.ca_file)),
             ("--proxy", self.proxy.clone().map(OsString::from)),
             ("--request-timeout", Some(timeout)),
+            ("--verify", Some(verify.into())),
         ];
+        let known = self.index_digest.iter().flat_map(|known| {
+            let value = format!("{}={}", known.key, hexadecimal(&known.digest));
+            ["--index-digest".to_owned(), value].map(OsString::from)
+        });
         let given = options.into_iter().filter_map(|(name, value)| {
             let value = value?;
             Some([OsString::from(name), value])
         });
-        given.flatten().collect()
+        given.flatten().chain(known).collect()
     }
 }
 
@@ -90,6 +139,56 @@ impl fmt::Display for SourceArgs {
         match (&self.blobs, &self.url) {
             (Some(dir), _) => write!(f, "{}", dir.display()),
             (None, url) => f.write_str(url.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        source: SourceArgs,
+    }
+
+    #[test]
+    fn a_worker_gets_the_options_that_its_supervisor_has() {
+        let digest = format!("app=1.erofs={:064x}", 0xabcdu32);
+        let arguments = [
+            "x",
+            "--url=http://h/",
+            "--ca-file=/c",
+            "--proxy=http://p:1",
+            "--request-timeout=3",
+            "--verify=always",
+            "--index-digest",
+            &digest,
+        ];
+        let first = Cli::try_parse_from(arguments).unwrap().source;
+        assert_eq!(first.index_digest[0].key, "app=1.erofs");
+        let passed = [vec![OsString::from("x")], first.arguments()].concat();
+        let second = Cli::try_parse_from(passed).unwrap().source;
+        assert_eq!(format!("{first:?}"), format!("{second:?}"));
+        let blobs = Cli::try_parse_from(["x", "--blobs=/b"]).unwrap().source;
+        assert!(!blobs.is_remote() && first.is_remote());
+    }
+
+    #[test]
+    fn what_is_no_digest_is_refused() {
+        let long = "0".repeat(64);
+        for text in [
+            "a",
+            "=",
+            "a=12",
+            &format!("={long}"),
+            &format!("a={long}0"),
+            &format!("a={}+", &long[1..]),
+        ] {
+            assert!(parse_known(text).is_err(), "{text}");
         }
     }
 }

@@ -18,7 +18,7 @@ use rustix::fs::MemfdFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
 /// Marks the file, and its version.
-const MAGIC: u64 = u64::from_ne_bytes(*b"cfstats2");
+const MAGIC: u64 = u64::from_ne_bytes(*b"cfstats3");
 
 /// How many request ids are remembered. Ids grow one by one, so two that share a slot are this far
 /// apart.
@@ -51,6 +51,12 @@ pub struct Counters {
     pub culled: AtomicU64,
     /// Workers started.
     pub workers: AtomicU64,
+    /// OPENs answered whose blobs are verified.
+    pub opens_verified: AtomicU64,
+    /// READs among those that failed whose data did not match its digest.
+    pub reads_corrupt: AtomicU64,
+    /// Bytes that READs asked for.
+    pub bytes_asked: AtomicU64,
     seen: [AtomicU32; SLOTS],
 }
 
@@ -69,10 +75,13 @@ pub struct Snapshot {
     pub retries: u64,
     pub culled: u64,
     pub workers: u64,
+    pub opens_verified: u64,
+    pub reads_corrupt: u64,
+    pub bytes_asked: u64,
 }
 
 /// How many counters a file begins with, the magic number included.
-const COUNTERS: usize = 12;
+const COUNTERS: usize = 15;
 
 impl Snapshot {
     /// Reads the counters of a file that others write to; it need not be mapped for that.
@@ -97,6 +106,9 @@ impl Snapshot {
             retries: next(),
             culled: next(),
             workers: next(),
+            opens_verified: next(),
+            reads_corrupt: next(),
+            bytes_asked: next(),
         })
     }
 }
@@ -114,7 +126,10 @@ impl fmt::Display for Snapshot {
         writeln!(f, "closes {}", self.closes)?;
         writeln!(f, "retries {}", self.retries)?;
         writeln!(f, "culled {}", self.culled)?;
-        write!(f, "workers {}", self.workers)
+        writeln!(f, "workers {}", self.workers)?;
+        writeln!(f, "opens_verified {}", self.opens_verified)?;
+        writeln!(f, "reads_corrupt {}", self.reads_corrupt)?;
+        write!(f, "bytes_asked {}", self.bytes_asked)
     }
 }
 
@@ -214,9 +229,10 @@ impl Stats {
 }
 
 impl Counters {
-    /// Counts a READ that was taken, and says whether it had been taken before.
-    pub fn count_read(&self, msg_id: u32) -> bool {
+    /// Counts a READ of so many bytes that was taken, and says whether it had been taken before.
+    pub fn count_read(&self, msg_id: u32, bytes: u64) -> bool {
         self.reads.fetch_add(1, Ordering::Relaxed);
+        self.bytes_asked.fetch_add(bytes, Ordering::Relaxed);
         // An empty slot is 0, so ids are stored one higher.
         let mark = msg_id.wrapping_add(1);
         let slot = usize::try_from(msg_id).unwrap_or_default() % SLOTS;
@@ -240,9 +256,9 @@ mod tests {
         let file = Stats::memory_file().unwrap();
         let first = Stats::create(&file).unwrap();
         let second = Stats::open(&file).unwrap();
-        assert!(!first.count_read(5));
-        assert!(second.count_read(5));
-        assert!(!second.count_read(6));
+        assert!(!first.count_read(5, 9));
+        assert!(second.count_read(5, 9));
+        assert!(!second.count_read(6, 9));
         second.bytes.fetch_add(4096, Ordering::Relaxed);
         first.workers.fetch_add(2, Ordering::Relaxed);
         let wanted = Snapshot {
@@ -250,6 +266,7 @@ mod tests {
             reads_again: 1,
             bytes: 4096,
             workers: 2,
+            bytes_asked: 27,
             ..Snapshot::default()
         };
         assert_eq!(Snapshot::read(&file).unwrap(), wanted);
@@ -258,11 +275,11 @@ mod tests {
     #[test]
     fn ids_a_whole_table_apart_are_different_reads() {
         let stats = Stats::create(&Stats::memory_file().unwrap()).unwrap();
-        assert!(!stats.count_read(1));
-        assert!(!stats.count_read(1 + (1 << 16)));
-        assert!(stats.count_read(1 + (1 << 16)));
-        assert!(!stats.count_read(0));
-        assert!(!stats.count_read(u32::MAX - 1));
+        assert!(!stats.count_read(1, 9));
+        assert!(!stats.count_read(1 + (1 << 16), 9));
+        assert!(stats.count_read(1 + (1 << 16), 9));
+        assert!(!stats.count_read(0, 9));
+        assert!(!stats.count_read(u32::MAX - 1, 9));
     }
 
     #[test]

@@ -307,7 +307,10 @@ impl Supervisor<'_> {
             ["--log-level", &self.log_level, "serve", "--fd-from", "-"]
                 .map(OsStr::new)
                 .to_vec();
-        for (name, number) in &numbers {
+        let unit = fetch
+            .fetch_unit
+            .map(|unit| ("--fetch-unit", unit.to_string()));
+        for (name, number) in numbers.iter().chain(&unit) {
             arguments.extend([OsStr::new(name), OsStr::new(number)]);
         }
         if let Some(dir) = &cache.dir {

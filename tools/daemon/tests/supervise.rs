@@ -308,7 +308,7 @@ fn sighup_reads_the_configuration_again_unless_it_is_wrong() {
         fs::write(config.path(), wrong).unwrap();
         hang_up();
         let log = || fs::read_to_string(supervisor.path("log")).unwrap();
-        let is_said = || log().contains(said).then(|| log());
+        let is_said = || log().contains(said).then(log);
         let log = wait_for(said, is_said);
         assert!(log.contains("not reloaded, the worker stays"), "{log}");
     }

@@ -15,6 +15,8 @@ pub enum Fault {
     Denied,
     /// It is another blob now.
     Changed,
+    /// It is not what its index says.
+    Corrupt,
     /// The source answers something that is of no use, and would again.
     Useless,
     /// It may pass: no connection, a server that is busy, an answer that was cut off.
@@ -27,7 +29,7 @@ impl Fault {
             Self::Absent => Errno::NOENT,
             Self::Denied => Errno::ACCESS,
             Self::Changed => Errno::STALE,
-            Self::Useless | Self::Passing => Errno::IO,
+            Self::Corrupt | Self::Useless | Self::Passing => Errno::IO,
         }
     }
 }

@@ -13,7 +13,6 @@ mod answer;
 mod tls;
 mod url;
 
-use std::fmt::Write as _;
 use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -29,7 +28,7 @@ use ureq::{Agent, Body, Proxy};
 use self::answer::Mark;
 pub use self::url::BaseUrl;
 use super::error::{Fault, SourceError};
-use super::{Backend, Blob};
+use super::{Backend, Blob, hexadecimal};
 
 /// How much of a blob is looked at when it is opened.
 const HEAD: u64 = 4096;
@@ -107,20 +106,15 @@ impl Backend for Http {
         let length = usize::try_from(range.end).map_err(|_| Errno::OVERFLOW)?;
         let head = head.get_mut(..length).ok_or(Errno::OVERFLOW)?;
         read_body(&mut response, head)?;
-        blob.identity = format!("size={size} {} head={}", mark.identity(), digest(head));
+        blob.identity = format!(
+            "size={size} {} head={}",
+            mark.identity(),
+            hexadecimal(&Sha256::digest(head))
+        );
         blob.size = size;
         blob.mark = Some(mark);
         Ok(Box::new(blob))
     }
-}
-
-fn digest(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in Sha256::digest(bytes) {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// One blob of a server.

@@ -7,7 +7,6 @@
 //! believed, not computed.
 
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,7 +20,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::{Backend, Blob};
+use super::{Backend, Blob, hexadecimal};
 
 /// The directory. It is held open, so that renaming it changes nothing.
 #[derive(Debug)]
@@ -112,12 +111,7 @@ fn sample(file: &File, size: u64) -> io::Result<String> {
         file.read_exact_at(piece, at)?;
         digest.update(&*piece);
     }
-    let mut text = String::new();
-    for byte in digest.finalize() {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok(text)
+    Ok(hexadecimal(&digest.finalize()))
 }
 
 /// What tells one content of a file from another, short of reading it.

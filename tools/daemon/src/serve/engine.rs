@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::mem;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
@@ -22,10 +23,11 @@ use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{sleep, timeout_at};
 
 use super::cull::Culler;
-use super::failure::{cause, is_final, is_full, is_of_another};
+use super::failure::{cause, is_corrupt, is_final, is_full, is_of_another};
 use super::in_hand::InHand;
-use super::object::{Object, Served, serve};
+use super::object::{Object, Served, range_of, serve};
 use super::policy::Policy;
+use super::units::Claim;
 use crate::backend::{self, Backend, Blob};
 use crate::identity::Identities;
 use crate::seldom::{Seldom, TOLD_EVERY};
@@ -114,7 +116,7 @@ impl Engine {
 
     /// Takes a READ in hand. False if it is already.
     fn take(&self, read: &Read) -> bool {
-        let again = self.stats.count_read(read.msg_id);
+        let again = self.stats.count_read(read.msg_id, read.len);
         tracing::debug!(
             read.msg_id,
             read.object_id,
@@ -144,13 +146,17 @@ impl Engine {
             Ok(blob) => {
                 // Up to whole pages, because the last page is written whole.
                 let size = blob.size().next_multiple_of(page_size());
-                tracing::debug!(msg_id, object_id, key, size, "OPEN");
-                let turns = Arc::new(Semaphore::new(self.policy.turns));
+                let is_verified = blob.is_verified();
+                tracing::debug!(msg_id, object_id, key, size, is_verified, "OPEN");
+                self.stats
+                    .opens_verified
+                    .fetch_add(is_verified.into(), Relaxed);
                 let object = Object {
                     fd,
                     blob,
                     key,
-                    turns,
+                    turns: Arc::new(Semaphore::new(self.policy.turns)),
+                    units: Arc::default(),
                 };
                 // Before the answer: the first READ may come right after it.
                 self.objects
@@ -242,9 +248,9 @@ impl Engine {
     /// Tries until the READ is served, its tries are used up, or its time is.
     async fn read(self: &Arc<Self>, read: Read) -> Outcome {
         let deadline = tokio::time::Instant::now() + self.policy.deadline;
-        let mut failures = 0;
+        let (mut failures, mut is_wide) = (0, true);
         let error = loop {
-            let error = match timeout_at(deadline, self.attempt(read)).await {
+            let error = match timeout_at(deadline, self.attempt(read, is_wide)).await {
                 Ok(tried) => match tried? {
                     Ok(served) => {
                         let completed = u64::from(served == Served::Completed);
@@ -257,6 +263,10 @@ impl Engine {
             };
             if !self.in_hand.has(&read) {
                 return Ok(());
+            }
+            // What is wrong may be beside what is asked for, which may be had alone.
+            if mem::take(&mut is_wide) && is_corrupt(&error) {
+                continue;
             }
             failures += 1;
             let wait = self.policy.wait(failures);
@@ -284,19 +294,34 @@ impl Engine {
         Ok(())
     }
 
-    /// Tries once. The inner error is the READ's.
-    async fn attempt(self: &Arc<Self>, read: Read) -> Result<io::Result<Served>, JoinError> {
+    /// Tries once: for the units that the READ touches, or for what it asks for. The inner error is
+    /// the READ's.
+    async fn attempt(
+        self: &Arc<Self>,
+        read: Read,
+        is_wide: bool,
+    ) -> Result<io::Result<Served>, JoinError> {
         let Some(object) = self.object(read.object_id) else {
             return Ok(Err(Errno::BADF.into()));
         };
         let (blob, turns) = (Arc::clone(&object.blob), Arc::clone(&object.turns));
+        let units = Arc::clone(&object.units);
         let object = Arc::downgrade(&object);
+        let range = match range_of(&*blob, &read) {
+            Ok(range) => range,
+            Err(error) => return Ok(Err(error)),
+        };
+        let unit = blob.unit().max(if is_wide { self.policy.unit } else { 1 });
+        let mut claim = match unit > page_size() {
+            true => units.claim(&range, unit).await,
+            false => Claim::alone(range),
+        };
         let turn = turns.acquire_owned().await;
         let (in_hand, stats) = (Arc::clone(&self.in_hand), Arc::clone(&self.stats));
         let served = spawn_blocking(move || {
             // Here, and not with the task: a thread that hangs keeps its turn.
             let _turn = turn;
-            serve(&object, &*blob, &read, &in_hand, &stats)
+            serve(&object, &*blob, &read, &mut claim, &in_hand, &stats)
         });
         let served = served.await?;
         if served.as_ref().is_err_and(is_full) {
@@ -330,6 +355,9 @@ impl Engine {
             // EINVAL: it is gone, its reader was killed.
             Ok(()) | Err(Errno::INVAL) => {
                 self.stats.reads_failed.fetch_add(1, Relaxed);
+                self.stats
+                    .reads_corrupt
+                    .fetch_add(is_corrupt(error).into(), Relaxed);
                 let what = format!("giving up on a READ of {}", self.name(read.object_id));
                 if self.told.first(&what, Instant::now()) {
                     let cause = cause(error);

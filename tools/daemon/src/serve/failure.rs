@@ -11,7 +11,10 @@ use crate::backend::{Fault, source_error};
 /// time is over.
 pub fn is_final(error: &io::Error) -> bool {
     match source_error(error) {
-        Some(error) => matches!(error.fault(), Fault::Changed | Fault::Useless),
+        Some(error) => matches!(
+            error.fault(),
+            Fault::Changed | Fault::Corrupt | Fault::Useless
+        ),
         None => matches!(
             Errno::from_io_error(error),
             Some(Errno::STALE | Errno::NODATA | Errno::TIMEDOUT)
@@ -23,6 +26,11 @@ pub fn is_final(error: &io::Error) -> bool {
 /// serve what is asked for, within its time.
 pub fn is_of_another(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::BADF)
+}
+
+/// Whether what came is not what the blob's index says.
+pub fn is_corrupt(error: &io::Error) -> bool {
+    source_error(error).is_some_and(|error| error.fault() == Fault::Corrupt)
 }
 
 /// Whether the cache had no room for the data.

@@ -11,6 +11,7 @@ use cachefiles_protocol::{AlignedBuffer, Errno, ObjectFd, Read, align_range, pag
 use tokio::sync::Semaphore;
 
 use super::in_hand::InHand;
+use super::units::{Claim, Units};
 use crate::backend::Blob;
 use crate::stats::Stats;
 
@@ -32,6 +33,8 @@ pub struct Object {
     pub key: String,
     /// Who fetches has one of these: so a source that is slow does not take all threads.
     pub turns: Arc<Semaphore>,
+    /// What is being fetched.
+    pub units: Arc<Units>,
 }
 
 /// What became of a READ.
@@ -52,14 +55,18 @@ pub fn serve(
     object: &Weak<Object>,
     blob: &dyn Blob,
     read: &Read,
+    claim: &mut Claim,
     in_hand: &InHand,
     stats: &Stats,
 ) -> io::Result<Served> {
-    let range = range_of(blob, read)?;
+    let missing = claim.missing();
+    // The last unit may be shorter, as the last page may be.
+    let range = missing.start..missing.end.min(blob.size().next_multiple_of(page_size()));
     if !BUFFER.with_borrow_mut(|buffer| fill(object, blob, range, buffer, stats))? {
         in_hand.put_down(read);
         return Ok(Served::Gone);
     }
+    claim.done();
     let Some(object) = object.upgrade() else {
         in_hand.put_down(read);
         return Ok(Served::Gone);
@@ -80,7 +87,7 @@ pub fn serve(
 ///
 /// Fails with `ENODATA` where that goes on behind the blob's last page: an image that has something
 /// there was made of a longer blob than this, which may be there only in part.
-fn range_of(blob: &dyn Blob, read: &Read) -> io::Result<Range<u64>> {
+pub fn range_of(blob: &dyn Blob, read: &Read) -> io::Result<Range<u64>> {
     let range = align_range(read.off, read.len).ok_or(Errno::OVERFLOW)?;
     if range.end > blob.size().next_multiple_of(page_size()) {
         return Err(Errno::NODATA.into());

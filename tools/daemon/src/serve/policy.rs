@@ -18,6 +18,9 @@ pub struct Policy {
     pub max_delay: Duration,
     /// How many fetches may be under way for one blob.
     pub turns: usize,
+    /// How many bytes are fetched at once, a power of two: a READ is widened to that. 1: nothing
+    /// but what is asked for.
+    pub unit: u64,
 }
 
 impl Default for Policy {
@@ -28,6 +31,7 @@ impl Default for Policy {
             first_delay: Duration::from_millis(10),
             max_delay: Duration::from_secs(1),
             turns: 16,
+            unit: 1,
         }
     }
 }
@@ -41,6 +45,7 @@ impl Policy {
         first_delay: Duration::from_millis(100),
         max_delay: Duration::from_secs(5),
         turns: 16,
+        unit: 1 << 20,
     };
 
     /// Time to wait after that many failures: by chance between half of [`Policy::delay`] and all

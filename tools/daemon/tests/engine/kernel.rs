@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{self, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cachefiles_daemon::backend::{Backend, Blob, Fault, SourceError};
@@ -24,12 +24,17 @@ use tokio::task::{JoinError, JoinHandle};
 /// machine may need.
 pub const DEADLINE: Duration = Duration::from_millis(300);
 
+/// A blob whose part has this byte fails as if it did not match its digest.
+pub const CORRUPT: u8 = 0xff;
+
 /// Blobs in memory, which can be made to fail. The one called `hangs` does not answer.
 #[derive(Default)]
 struct Memory {
     blobs: HashMap<&'static [u8], Vec<u8>>,
     broken: Arc<AtomicBool>,
     changed: Arc<AtomicBool>,
+    /// Which ranges were read: offset and length.
+    read: Arc<Mutex<Vec<(u64, usize)>>>,
     /// How many times more opening fails, in a way that may pass.
     away: Arc<AtomicU32>,
 }
@@ -39,6 +44,7 @@ struct MemoryBlob {
     hangs: bool,
     broken: Arc<AtomicBool>,
     changed: Arc<AtomicBool>,
+    read: Arc<Mutex<Vec<(u64, usize)>>>,
 }
 
 impl Backend for Memory {
@@ -53,6 +59,7 @@ impl Backend for Memory {
             hangs: cookie_key == b"hangs",
             broken: Arc::clone(&self.broken),
             changed: Arc::clone(&self.changed),
+            read: Arc::clone(&self.read),
         }))
     }
 }
@@ -78,6 +85,10 @@ impl Blob for MemoryBlob {
             return Err(io::Error::other("the store is away"));
         }
         let start = usize::try_from(offset).unwrap();
+        self.read.lock().unwrap().push((offset, buffer.len()));
+        if self.bytes[start..start + buffer.len()].contains(&CORRUPT) {
+            return Err(SourceError::new(Fault::Corrupt, "not what its index says").into());
+        }
         buffer.copy_from_slice(&self.bytes[start..start + buffer.len()]);
         Ok(())
     }
@@ -91,6 +102,7 @@ pub struct Kernel {
     pub broken: Arc<AtomicBool>,
     pub changed: Arc<AtomicBool>,
     pub away: Arc<AtomicU32>,
+    pub read: Arc<Mutex<Vec<(u64, usize)>>>,
 }
 
 impl Kernel {
@@ -99,18 +111,24 @@ impl Kernel {
     }
 
     pub fn with(blobs: &[(&'static [u8], Vec<u8>)], identities: Option<Identities>) -> Self {
-        Self::build(blobs, identities, Duration::from_secs(60))
+        Self::build(blobs, identities, Duration::from_secs(60), 1)
+    }
+
+    /// One that fetches so many bytes at once.
+    pub fn fetching(blobs: &[(&'static [u8], Vec<u8>)], unit: u64) -> Self {
+        Self::build(blobs, None, Duration::from_secs(60), unit)
     }
 
     /// One that gives up at [`DEADLINE`].
     pub fn hasty(blobs: &[(&'static [u8], Vec<u8>)]) -> Self {
-        Self::build(blobs, None, DEADLINE)
+        Self::build(blobs, None, DEADLINE, 1)
     }
 
     fn build(
         blobs: &[(&'static [u8], Vec<u8>)],
         identities: Option<Identities>,
         deadline: Duration,
+        unit: u64,
     ) -> Self {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (device, commands) =
@@ -120,7 +138,7 @@ impl Kernel {
             ..Memory::default()
         };
         let (broken, changed) = (Arc::clone(&backend.broken), Arc::clone(&backend.changed));
-        let away = Arc::clone(&backend.away);
+        let (away, read) = (Arc::clone(&backend.away), Arc::clone(&backend.read));
         let stats = Stats::create(&Stats::memory_file().unwrap()).unwrap();
         let policy = Policy {
             tries: 3,
@@ -128,6 +146,7 @@ impl Kernel {
             max_delay: Duration::from_millis(4),
             deadline,
             turns: 2,
+            unit,
         };
         let device = Device::from(device);
         let engine = Engine::new(device, Box::new(backend), identities, None, stats, policy);
@@ -139,6 +158,7 @@ impl Kernel {
             broken,
             changed,
             away,
+            read,
         }
     }
 

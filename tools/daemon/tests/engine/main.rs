@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use cachefiles_daemon::identity::Identities;
 use cachefiles_protocol::{Close, Message};
 
-use kernel::{DEADLINE, Kernel, broken_object, cache_file};
+use kernel::{CORRUPT, DEADLINE, Kernel, broken_object, cache_file};
 
 fn blob(length: usize) -> Vec<u8> {
     (0..length).map(|index| (index % 251) as u8 + 1).collect()
@@ -86,6 +86,53 @@ fn a_read_writes_whole_pages_and_zeros_behind_the_end() {
         // Each is tried three times: completing it needs the kernel.
         3 * (24_576 + 4096)
     );
+}
+
+#[test]
+fn a_read_is_widened_to_units_and_the_last_one_ends_with_the_blob() {
+    let bytes = blob(40_000);
+    let kernel = Kernel::fetching(&[(b"a", bytes.clone())], 16_384);
+    let (file, fd) = cache_file();
+    kernel.open(1, 5, b"a", fd);
+    kernel.read(2, 5, 20_480, 4096);
+    let mut data = vec![0xee; 16_384];
+    assert_eq!(file.read_at(&mut data, 16_384).unwrap(), 16_384);
+    assert_eq!(data, bytes[16_384..32_768]);
+    // Completing needs the kernel; what is tried again is as narrow as can be.
+    let narrow = (20_480, 4096);
+    assert_eq!(
+        *kernel.read.lock().unwrap(),
+        [(16_384, 16_384), narrow, narrow]
+    );
+    kernel.read(3, 5, 36_864, 4096);
+    assert_eq!(file.metadata().unwrap().len(), 40_960);
+    let mut data = vec![0xee; 8192];
+    file.read_exact_at(&mut data, 32_768).unwrap();
+    assert_eq!(data[..7232], bytes[32_768..]);
+    assert!(data[7232..].iter().all(|&byte| byte == 0));
+    assert_eq!(kernel.read.lock().unwrap()[3], (32_768, 7232));
+}
+
+#[test]
+fn what_does_not_match_its_digest_is_an_error_at_once_and_never_written() {
+    let mut bytes = blob(16_384);
+    bytes[5000] = CORRUPT;
+    let kernel = Kernel::fetching(&[(b"a", bytes.clone())], 16_384);
+    let (file, fd) = cache_file();
+    kernel.open(1, 5, b"a", fd);
+    kernel.command();
+    kernel.read(2, 5, 4096, 4096);
+    assert_eq!(kernel.command().as_deref(), Some("cfail 2,-5"));
+    assert_eq!(file.metadata().unwrap().len(), 0);
+    let stats = kernel.engine.stats();
+    assert_eq!(stats.reads_corrupt.load(Ordering::Relaxed), 1);
+    assert_eq!(stats.retries.load(Ordering::Relaxed), 0);
+    // What lies beside it in its unit can be had.
+    kernel.read(3, 5, 8192, 4096);
+    let mut data = vec![0; 4096];
+    file.read_exact_at(&mut data, 8192).unwrap();
+    assert_eq!(data, bytes[8192..12_288]);
+    assert_eq!(file.metadata().unwrap().len(), 12_288);
 }
 
 #[test]

@@ -4,10 +4,13 @@
 
 mod tls;
 
+use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use cachefiles_daemon::backend::{Backend, BaseUrl, Blob, Fault, Http, HttpOptions, source_error};
+use cachefiles_daemon::backend::{
+    Backend, BaseUrl, Blob, Fault, Http, HttpOptions, Verified, Verify, chunks, source_error,
+};
 use cachefiles_harness::web::{Manner, Web};
 use cachefiles_protocol::Errno;
 
@@ -209,6 +212,52 @@ fn a_blob_that_gets_shorter_or_goes_is_noticed() {
             "{offset}"
         );
     }
+}
+
+#[test]
+fn an_index_that_cannot_be_had_is_not_taken_for_none() {
+    let (web, bytes) = (Web::start().unwrap(), content(1, 100_000));
+    web.put("blob", &bytes);
+    let source = Box::new(client(&web.url()));
+    let verified = Verified::new(source, Verify::Indexed, HashMap::new());
+    let open = || verified.open(b"v", b"blob");
+    assert!(!open().unwrap().is_verified());
+    web.put("blob.chunks", &chunks::make(&*bytes, 65_536).unwrap());
+    let blob = open().unwrap();
+    assert!(blob.is_verified());
+    assert_eq!(read(&*blob, 65_536, 34_464).unwrap(), bytes[65_536..]);
+    // Of these the blob's own answer is fine, and that of its index is not.
+    for (manner, fault) in [
+        (Manner::Status(503), Fault::Passing),
+        (Manner::Silent, Fault::Passing),
+        (Manner::Cut, Fault::Passing),
+        (Manner::Whole, Fault::Useless),
+        (Manner::Status(302), Fault::Useless),
+    ] {
+        web.behave_after(1, manner);
+        let error = open().err().unwrap();
+        assert_eq!(failure(&error).0, fault, "{manner:?}");
+    }
+    for status in [404, 403] {
+        web.behave_after(1, Manner::Status(status));
+        assert!(!open().unwrap().is_verified());
+    }
+}
+
+#[test]
+fn what_a_server_sends_is_not_believed_but_verified() {
+    let (web, bytes) = (Web::start().unwrap(), content(1, 100_000));
+    let mut other = bytes.clone();
+    other[70_000] ^= 1;
+    web.put("blob", &other);
+    web.put("blob.chunks", &chunks::make(&*bytes, 65_536).unwrap());
+    let source = Box::new(client(&web.url()));
+    let verified = Verified::new(source, Verify::Always, HashMap::new());
+    let blob = verified.open(b"v", b"blob").unwrap();
+    assert_eq!(read(&*blob, 0, 65_536).unwrap(), bytes[..65_536]);
+    let (fault, said) = read(&*blob, 65_536, 34_464).unwrap_err();
+    assert_eq!(fault, Fault::Corrupt);
+    assert!(said.contains("bytes 65536 to 100000"), "{said}");
 }
 
 #[test]

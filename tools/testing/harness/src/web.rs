@@ -71,8 +71,9 @@ impl Page {
 struct State {
     pages: BTreeMap<String, Page>,
     manner: Manner,
-    /// For how many requests it has that manner.
+    /// For how many requests it has that manner, and how many come before them.
     times: Option<usize>,
+    before: usize,
     requests: Vec<String>,
     connections: usize,
 }
@@ -142,6 +143,13 @@ impl Web {
         (state.manner, state.times) = (manner, Some(times));
     }
 
+    /// Has it answer so many requests as it should, the next one like this, and what comes then as
+    /// it should again.
+    pub fn behave_after(&self, times: usize, manner: Manner) {
+        self.behave_for(1, manner);
+        self.state().before = times;
+    }
+
     /// The requests that came so far: the file's name, a blank, the range.
     pub fn requests(&self) -> Vec<String> {
         self.state().requests.clone()
@@ -178,6 +186,10 @@ impl Web {
         state
             .requests
             .push(format!("{} {}", request.name, request.range));
+        if state.before > 0 {
+            state.before -= 1;
+            return Manner::Right;
+        }
         match &mut state.times {
             Some(0) => Manner::Right,
             Some(times) => {

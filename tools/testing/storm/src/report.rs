@@ -117,6 +117,9 @@ pub fn add_stats(sum: Snapshot, one: Snapshot) -> Snapshot {
         retries: sum.retries + one.retries,
         culled: sum.culled + one.culled,
         workers: sum.workers + one.workers,
+        opens_verified: sum.opens_verified + one.opens_verified,
+        reads_corrupt: sum.reads_corrupt + one.reads_corrupt,
+        bytes_asked: sum.bytes_asked + one.bytes_asked,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Signal, kill_process};
 
 use super::program::{Daemon, check, check_eio, unmount};
@@ -26,10 +26,18 @@ pub const TESTS: &[Test] = &[
         "a reader gets an error, never bytes of another blob"
     )
     .limit(60),
+    test!(
+        daemon_verifies_each_chunk_of_a_blob_with_an_index,
+        "what does not match its digest is an error, and the rest of the blob can be read"
+    )
+    .limit(60),
 ];
 
 const FSID: &str = "app";
 const BLOB: &str = "app.blob";
+
+/// So that one file does not come with the other.
+const SMALL_UNITS: [&str; 2] = ["--fetch-unit", "4"];
 
 /// Two files on the device, one after the other, each too long for one read-ahead.
 fn image(seed: u32) -> Image {
@@ -58,7 +66,7 @@ fn check_all(daemon: &Daemon, ctx: &Context, image: &Image) -> Result<()> {
 fn daemon_serves_from_a_web_server_over_failures_and_kills(ctx: &Context) -> Result<()> {
     let (web, image) = (Web::start()?, image(1));
     put(&web, &image)?;
-    let daemon = Daemon::start_from_web(ctx, &web, &[])?;
+    let daemon = Daemon::start_from_web(ctx, &web, &SMALL_UNITS)?;
     // The mount's own OPENs meet a server that is not up yet.
     web.behave_for(2, Manner::Status(503));
     let mount = daemon.mount(ctx, FSID)?;
@@ -83,7 +91,7 @@ fn daemon_serves_from_a_web_server_over_failures_and_kills(ctx: &Context) -> Res
 fn daemon_blob_replaced_at_its_url_is_an_error(ctx: &Context) -> Result<()> {
     let (web, first, second) = (Web::start()?, image(1), image(5));
     put(&web, &first)?;
-    let daemon = Daemon::start_from_web(ctx, &web, &[])?;
+    let daemon = Daemon::start_from_web(ctx, &web, &SMALL_UNITS)?;
     let mount = daemon.mount(ctx, FSID)?;
     check(&mount, "early", &first.files["early"])?;
     // As long as the first: only its ETag tells, and the server looks at no conditions.
@@ -105,5 +113,32 @@ fn daemon_blob_replaced_at_its_url_is_an_error(ctx: &Context) -> Result<()> {
         super::program::run(&["invalidate", "--dir", sys::CACHE, key])?;
     }
     check_all(&daemon, ctx, &second)?;
+    daemon.stop()
+}
+
+fn daemon_verifies_each_chunk_of_a_blob_with_an_index(ctx: &Context) -> Result<()> {
+    let (web, image) = (Web::start()?, image(1));
+    put(&web, &image)?;
+    let mut blob = image.blobs[0].1.to_vec();
+    let file = ctx.work.join(BLOB);
+    fs::write(&file, &blob)?;
+    let made = file.to_str().context("a path that is no text")?;
+    super::program::run(&["index", "--chunk-size", "64", made])?;
+    web.put(
+        &format!("{BLOB}.chunks"),
+        &fs::read(ctx.work.join(format!("{BLOB}.chunks")))?,
+    );
+    // A byte in the middle of the second file.
+    let at = (64 + 32) * BLOCK;
+    blob[at] ^= 1;
+    web.put(BLOB, &blob);
+    // All of it is one unit: what is wrong in that does not take the rest with it.
+    let daemon = Daemon::start_from_web(ctx, &web, &[])?;
+    let mount = daemon.mount(ctx, FSID)?;
+    check_eio(&mount.file("late"))?;
+    check(&mount, "early", &image.files["early"])?;
+    let said = daemon.lines_with(&["giving up on a READ", BLOB, "do not match their digest"]);
+    ensure!(said.len() == 1, "it says: {}", daemon.log());
+    unmount(mount)?;
     daemon.stop()
 }
