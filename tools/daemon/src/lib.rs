@@ -17,6 +17,7 @@ pub mod identity;
 pub mod index;
 pub mod invalidate;
 pub mod log;
+pub mod metrics;
 pub mod mounts;
 pub mod seldom;
 pub mod serve;

@@ -4,6 +4,7 @@
 mod cull;
 mod dispatch;
 mod engine;
+mod fail;
 mod failure;
 mod in_hand;
 mod object;
@@ -33,6 +34,7 @@ use crate::cache::{self, CacheArgs};
 use crate::control::{self, Keeper};
 use crate::handoff::{self, Handoff};
 use crate::identity::Identities;
+use crate::metrics;
 use crate::mounts;
 use crate::source::SourceArgs;
 use crate::stats::Stats;
@@ -65,6 +67,9 @@ pub struct ServeArgs {
     /// is dead; `supervise` gives it
     #[arg(long, value_name = "PATH", requires = "fd_from")]
     control: Option<PathBuf>,
+    /// Unix socket at which Prometheus finds metrics (GET /metrics)
+    #[arg(long, value_name = "PATH")]
+    metrics: Option<PathBuf>,
     /// File to keep the counters in, where a holder passed none
     #[arg(long, value_name = "PATH")]
     stats: Option<PathBuf>,
@@ -171,6 +176,11 @@ pub fn run(args: &ServeArgs, check: fn() -> Result<()>) -> Result<()> {
     };
     let culler = dir.map(|dir| Culler::new(dir, run)).transpose()?;
     let engine = Engine::new(device, backend, identities, culler, stats, policy);
+    if let Some(path) = &args.metrics {
+        let _inside = runtime.enter();
+        let listener = metrics::listen(path)?;
+        runtime.spawn(metrics::serve(listener, engine.metrics()));
+    }
     let listener = args.control.as_deref().map(control::listen).transpose()?;
     if let Some(mut holder) = holder.as_ref() {
         // A holder that is not interested in the answer may have gone already.

@@ -58,6 +58,9 @@ pub struct SuperviseArgs {
     /// File that keeps the counters, for others to read; in memory if not given
     #[arg(long, value_name = "PATH")]
     stats: Option<PathBuf>,
+    /// Unix socket at which Prometheus finds metrics (GET /metrics)
+    #[arg(long, value_name = "PATH")]
+    metrics: Option<PathBuf>,
     /// File that names the running worker's process id
     #[arg(long, value_name = "PATH")]
     pid_file: Option<PathBuf>,
@@ -315,6 +318,9 @@ impl Supervisor<'_> {
         }
         if let Some(dir) = &cache.dir {
             arguments.extend([OsStr::new("--dir"), dir.as_os_str()]);
+        }
+        if let Some(path) = &self.args.metrics {
+            arguments.extend([OsStr::new("--metrics"), path.as_os_str()]);
         }
         if let Some(path) = &self.control {
             arguments.extend([OsStr::new("--control"), path.as_os_str()]);

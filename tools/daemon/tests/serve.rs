@@ -4,9 +4,9 @@
 mod common;
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 
 use cachefiles_daemon::handoff;
@@ -78,6 +78,39 @@ fn messages_are_taken_and_counted_and_counts_outlive_a_kill() {
         (got.reads_again, got.workers, got.reads_completed),
         (1, 2, 0)
     );
+    assert_eq!(stop(child, Signal::TERM), Some(0));
+}
+
+#[test]
+fn metrics_are_told_at_a_socket_also_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metrics");
+    let (kernel, device) = FakeDevice::new();
+    let stats = Stats::memory_file().unwrap();
+    drop(Stats::create(&stats).unwrap());
+    let more = ["--metrics", path.to_str().unwrap()];
+    let ask = |what: &str| {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        write!(stream, "GET {what} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let mut child = start(&device, &stats, &more);
+    kernel.send(&WireMessage::Read(Read {
+        msg_id: 1,
+        object_id: 1,
+        off: 0,
+        len: 4096,
+    }));
+    let line = "cachefiles_ondemandd_bytes_asked_total 4096\n";
+    wait_for("the READ", || ask("/metrics").contains(line).then_some(()));
+    assert!(ask("/metrics").starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(ask("/").starts_with("HTTP/1.1 404 "));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let child = start(&device, &stats, &more);
+    assert!(ask("/metrics").contains(line));
     assert_eq!(stop(child, Signal::TERM), Some(0));
 }
 

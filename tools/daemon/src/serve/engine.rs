@@ -18,6 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use cachefiles_protocol::{Close, Device, Errno, Message, Open, Read, page_size};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{sleep, timeout_at};
@@ -30,20 +31,22 @@ use super::policy::Policy;
 use super::units::Claim;
 use crate::backend::{self, Backend, Blob};
 use crate::identity::Identities;
+use crate::metrics::Metrics;
 use crate::seldom::{Seldom, TOLD_EVERY};
 use crate::stats::Stats;
 
 /// Everything the tasks share.
 pub struct Engine {
-    device: Device,
+    pub(super) device: Device,
     backend: Box<dyn Backend>,
     identities: Option<Identities>,
     culler: Option<Culler>,
     /// What went wrong with which blob, for the log.
-    told: Seldom,
+    pub(super) told: Seldom,
     objects: RwLock<HashMap<u32, Arc<Object>>>,
     in_hand: Arc<InHand>,
-    stats: Arc<Stats>,
+    pub(super) stats: Arc<Stats>,
+    latency: Histogram,
     policy: Policy,
 }
 
@@ -69,6 +72,7 @@ impl Engine {
             objects: RwLock::default(),
             in_hand: Arc::default(),
             stats: Arc::new(stats),
+            latency: Metrics::latency(),
             policy,
         }
     }
@@ -81,6 +85,12 @@ impl Engine {
     /// The counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// What there is to tell of it.
+    pub fn metrics(&self) -> Metrics {
+        let waiting: Arc<InHand> = Arc::clone(&self.in_hand);
+        Metrics::new(Arc::clone(&self.stats), waiting, self.latency.clone())
     }
 
     /// Does what has to be done now and then: says how often happened what was said once, and makes
@@ -105,7 +115,12 @@ impl Engine {
             match message {
                 Message::Open(open) => self.open(open).await,
                 Message::Read(_) if is_in_hand => Ok(()),
-                Message::Read(read) => self.read(read).await,
+                Message::Read(read) => {
+                    let begun = Instant::now();
+                    let outcome = self.read(read).await;
+                    self.latency.observe(begun.elapsed().as_secs_f64());
+                    outcome
+                }
                 Message::Close(close) => {
                     self.close(close);
                     Ok(())
@@ -341,49 +356,13 @@ impl Engine {
         .await
     }
 
-    /// Has the reader of a READ get an error.
-    fn fail(&self, read: &Read, error: &io::Error) {
-        let answered = match self.device.cfail(read.msg_id, Errno::IO) {
-            Ok(()) | Err(Errno::INVAL) => Ok(()),
-            // The C module: the kernel looks for the data once more, and finds none.
-            Err(errno) => match self.object(read.object_id) {
-                Some(object) => object.fd.complete_read(read.msg_id),
-                None => Err(errno),
-            },
-        };
-        match answered {
-            // EINVAL: it is gone, its reader was killed.
-            Ok(()) | Err(Errno::INVAL) => {
-                self.stats.reads_failed.fetch_add(1, Relaxed);
-                self.stats
-                    .reads_corrupt
-                    .fetch_add(is_corrupt(error).into(), Relaxed);
-                let what = format!("giving up on a READ of {}", self.name(read.object_id));
-                if self.told.first(&what, Instant::now()) {
-                    let cause = cause(error);
-                    tracing::error!(
-                        off = read.off,
-                        len = read.len,
-                        "{what}, its reader gets EIO: {cause}"
-                    );
-                }
-            }
-            Err(errno) => {
-                let what = format!("the kernel takes no answer to a READ ({errno})");
-                if self.told.first(&what, Instant::now()) {
-                    tracing::error!("{what}, its reader waits on: {}", cause(error));
-                }
-            }
-        }
-    }
-
     /// The object's name, for the log.
-    fn name(&self, object_id: u32) -> String {
+    pub(super) fn name(&self, object_id: u32) -> String {
         self.object(object_id)
             .map_or_else(|| "an unknown object".into(), |it| it.key.clone())
     }
 
-    fn object(&self, object_id: u32) -> Option<Arc<Object>> {
+    pub(super) fn object(&self, object_id: u32) -> Option<Arc<Object>> {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         objects.get(&object_id).cloned()
     }

@@ -9,38 +9,66 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use cachefiles_protocol::Read;
 
-/// The READs that are being served: each with its object.
+use crate::metrics::Waiting;
+
+/// The READs that are being served.
 #[derive(Default)]
-pub struct InHand(Mutex<HashMap<u32, u32>>);
+pub struct InHand(Mutex<HashMap<u32, Taken>>);
+
+#[derive(Clone, Copy)]
+struct Taken {
+    object_id: u32,
+    since: Instant,
+}
+
+impl Waiting for InHand {
+    fn since(&self) -> Vec<Instant> {
+        self.reads().values().map(|taken| taken.since).collect()
+    }
+}
 
 impl InHand {
-    fn reads(&self) -> MutexGuard<'_, HashMap<u32, u32>> {
+    fn reads(&self) -> MutexGuard<'_, HashMap<u32, Taken>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a READ in hand. False if it is in hand already, for the same object.
     pub fn take(&self, read: &Read) -> bool {
-        self.reads().insert(read.msg_id, read.object_id) != Some(read.object_id)
+        let mut reads = self.reads();
+        let known = reads.get(&read.msg_id).copied();
+        let taken = Taken {
+            object_id: read.object_id,
+            since: known.map_or_else(Instant::now, |known| known.since),
+        };
+        reads.insert(read.msg_id, taken);
+        known.map(|known| known.object_id) != Some(read.object_id)
     }
 
     /// Whether it still is in hand for this object.
     pub fn has(&self, read: &Read) -> bool {
-        self.reads().get(&read.msg_id) == Some(&read.object_id)
+        is_of(&self.reads(), read)
     }
 
     /// Puts it down, before it is answered: what is delivered from now on is a READ of its own.
     /// False if it was not in hand for this object, and so is not to be answered.
     pub fn put_down(&self, read: &Read) -> bool {
         let mut reads = self.reads();
-        let is_ours = reads.get(&read.msg_id) == Some(&read.object_id);
+        let is_ours = is_of(&reads, read);
         if is_ours {
             reads.remove(&read.msg_id);
         }
         is_ours
     }
+}
+
+fn is_of(reads: &HashMap<u32, Taken>, read: &Read) -> bool {
+    reads
+        .get(&read.msg_id)
+        .is_some_and(|taken| taken.object_id == read.object_id)
 }
 
 #[cfg(test)]
