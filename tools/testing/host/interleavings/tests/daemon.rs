@@ -126,8 +126,13 @@ pub(super) fn successor(
 }
 
 /// Starts a daemon that ends while the cache lingers, and leaves its fds to a child. The cache is
-/// handed to the next one then, beside which the child ends at any moment.
-pub(super) fn daemon_with_a_child(world: &World, number: usize, manner: Manner) -> JoinHandle<()> {
+/// handed to the next one then, beside which the child ends at any moment; or after it, if `late`.
+pub(super) fn daemon_with_a_child(
+    world: &World,
+    number: usize,
+    manner: Manner,
+    late: bool,
+) -> JoinHandle<()> {
     let (world, process) = (world.clone(), Process::new(number, 1));
     shuttle::thread::spawn(move || {
         anon_file::enter_process(number);
@@ -140,8 +145,13 @@ pub(super) fn daemon_with_a_child(world: &World, number: usize, manner: Manner) 
         thread.run();
         world.hand_over();
         let next = daemon(&world, number + 1, Manner::default());
-        world.giving_back(anon_file::close_all);
-        next.join().unwrap();
+        if late {
+            next.join().unwrap();
+            world.giving_back(anon_file::close_all);
+        } else {
+            world.giving_back(anon_file::close_all);
+            next.join().unwrap();
+        }
     })
 }
 

@@ -29,17 +29,24 @@ fn a_daemon_that_dies_of_any_message_is_replaced_without_restore() {
 
 #[test]
 fn a_cache_that_lingers_is_handed_over_whoever_has_the_old_fds() {
-    for at in 0..3 {
-        all_orders(&format!("hand-over at message {at}"), 1, move || {
-            let (world, worker) = world(1);
-            let manner = Manner {
-                dies_at: Some(at),
-                ..Manner::default()
-            };
-            let daemons = [daemon_with_a_child(&world, 1, manner)];
-            let readers = [reader(&world, 0, 0), reader(&world, 0, 1)];
-            world.end(worker, daemons, readers);
-        });
+    for (at, late) in [0, 1, 2]
+        .into_iter()
+        .flat_map(|at| [(at, false), (at, true)])
+    {
+        all_orders(
+            &format!("hand-over at message {at}, {late}"),
+            1,
+            move || {
+                let (world, worker) = world(1);
+                let manner = Manner {
+                    dies_at: Some(at),
+                    ..Manner::default()
+                };
+                let daemons = [daemon_with_a_child(&world, 1, manner, late)];
+                let readers = [reader(&world, 0, 0), reader(&world, 0, 1)];
+                world.end(worker, daemons, readers);
+            },
+        );
     }
 }
 
