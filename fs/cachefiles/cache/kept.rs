@@ -174,15 +174,6 @@ impl WorkItem for Cache {
     }
 }
 
-/// Returns, of a cache that is just being withdrawn, what is completed when it is gone. That waits
-/// for no daemon.
-pub(crate) fn ending() -> Option<Arc<Completion>> {
-    let caches = CACHES.lock();
-    let mut listed = caches.iter().flatten();
-    let ending = listed.find(|listed| matches!(listed.stage, Stage::Ending));
-    ending.map(|listed| listed.gone.clone())
-}
-
 /// Has a bound cache linger for so many ticks. False for one of the original mode.
 pub(super) fn linger(pin: &Arc<Pin>, ticks: usize) -> bool {
     let mut caches = CACHES.lock();
@@ -218,44 +209,54 @@ pub(super) fn expired(gone: &Arc<Completion>) {
     }
 }
 
-/// Returns whether a cache is just being killed. That waits for nobody.
-pub(crate) fn is_one_expiring() -> bool {
-    let caches = CACHES.lock();
-    let mut listed = caches.iter().flatten();
-    listed.any(|listed| matches!(listed.stage, Stage::Expiring))
+/// What a daemon meets that asks for a cache by its name.
+pub(crate) enum Met {
+    /// It may take the cache over.
+    Vacant {
+        cache: Arc<Cache>,
+        lingers: bool,
+    },
+    /// The cache has a daemon, or somebody has fds of its last one.
+    Bound,
+    /// A cache, of this name or another, is just being killed. That waits for nobody.
+    Expiring,
+    /// A cache of another name is just being withdrawn: completed when it is gone. That waits for
+    /// no daemon.
+    Ending(Arc<Completion>),
+    Nothing,
 }
 
-/// Finds the cache that is `wanted`, among those that a daemon may take over.
-fn vacant(wanted: impl Fn(&Cache) -> bool) -> Option<Arc<Cache>> {
+/// Finds the cache of this name, and how far it is. One look: what is between two stages in one
+/// look and the next would be missed.
+pub(crate) fn meet(tag: &CStr) -> Met {
     let caches = CACHES.lock();
-    let mut vacant = caches.iter().flatten().filter_map(Listed::vacant);
-    vacant.find(|cache| wanted(cache)).cloned()
-}
-
-/// Finds the kept or lingering cache of this name.
-pub(crate) fn of_tag(tag: &CStr) -> Option<Arc<Cache>> {
-    vacant(|cache| cache.fscache.name().as_bytes() == tag.as_bytes())
+    let mut met = Met::Nothing;
+    for listed in caches.iter().flatten() {
+        let is_named = listed.tag.as_bytes() == tag.as_bytes();
+        match &listed.stage {
+            Stage::Expiring => return Met::Expiring,
+            Stage::Bound if is_named => met = Met::Bound,
+            Stage::Ending if matches!(met, Met::Nothing) => {
+                met = Met::Ending(listed.gone.clone());
+            }
+            Stage::Bound | Stage::Ending => {}
+            Stage::Lingering(_) | Stage::Kept(_) => {
+                if let Some(cache) = listed.vacant().filter(|_| is_named) {
+                    let lingers = matches!(listed.stage, Stage::Lingering(_));
+                    let cache = cache.clone();
+                    met = Met::Vacant { cache, lingers };
+                }
+            }
+        }
+    }
+    met
 }
 
 /// Finds a kept or lingering cache of this directory.
 pub(crate) fn of_directory(root: &Dentry) -> Option<Arc<Cache>> {
-    vacant(|cache| cache.store.is_child_of(root))
-}
-
-/// Returns whether a cache of this name has a daemon, or its fds.
-pub(crate) fn is_bound(tag: &CStr) -> bool {
     let caches = CACHES.lock();
-    let mut listed = caches.iter().flatten();
-    listed.any(|listed| {
-        matches!(listed.stage, Stage::Bound) && listed.tag.as_bytes() == tag.as_bytes()
-    })
-}
-
-/// Returns whether a cache waits for its next daemon.
-pub(crate) fn lingers(cache: &Arc<Cache>) -> bool {
-    let mut caches = CACHES.lock();
-    let listed = find(&mut caches, cache.gone());
-    listed.is_some_and(|listed| matches!(listed.stage, Stage::Lingering(_)))
+    let mut vacant = caches.iter().flatten().filter_map(Listed::vacant);
+    vacant.find(|cache| cache.store.is_child_of(root)).cloned()
 }
 
 /// What a daemon gets that takes a cache over, which is bound by that.

@@ -5,7 +5,7 @@
 use crate::backing::dir::CacheDir;
 use crate::backing::space::{Purpose, Space};
 use crate::backing::Backing;
-use crate::cache::kept::{self, TakenOver};
+use crate::cache::kept::{self, Met, TakenOver};
 use crate::cache::ondemand::Engine;
 use crate::cache::{linger, Cache, Pin};
 use crate::format::limits::Limits;
@@ -75,24 +75,23 @@ pub(crate) fn bind(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<
 
 fn bind_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Got> {
     loop {
-        if kept::is_one_expiring() {
-            kernel_ext::task::sleep(1);
-            continue;
-        }
-        if let Some(gone) = kept::ending() {
-            gone.wait_killable()?;
-            continue;
-        }
-        let Some(cache) = kept::of_tag(settings.tag) else {
-            return add_cache(settings, waiters).map(Got::Unpinned);
-        };
-        check_settings(settings, &cache)?;
-        if kept::lingers(&cache) {
-            check_user(&cache)?;
-        }
-        cache.backing.space.set_limits(settings.limits)?;
-        if let Some(got) = take_over(&cache) {
-            return Ok(got);
+        match kept::meet(settings.tag) {
+            Met::Expiring => kernel_ext::task::sleep(1),
+            Met::Ending(gone) => gone.wait_killable()?,
+            // fscache knows whether the name is taken.
+            Met::Bound | Met::Nothing => {
+                return add_cache(settings, waiters).map(Got::Unpinned);
+            }
+            Met::Vacant { cache, lingers } => {
+                check_settings(settings, &cache)?;
+                if lingers {
+                    check_user(&cache)?;
+                }
+                cache.backing.space.set_limits(settings.limits)?;
+                if let Some(got) = take_over(&cache) {
+                    return Ok(got);
+                }
+            }
         }
     }
 }
@@ -103,17 +102,16 @@ fn bind_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Got> 
 /// another user has bound it.
 pub(crate) fn attach(tag: &CStr) -> Result<Got> {
     loop {
-        if kept::is_one_expiring() {
-            kernel_ext::task::sleep(1);
-            continue;
-        }
-        let Some(cache) = kept::of_tag(tag) else {
-            let error = if kept::is_bound(tag) { EBUSY } else { ENOENT };
-            return Err(error);
-        };
-        check_user(&cache)?;
-        if let Some(got) = take_over(&cache) {
-            return Ok(got);
+        match kept::meet(tag) {
+            Met::Expiring => kernel_ext::task::sleep(1),
+            Met::Bound => return Err(EBUSY),
+            Met::Ending(_) | Met::Nothing => return Err(ENOENT),
+            Met::Vacant { cache, .. } => {
+                check_user(&cache)?;
+                if let Some(got) = take_over(&cache) {
+                    return Ok(got);
+                }
+            }
         }
     }
 }
