@@ -24,13 +24,22 @@ u32 cfh_current_euid(void)
 	return __kuid_val(current_euid());
 }
 
-/* 0 without a security module. */
-u32 cfh_current_secid(void)
+/*
+ * The length of the current task's security context, which is copied if it
+ * fits; 0 where no security module has one.
+ */
+u32 cfh_current_secctx(char *to, u32 room)
 {
-	u32 secid;
+	u32 secid, len;
+	char *context;
 
 	security_current_getsecid_subj(&secid);
-	return secid;
+	if (security_secid_to_secctx(secid, &context, &len))
+		return 0;
+	if (len <= room)
+		memcpy(to, context, len);
+	security_release_secctx(context, len);
+	return len;
 }
 
 struct cred *cfh_prepare_kernel_cred(void)

@@ -9,6 +9,7 @@ use crate::fs::Inode;
 use cachefiles_bindings as bindings;
 use core::{mem::ManuallyDrop, ptr::NonNull};
 use kernel::{
+    alloc::{flags::GFP_KERNEL, KVec},
     error::{
         code::{EINVAL, ENOMEM},
         to_result, Result,
@@ -25,23 +26,42 @@ pub fn capable_sys_admin() -> bool {
 }
 
 /// Whom a task acts for: its effective user, and its security context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// Contexts are compared as text: a module that is given its rules anew, such as AppArmor, may give
+/// the same context another number.
+#[derive(Debug)]
 pub struct User {
     /// As the kernel counts users, whatever the task's user namespace makes of it.
     euid: u32,
-    /// The security module's number; 0 without one.
-    security_id: u32,
+    /// Empty without a security module.
+    context: KVec<u8>,
 }
 
 impl User {
-    /// Returns that of the current task, with the credentials that are in force. Any context of a
-    /// process.
-    pub fn current() -> Self {
+    /// Returns that of the current task, with the credentials that are in force. Context of a
+    /// process; may sleep for memory.
+    ///
+    /// Error: ENOMEM.
+    pub fn current() -> Result<Self> {
         // SAFETY: Reads the credentials of the current task, which has some.
         let euid = unsafe { bindings::cfh_current_euid() };
-        // SAFETY: The security module is asked about the current task, and nothing else.
-        let security_id = unsafe { bindings::cfh_current_secid() };
-        Self { euid, security_id }
+        let mut context: KVec<u8> = KVec::new();
+        loop {
+            let room = context.len().try_into().map_err(|_| ENOMEM)?;
+            // SAFETY: `context` is valid for writes of its length.
+            let len = unsafe { bindings::cfh_current_secctx(context.as_mut_ptr().cast(), room) };
+            if len == room {
+                return Ok(Self { euid, context });
+            }
+            // Asked again with room, as it may become another one meanwhile.
+            context = KVec::from_elem(0, len as usize, GFP_KERNEL)?;
+        }
+    }
+}
+
+impl PartialEq for User {
+    fn eq(&self, other: &Self) -> bool {
+        self.euid == other.euid && self.context[..] == other.context[..]
     }
 }
 

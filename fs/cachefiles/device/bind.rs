@@ -116,9 +116,9 @@ pub(crate) fn attach(tag: &CStr) -> Result<Got> {
     }
 }
 
-/// Checks that the current user is the one who has bound the cache. Error: EPERM.
+/// Checks that the current user is the one who has bound the cache. Errors: EPERM; ENOMEM.
 fn check_user(cache: &Cache) -> Result {
-    if cache.backing.user == User::current() {
+    if cache.backing.user == User::current()? {
         return Ok(());
     }
     kernel_ext::log::error!(
@@ -184,7 +184,7 @@ fn refuse_kept(cache: &Cache, difference: &str) {
 
 fn add_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<Cache>> {
     let fscache = AcquiredCache::acquire(settings.tag)?;
-    let user = User::current();
+    let user = User::current()?;
     let path_cred = service_cred(settings.security_id)?;
     let path = path_cred.with(|| Path::lookup_directory(settings.dir))?;
     check_features(&path)?;

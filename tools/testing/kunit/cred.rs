@@ -142,11 +142,11 @@ fn without_a_security_module_there_are_no_contexts() -> Outcome {
 }
 
 fn a_user_is_the_same_whatever_files_are_made_for() -> Outcome {
-    let user = User::current();
-    ensure_eq!(User::current(), user);
+    let user = User::current()?;
+    ensure_eq!(User::current()?, user);
     let service = NewCredential::for_service()?.publish();
-    ensure_eq!(service.with(User::current), user);
+    ensure_eq!(service.with(User::current)?, user);
     let thread = spawn(User::current)?;
-    ensure_eq!(thread.join()?, user);
+    ensure_eq!(thread.join()??, user);
     Ok(())
 }

@@ -2,4 +2,4 @@
 # what: one user is handed the requests of another
 # file: fs/cachefiles/device/bind.rs
 # selftests: attach_is_for
-s/if cache\.backing\.user == User::current\(\)/if true || cache.backing.user == User::current()/
+s/if cache\.backing\.user == User::current\(\)\?/if true || cache.backing.user == User::current()?/
