@@ -260,6 +260,7 @@ impl Device {
 
     /// Makes a cache that of this device. `config` is locked, and nothing is bound yet.
     fn occupy(&self, place: UniqueArc<MaybeUninit<Pin>>, got: Got) {
+        let cache = got.cache().clone();
         match got {
             Got::Unpinned(cache) => {
                 let pin = place.write(Pin::new(cache, &self.claim));
@@ -267,12 +268,11 @@ impl Device {
             }
             Got::Pinned(pin) => {
                 pin.renew_claim(&self.claim);
-                let cache = pin.cache().clone();
                 self.bound.populate(pin);
-                // Pollers that looked before it was ours saw nothing.
-                cache.notifier.wake_all();
             }
         }
+        // Pollers that looked before it was ours saw nothing, and a request may have come since.
+        cache.notifier.wake_all();
     }
 
     fn copen(&self, args: &[u8]) -> Result {
