@@ -18,7 +18,10 @@ mod device;
 mod dir;
 mod driver;
 mod errno;
-mod examples_generated;
+mod examples {
+    // Not a file of the tree, which rustfmt would look for.
+    include!("examples_generated.rs");
+}
 mod file;
 mod guarded;
 mod ids;

@@ -63,7 +63,7 @@ END {
 		fail("the code block has no end")
 	if (names == "")
 		fail("there is no example in these files")
-	printf "// SPDX-License-Identifier: GPL-2.0\n\n//! Made by examples.awk of doc comments.\n\n"
+	printf "// SPDX-License-Identifier: GPL-2.0\n// Made by examples.awk of doc comments.\n\n"
 	printf "#[allow(unused_imports, reason = \"not every example checks both\")]\n"
 	printf "use kunit::{ensure as assert, ensure_eq as assert_eq, Outcome};\n\n"
 	printf "kunit::suite!(\n    \"%s\",\n    [\n%s    ]\n);\n%s", suite, names, code
