@@ -63,12 +63,12 @@ impl Identities {
         };
         let known = String::from_utf8_lossy(&known);
         let known = known.lines().next_back().unwrap_or("unreadable");
-        if known == identity {
-            return Ok(());
-        }
-        if is_same(known, identity) {
-            // It may say more now than it did then.
-            return self.keep(&path, &format!("{names}\n{identity}\n"));
+        if known == identity || is_same(known, identity) {
+            let both = known_of_both(known, identity);
+            if both == known {
+                return Ok(());
+            }
+            return self.keep(&path, &format!("{names}\n{both}\n"));
         }
         let cookie = cookie.escape_ascii();
         if self.told.first(
@@ -123,13 +123,44 @@ impl Identities {
     }
 }
 
+/// The value of a name in an identity.
+fn value<'a>(identity: &'a str, name: &str) -> Option<&'a str> {
+    let mut pairs = identity.split(' ').filter_map(|pair| pair.split_once('='));
+    pairs.find_map(|(known, value)| (known == name).then_some(value))
+}
+
+/// What is known of the content in the cache once a blob was found to be the same.
+///
+/// It may say more now than it did then. But where a digest says that it is the same and something
+/// else says that it is not, nobody knows of which of the two blobs the digest is. So nothing of
+/// the new one is taken over then, and what it denies becomes `?`, which agrees with nothing:
+/// otherwise the blob would be accepted without the digest the next time, beside what is cached of
+/// the first.
+fn known_of_both(known: &str, identity: &str) -> String {
+    let mut is_denied = false;
+    let mut both: Vec<String> = Vec::new();
+    for pair in known.split(' ') {
+        let (name, was) = pair.split_once('=').unwrap_or((pair, ""));
+        if value(identity, name).is_some_and(|now| now != was) {
+            is_denied = true;
+            both.push(format!("{name}=?"));
+        } else {
+            both.push(pair.into());
+        }
+    }
+    if !is_denied {
+        let pairs = identity.split(' ');
+        let named = pairs.filter_map(|pair| pair.split_once('='));
+        let new = named.filter(|(name, _)| value(known, name).is_none());
+        both.extend(new.map(|(name, value)| format!("{name}={value}")));
+    }
+    both.join(" ")
+}
+
 /// Whether two identities are of one content: by the digests and sizes if both have digests, else
-/// by all that both of them say, of which there has to be something.
+/// by all that both of them say, of which there has to be something that tells contents apart. The
+/// first bytes alone do not.
 fn is_same(one: &str, other: &str) -> bool {
-    let value = |text: &str, name: &str| {
-        let mut pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
-        pairs.find_map(|(known, value)| (known == name).then(|| value.to_owned()))
-    };
     let agrees = |name| match (value(one, name), value(other, name)) {
         (Some(one), Some(other)) => Some(one == other),
         _ => None,
@@ -142,8 +173,9 @@ fn is_same(one: &str, other: &str) -> bool {
         Some(agrees) => agrees,
         // Two sources that say nothing of the same kind are not known to be of one content.
         None => {
-            let marks = ["mtime", "sample", "etag", "modified", "head"].map(agrees);
-            marks.contains(&Some(true)) && !marks.contains(&Some(false))
+            let marks = ["mtime", "sample", "etag", "modified"].map(agrees);
+            let is_denied = marks.contains(&Some(false)) || agrees("head") == Some(false);
+            marks.contains(&Some(true)) && !is_denied
         }
     }
 }
@@ -209,7 +241,9 @@ mod tests {
         assert!(!same(served, "size=1 etag=\"b\" head=x"));
         assert!(!same(served, "size=1 etag=\"a\" head=y"));
         assert!(!same(served, "size=1 mtime=2 sample=x"));
-        assert!(same(served, "size=1 modified=z head=x"));
+        assert!(same(served, "size=1 etag=\"a\" modified=z head=x"));
+        // The server has no ETags any more.
+        assert!(!same(served, "size=1 modified=z head=x"));
         assert!(!same("", "size=1") && !same("unreadable", "unreadable too"));
     }
 
@@ -221,7 +255,34 @@ mod tests {
         assert_eq!(check("size=1 mtime=2"), None);
         assert_eq!(check("size=1 mtime=2 sha256=a"), None);
         assert_eq!(check("size=1 mtime=2 sha256=b"), Some(Errno::STALE));
+        assert_eq!(check("size=1 mtime=2"), None);
         assert_eq!(check("size=1 mtime=9 sha256=a"), None);
+    }
+
+    /// The index, or the file with the digest, stayed when the blob was replaced, and goes later.
+    #[test]
+    fn a_blob_that_only_a_stale_digest_vouches_for_is_not_accepted_without_it() {
+        for digest in ["chunks=i", "sha256=i"] {
+            let dir = tempfile::tempdir().unwrap();
+            let identities = Identities::new(dir.path()).unwrap();
+            let check = |identity: &str| errno(identities.check(b"v", b"blob", identity));
+            assert_eq!(check(&format!("size=1 etag=a head=a {digest}")), None);
+            for _ in 0..3 {
+                assert_eq!(check(&format!("size=1 etag=b head=b {digest}")), None);
+                assert_eq!(check("size=1 etag=b head=b"), Some(Errno::STALE));
+                assert_eq!(check("size=1 etag=a head=a"), Some(Errno::STALE));
+            }
+        }
+    }
+
+    #[test]
+    fn a_digest_that_is_away_once_is_still_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let identities = Identities::new(dir.path()).unwrap();
+        let check = |identity| errno(identities.check(b"v", b"blob", identity));
+        assert_eq!(check("size=1 etag=a chunks=i"), None);
+        assert_eq!(check("size=1 etag=a"), None);
+        assert_eq!(check("size=1 etag=a chunks=j"), Some(Errno::STALE));
     }
 
     #[test]
