@@ -281,7 +281,14 @@ impl Supervisor<'_> {
             match self.signals.wait_for(None, Some(left))? {
                 Woken::Stop if self.may_stop() => return Ok(true),
                 Woken::Stop => {}
-                Woken::Reload | Woken::Readable | Woken::TimeOut => return Ok(false),
+                Woken::Reload => {
+                    // What keeps the worker from starting may have been mended by this.
+                    if let Err(error) = self.reload() {
+                        tracing::error!("not reloaded: {error:#}");
+                    }
+                    return Ok(false);
+                }
+                Woken::Readable | Woken::TimeOut => return Ok(false),
             }
         }
     }

@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cachefiles_protocol::Errno;
 use sha2::{Digest, Sha256};
 use ureq::http::Response;
@@ -58,7 +58,13 @@ pub struct Http {
 impl Http {
     /// Prepares for asking a server; it is not asked yet.
     pub fn new(base: BaseUrl, options: &HttpOptions) -> Result<Self> {
-        let proxy = options.proxy.as_deref().map(Proxy::new).transpose();
+        let proxy = options.proxy.as_deref();
+        ensure!(
+            !proxy.is_some_and(|it| it.contains('@')),
+            "a proxy with a user or a password is not supported: everybody would see it in the \
+             list of processes"
+        );
+        let proxy = proxy.map(Proxy::new).transpose();
         let config = Agent::config_builder()
             .tls_config(tls::config(&base, options.ca_file.as_deref())?)
             .proxy(proxy.context("the proxy")?)

@@ -126,7 +126,11 @@ fn an_answer_that_is_wrong_is_an_error() {
         (Manner::NoMark, Fault::Changed, "another one"),
         (Manner::Silent, Fault::Passing, "no answer"),
         (Manner::Status(204), Fault::Useless, "204"),
-        (Manner::Status(302), Fault::Useless, "127.0.0.1:9/elsewhere"),
+        (
+            Manner::Status(302),
+            Fault::Useless,
+            "Found to 127.0.0.1: redirects",
+        ),
         (Manner::Status(304), Fault::Useless, "304"),
         (Manner::Status(401), Fault::Denied, "401"),
         (Manner::Status(403), Fault::Denied, "403"),
@@ -171,10 +175,8 @@ fn a_blob_that_cannot_be_known_again_is_not_opened() {
         Manner::Status(404),
         Manner::Status(416),
     ] {
-        // A 200 of no bytes is a blob of no bytes.
-        let is_empty = manner == Manner::Status(200);
-        let opened = open(manner);
-        assert_eq!(opened.is_ok(), is_empty, "{manner:?}");
+        // A 200 of no bytes and without a mark among them: it may be any page.
+        assert!(open(manner).is_err(), "{manner:?}");
     }
     for manner in [Manner::WeakEtag, Manner::NoEtag] {
         let identity = open(manner).unwrap().identity();

@@ -12,7 +12,7 @@ use ureq::http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_MATCH,
     IF_UNMODIFIED_SINCE, LAST_MODIFIED, LOCATION,
 };
-use ureq::http::{HeaderMap, StatusCode};
+use ureq::http::{HeaderMap, StatusCode, Uri};
 
 use crate::backend::error::{Fault, SourceError};
 
@@ -85,7 +85,9 @@ fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, u64)> {
     let (first, last) = range.split_once('-')?;
     let end = number(last)?.checked_add(1)?;
     let (first, size) = (number(first)?, number(size)?);
-    (first < end && end <= size).then_some((first..end, size))
+    // The kernel counts the bytes of a file as signed.
+    let is_possible = first < end && end <= size && i64::try_from(size).is_ok();
+    is_possible.then_some((first..end, size))
 }
 
 /// Digits alone: the standard library takes a sign as well.
@@ -98,7 +100,8 @@ fn number(text: &str) -> Option<u64> {
 pub fn is_empty(status: StatusCode, headers: &HeaderMap) -> bool {
     match status {
         StatusCode::RANGE_NOT_SATISFIABLE => text(headers, CONTENT_RANGE) == Some("bytes */0"),
-        StatusCode::OK => text(headers, CONTENT_LENGTH) == Some("0"),
+        // One without a mark may be any page that went wrong.
+        StatusCode::OK => text(headers, CONTENT_LENGTH) == Some("0") && Mark::of(headers).is_some(),
         _ => false,
     }
 }
@@ -186,9 +189,10 @@ fn refusal(status: StatusCode, headers: &HeaderMap) -> SourceError {
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => (Fault::Passing, said),
         _ if status.is_server_error() => (Fault::Passing, said),
         _ if status.is_redirection() => {
-            let to = headers.get(LOCATION).map(|to| to.as_bytes().escape_ascii());
-            let to = to.map_or_else(|| "nowhere".into(), |to| to.to_string());
-            let said = format!("{said} to {to}: redirects are not followed");
+            // The host alone: what follows may have a key in it.
+            let to = text(headers, LOCATION).and_then(|to| to.parse::<Uri>().ok());
+            let host = to.as_ref().and_then(Uri::host).unwrap_or("another place");
+            let said = format!("{said} to {host}: redirects are not followed");
             (Fault::Useless, said)
         }
         StatusCode::OK => (
