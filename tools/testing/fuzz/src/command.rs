@@ -59,6 +59,8 @@ fn shape(parsed: &Result<Command<'_>, NotACommand>) -> Shape {
         Ok(Command::Copen(args)) => ("copen".to_owned(), args),
         Ok(Command::Cfail(args)) => ("cfail".to_owned(), args),
         Ok(Command::Timeout(args)) => ("timeout".to_owned(), args),
+        Ok(Command::Linger(args)) => ("linger".to_owned(), args),
+        Ok(Command::Attach(args)) => ("attach".to_owned(), args),
         // Takes none.
         Ok(Command::Restore) => ("restore".to_owned(), &[][..]),
     };

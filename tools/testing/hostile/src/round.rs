@@ -306,6 +306,9 @@ impl Round {
                 Arc::new(open_patiently(limit).and_then(bind_to)?)
             }
         };
+        // A hostile daemon may have said otherwise, and the disk would be in use by what waits.
+        // Refused by a module that knows no such thing.
+        let _ = device.set_linger(0);
         self.verify(device)
     }
 
