@@ -211,26 +211,29 @@ fn next_daemon_comes_many_times(ctx: &Context) -> Result<()> {
     session.settle()
 }
 
+/// A daemon that means a cache that is there for the next one by its name or by its directory alone
+/// does not get it.
+pub(super) fn half_the_same_is_refused(ctx: &Context) -> Result<()> {
+    let cache = Path::new(sys::CACHE);
+    expect_errno(
+        ctx.device()?.bind_ondemand(cache, Some("another")),
+        Errno::BUSY,
+        "another name for the same directory",
+    )?;
+    let elsewhere = cache.join("elsewhere");
+    std::fs::create_dir_all(&elsewhere)?;
+    expect_errno(
+        ctx.device()?.bind_ondemand(&elsewhere, Some(TAG)),
+        Errno::BUSY,
+        "another directory of the same name",
+    )
+}
+
 fn kept_cache_is_no_other_daemons(ctx: &Context) -> Result<()> {
     let image = two_blobs();
     let mount = kept(ctx, &image)?;
     let cache = Path::new(sys::CACHE);
-    let device = ctx.device()?;
-    expect_errno(
-        device.bind_ondemand(cache, Some("another")),
-        Errno::BUSY,
-        "another name for the same directory",
-    )?;
-    drop(device);
-    let elsewhere = cache.join("elsewhere");
-    std::fs::create_dir_all(&elsewhere)?;
-    let device = ctx.device()?;
-    expect_errno(
-        device.bind_ondemand(&elsewhere, Some(TAG)),
-        Errno::BUSY,
-        "another directory of the same name",
-    )?;
-    drop(device);
+    half_the_same_is_refused(ctx)?;
     expect_errno(
         bind_device(&ctx.device()?, cache, TAG),
         Errno::BUSY,
@@ -239,7 +242,7 @@ fn kept_cache_is_no_other_daemons(ctx: &Context) -> Result<()> {
     // One that has nothing to do with it.
     let device = ctx.device()?;
     device
-        .bind_ondemand(&elsewhere, Some("another"))
+        .bind_ondemand(&cache.join("elsewhere"), Some("another"))
         .context("binding another cache")?;
     is_readable(&mount, &image, "a")?;
     drop(device);

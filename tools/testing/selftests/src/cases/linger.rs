@@ -4,7 +4,6 @@
 mod commands;
 mod expiry;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{Device, Errno};
 
 use super::gates;
+use super::kept::half_the_same_is_refused;
 use super::restore::two_blobs;
 use crate::actor::{Actor, store_blobs};
 use crate::context::{Context, TAG, expect_errno};
@@ -209,22 +209,7 @@ fn linger_lets_a_bind_of_the_same_directory_attach(ctx: &Context) -> Result<()> 
     let image = two_blobs();
     let (session, mount, reader) = in_flight(ctx, &image, LONG)?;
     drop(session);
-    let elsewhere = Path::new(sys::CACHE).join("elsewhere");
-    std::fs::create_dir_all(&elsewhere)?;
-    let device = ctx.device()?;
-    expect_errno(
-        device.bind_ondemand(Path::new(sys::CACHE), Some("another")),
-        Errno::BUSY,
-        "another name for the same directory",
-    )?;
-    drop(device);
-    let device = ctx.device()?;
-    expect_errno(
-        device.bind_ondemand(&elsewhere, Some(TAG)),
-        Errno::BUSY,
-        "another directory of the same name",
-    )?;
-    drop(device);
+    half_the_same_is_refused(ctx)?;
     let mut session = ctx.session(FSID, &image)?;
     is_served(&mut session, reader, &image)?;
     // This one has not said that it lingers.
@@ -234,19 +219,23 @@ fn linger_lets_a_bind_of_the_same_directory_attach(ctx: &Context) -> Result<()> 
 
 fn linger_wakes_a_poller_that_came_before_the_attach(ctx: &Context) -> Result<()> {
     let image = two_blobs();
-    let (session, mount, reader) = in_flight(ctx, &image, LONG)?;
-    drop(session);
+    // The OPEN of a mount is there for whoever comes: the takeover itself makes nothing ready, as
+    // it would with a READ that was handed out, and so wakes nobody.
+    let waiting = mounting_without_a_daemon(ctx, &image)?;
     let device = Arc::new(ctx.device()?);
     let poller = {
         let device = Arc::clone(&device);
-        Task::start("polling", move || device.wait_readable(Some(soon() / 2)))
+        // Longer than is waited for it: when its time is over, poll() looks once more.
+        Task::start("polling", move || device.wait_readable(Some(soon() * 4)))
     };
     sys::wait_for("a poller to sleep", soon(), || poller.sleeps())?;
     device.attach(TAG)?;
-    ensure!(poller.finish()??, "the poller was not woken");
-    let mut session = Session::new(device, blobs_of(FSID, &image));
-    is_served(&mut session, reader, &image)?;
-    end(session, mount)
+    ensure!(
+        poller.finish_within(soon())??,
+        "the poller found nothing to read"
+    );
+    let session = Session::new(device, blobs_of(FSID, &image));
+    is_mounted(session, waiting, &image)
 }
 
 fn linger_is_nothing_to_one_who_only_looks(ctx: &Context) -> Result<()> {
@@ -309,7 +298,13 @@ fn linger_does_not_leave_objects_with_fds_that_others_have(ctx: &Context) -> Res
 
 fn linger_lets_images_come_and_go(ctx: &Context) -> Result<()> {
     let image = two_blobs();
-    let (session, mount) = served(ctx, &image, LONG)?;
+    let waiting = mounting_without_a_daemon(ctx, &image)?;
+    is_mounted(attached(ctx, &image)?, waiting, &image)
+}
+
+/// A task that mounts an image of a cache that lingers, and waits for its daemon.
+fn mounting_without_a_daemon(ctx: &Context, image: &Image) -> Result<Task<Result<Mount>>> {
+    let (session, mount) = served(ctx, image, LONG)?;
     drop(session);
     mount.unmount().finish()??;
     sys::wait_for("all cookies and volumes to go", soon(), || {
@@ -320,14 +315,19 @@ fn linger_lets_images_come_and_go(ctx: &Context) -> Result<()> {
     // With its last image a cache that is kept would go.
     let target = ctx.mount_point(FSID);
     let waiting = Task::start("mounting", move || {
-        sys::mount_erofs(&target, options().as_bytes()).map(|()| Mount::at(target))
+        sys::mount_erofs(&target, options().as_bytes())?;
+        Ok(Mount::at(target))
     });
     std::thread::sleep(Duration::from_millis(300));
     ensure!(!waiting.is_done(), "the mount did not wait for a daemon");
-    let mut session = attached(ctx, &image)?;
+    Ok(waiting)
+}
+
+/// The next daemon has the mount end well.
+fn is_mounted(mut session: Session, waiting: Task<Result<Mount>>, image: &Image) -> Result<()> {
     session.pump_until("mount to return", |_| waiting.is_done())?;
     let mount = waiting.finish()?.context("the mount")?;
-    session.check_files(&mount, &image)?;
+    session.check_files(&mount, image)?;
     end(session, mount)
 }
 

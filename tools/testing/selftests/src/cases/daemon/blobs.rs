@@ -77,6 +77,18 @@ fn daemon_blob_uploaded_in_part_is_an_error(ctx: &Context) -> Result<()> {
     daemon.stop()
 }
 
+/// An image whose blob was replaced is refused at its mount, or else its file `early`; and the log
+/// says why, and what to do.
+pub(super) fn is_refused_as_another(daemon: &Daemon, ctx: &Context, fsid: &str) -> Result<()> {
+    match daemon.try_mount(ctx, fsid)? {
+        Err(_) => {}
+        Ok(mount) => check_eio(&mount.file("early"))?,
+    }
+    let said = daemon.lines_with(&["is another blob now", "invalidate"]);
+    ensure!(!said.is_empty(), "it says: {}", daemon.log());
+    Ok(())
+}
+
 fn daemon_blob_corrected_later_is_refused_until_invalidated(ctx: &Context) -> Result<()> {
     let (wrong, right) = (image(1), image(5));
     put(ctx, FSID, &wrong)?;
@@ -93,12 +105,7 @@ fn daemon_blob_corrected_later_is_refused_until_invalidated(ctx: &Context) -> Re
     // The same size: only the time tells.
     std::thread::sleep(std::time::Duration::from_millis(20));
     put(ctx, FSID, &right)?;
-    match daemon.try_mount(ctx, FSID)? {
-        Err(_) => {}
-        Ok(mount) => check_eio(&mount.file("early"))?,
-    }
-    let said = daemon.lines_with(&["is another blob now", "invalidate"]);
-    ensure!(!said.is_empty(), "it says: {}", daemon.log());
+    is_refused_as_another(&daemon, ctx, FSID)?;
 
     for key in [FSID, BLOB] {
         invalidate(key)?;

@@ -6,6 +6,7 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Signal, kill_process};
 
+use super::blobs::is_refused_as_another;
 use super::program::{Daemon, check, check_eio, unmount};
 use crate::context::Context;
 use crate::image::{BLOCK, Builder, Image, pattern};
@@ -105,12 +106,7 @@ fn daemon_blob_replaced_at_its_url_is_an_error(ctx: &Context) -> Result<()> {
     unmount(mount)?;
     // What comes next knows of the first one only what is kept beside the cache.
     kill_process(daemon.worker()?, Signal::KILL)?;
-    match daemon.try_mount(ctx, FSID)? {
-        Err(_) => {}
-        Ok(mount) => check_eio(&mount.file("early"))?,
-    }
-    let said = daemon.lines_with(&["is another blob now", "invalidate"]);
-    ensure!(!said.is_empty(), "it says: {}", daemon.log());
+    is_refused_as_another(&daemon, ctx, FSID)?;
 
     for key in [FSID, BLOB] {
         super::program::run(&["invalidate", "--dir", sys::CACHE, key])?;
