@@ -34,7 +34,7 @@ mod xattr;
 pub use self::{
     dentry::{Dentry, DentryName},
     dir::{may_create_in, LockedDir},
-    file::{FallocMode, File, WantWriteFile, Whence},
+    file::{FallocMode, File, Whence},
     inode::{Inode, InodeGuard},
     mount::{Mount, Statfs, WantWrite, EXT4_SUPER_MAGIC},
     path::Path,

@@ -30,8 +30,8 @@ pub(crate) fn set_object(object: &Object) -> Result {
     let attribute = Attribute::file(cookie.object_size(), content, &cookie.aux());
 
     let result = injected_write_error().and_then(|()| {
-        let _write = file.want_write()?;
-        file.dentry().set_xattr(XATTR, attribute.as_bytes())
+        let write = object.cache().backing.mount.want_write()?;
+        file.dentry().set_xattr(&write, XATTR, attribute.as_bytes())
     });
     let why = match result {
         Ok(()) => Coherency::SetOk,
@@ -160,8 +160,8 @@ fn file_why(mismatch: Mismatch) -> Coherency {
 /// Makes a file one that will be taken for stale.
 pub(crate) fn remove_object(object: &Object, file: &File) {
     let result = injected_remove_error().and_then(|()| {
-        let _write = file.want_write()?;
-        file.dentry().remove_xattr(XATTR)
+        let write = object.cache().backing.mount.want_write()?;
+        file.dentry().remove_xattr(&write, XATTR)
     });
     if let Err(error) = result {
         trace::vfs_error(
@@ -181,8 +181,8 @@ pub(crate) fn set_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry) 
     let inode = dir.inode().ok_or(ENOENT)?;
     let attribute = Attribute::volume(&volume.coherency());
     let result = injected_write_error().and_then(|()| {
-        let _write = cache.backing.mount.want_write()?;
-        dir.set_xattr(XATTR, attribute.as_bytes())
+        let write = cache.backing.mount.want_write()?;
+        dir.set_xattr(&write, XATTR, attribute.as_bytes())
     });
     let why = match result {
         Ok(()) => Coherency::VolSetOk,

@@ -10,7 +10,7 @@ use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 use kernel::str::CString;
 use kernel_ext::errno::ESTALE;
-use kernel_ext::fs::{Dentry, LockedDir, RenameLock};
+use kernel_ext::fs::{Dentry, LockedDir, RenameLock, WantWrite};
 use kernel_ext::params::{injected_read_error, injected_remove_error};
 
 /// Removes `victim` from the locked directory `dir`; `object` is the one it belonged to.
@@ -20,6 +20,7 @@ use kernel_ext::params::{injected_read_error, injected_remove_error};
 /// the file system says.
 pub(crate) fn bury(
     cache: &Cache,
+    write: &WantWrite<'_>,
     object: Option<&Object>,
     dir: LockedDir<'_>,
     victim: &Dentry,
@@ -30,17 +31,18 @@ pub(crate) fn bury(
         return Err(ESTALE);
     }
     if !victim.is_dir() {
-        return unlink(cache, object, &dir, victim, why);
+        return unlink(cache, write, object, &dir, victim, why);
     }
     // Two directories can only be locked together from the start.
     let dir_dentry = dir.dentry();
     drop(dir);
-    move_to_graveyard(cache, object, dir_dentry, victim, why)
+    move_to_graveyard(cache, write, object, dir_dentry, victim, why)
 }
 
 /// Unlinks a file. Runs with the cache's credentials. Errors: what the file system says.
 pub(crate) fn unlink(
     cache: &Cache,
+    write: &WantWrite<'_>,
     object: Option<&Object>,
     dir: &LockedDir<'_>,
     victim: &Dentry,
@@ -51,13 +53,12 @@ pub(crate) fn unlink(
         return Err(ENOENT);
     };
     trace::unlink(object_id, inode.ino(), why);
-    dir.may_unlink(&cache.backing.mount, victim)
-        .inspect_err(|&error| {
-            cache.file_error(error, format_args!("Unlinking is denied"));
-        })?;
+    dir.may_unlink(write, victim).inspect_err(|&error| {
+        cache.file_error(error, format_args!("Unlinking is denied"));
+    })?;
     injected_remove_error()
         .and_then(|()| {
-            dir.unlink(victim).inspect_err(|&error| {
+            dir.unlink(write, victim).inspect_err(|&error| {
                 if error == EIO {
                     cache.file_error(error, format_args!("Unlink failed"));
                 }
@@ -72,6 +73,7 @@ pub(crate) fn unlink(
 
 fn move_to_graveyard(
     cache: &Cache,
+    write: &WantWrite<'_>,
     object: Option<&Object>,
     dir: &Dentry,
     victim: &Dentry,
@@ -128,11 +130,11 @@ fn move_to_graveyard(
         if lock.ancestor_is(&grave) {
             return stuck("The directory to be buried is inside its grave");
         }
-        if let Err(error) = lock.may_rename(&cache.backing.mount, victim, &grave) {
+        if let Err(error) = lock.may_rename(write, victim, &grave) {
             cache.file_error(error, format_args!("Renaming is denied"));
         } else {
             trace::rename(object_id, inode.ino(), why);
-            let renamed = injected_read_error().and_then(|()| lock.rename(victim, &grave));
+            let renamed = injected_read_error().and_then(|()| lock.rename(write, victim, &grave));
             if let Err(error) = renamed {
                 if let Some(dir) = dir.inode() {
                     trace::vfs_error(object_id, dir, error, ErrorSite::Rename);

@@ -69,8 +69,9 @@ impl Volume {
             match coherency::check_volume(cache, &netfs, &dir) {
                 Ok(()) => break dir,
                 Err(error) if error == ESTALE => {
+                    let write = cache.backing.mount.want_write()?;
                     let store = cache.store.lock_as_parent()?;
-                    let buried = grave::bury(cache, None, store, &dir, Killed::VolumeWeird);
+                    let buried = grave::bury(cache, &write, None, store, &dir, Killed::VolumeWeird);
                     let is_there = dir.is_child_of(&cache.store);
                     drop(dir);
                     buried?;

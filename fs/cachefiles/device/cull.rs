@@ -14,19 +14,20 @@ use kernel_ext::fs::{Dentry, LockedDir, Path};
 
 /// Removes the file `name`, or moves the directory of that name to the graveyard.
 ///
-/// Errors: ENOTDIR the working directory can't be searched; EXDEV it is not in the cache; EBUSY in
-/// use; ENOENT or ESTALE gone; ENOMEM; EIO for the rest.
+/// Errors: ENOTDIR the working directory can't be searched; EXDEV it is not in the cache; EROFS;
+/// EBUSY in use; ENOENT or ESTALE gone; ENOMEM; EIO for the rest.
 pub(crate) fn cull(cache: &Cache, name: &[u8]) -> Result {
     let path = working_directory(cache, "cull")?;
     cache.secure(|| cull_from(cache, &path, name))
 }
 
 fn cull_from(cache: &Cache, path: &Path, name: &[u8]) -> Result {
+    let write = cache.backing.mount.want_write()?;
     let dir = path.dentry().lock_as_parent()?;
     let victim = look_up_unused(cache, &dir, name)?;
     // From here on the cache can't pick it up again, unless it is still there in the end.
     let marked = InUse::mark_for_removal(victim).ok_or(EBUSY)?;
-    grave::bury(cache, None, dir, &marked, Killed::Culled).map_err(|error| {
+    grave::bury(cache, &write, None, dir, &marked, Killed::Culled).map_err(|error| {
         if error == ENOENT {
             return ESTALE;
         }

@@ -6,7 +6,7 @@
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h) (`vfs_mkdir()` and its kin),
 //! [`include/linux/security.h`](srctree/include/linux/security.h).
 
-use super::{name_len, nop_idmap, Dentry, Inode, Mount};
+use super::{name_len, nop_idmap, Dentry, Inode, Mount, WantWrite};
 use crate::errno::ESTALE;
 use cachefiles_bindings as bindings;
 use core::marker::PhantomData;
@@ -103,8 +103,8 @@ impl<'a> LockedDir<'a> {
     ///
     /// Errors: those of the module, `EACCES` above all.
     #[inline]
-    pub fn may_mkdir(&self, mnt: &Mount, child: &Dentry, mode: u16) -> Result {
-        let path = self.path_on(mnt);
+    pub fn may_mkdir(&self, write: &WantWrite<'_>, child: &Dentry, mode: u16) -> Result {
+        let path = self.path_on(write.mount());
         // SAFETY: Mount, directory and child are alive while they are borrowed.
         to_result(unsafe { bindings::cfh_security_path_mkdir(&path, child.as_ptr(), mode) })
     }
@@ -114,9 +114,11 @@ impl<'a> LockedDir<'a> {
     /// On some file systems `child` is unhashed and still negative afterwards: look it up again
     /// then.
     ///
-    /// Errors: `ESTALE` if `child` is not in this directory any more; `EEXIST`, `EACCES`, `EPERM`,
-    /// `EMLINK`, `ENOENT` if the directory itself was deleted, `ENOSPC`, `EIO`, and others.
-    pub fn mkdir(&self, child: &Dentry, mode: u16) -> Result {
+    /// Errors: `EXDEV` if `write` is of another file system; `ESTALE` if `child` is not in this
+    /// directory any more; `EEXIST`, `EACCES`, `EPERM`, `EMLINK`, `ENOENT` if the directory itself
+    /// was deleted, `ENOSPC`, `EIO`, and others.
+    pub fn mkdir(&self, write: &WantWrite<'_>, child: &Dentry, mode: u16) -> Result {
+        write.check(self.dentry)?;
         self.check_child(child)?;
         // SAFETY: The inode is that of a locked directory (type invariant), and `child` is one of
         // its children and stays so while it is locked.
@@ -129,18 +131,19 @@ impl<'a> LockedDir<'a> {
     ///
     /// Errors: those of the module, `EACCES` above all.
     #[inline]
-    pub fn may_unlink(&self, mnt: &Mount, child: &Dentry) -> Result {
-        let path = self.path_on(mnt);
+    pub fn may_unlink(&self, write: &WantWrite<'_>, child: &Dentry) -> Result {
+        let path = self.path_on(write.mount());
         // SAFETY: Mount, directory and child are alive while they are borrowed.
         to_result(unsafe { bindings::cfh_security_path_unlink(&path, child.as_ptr()) })
     }
 
     /// Deletes the name `child` of something that is no directory.
     ///
-    /// Errors: `ESTALE` if `child` is no name in this directory (any more); `ENOENT` if it is
-    /// negative; `EISDIR`, `EPERM` also for a kernel file of another user, `EBUSY`, `EIO`, and
-    /// others.
-    pub fn unlink(&self, child: &Dentry) -> Result {
+    /// Errors: `EXDEV` if `write` is of another file system; `ESTALE` if `child` is no name in this
+    /// directory (any more); `ENOENT` if it is negative; `EISDIR`, `EPERM` also for a kernel file
+    /// of another user, `EBUSY`, `EIO`, and others.
+    pub fn unlink(&self, write: &WantWrite<'_>, child: &Dentry) -> Result {
+        write.check(self.dentry)?;
         self.check_child(child)?;
         // With the one reference alone, a deleted dentry would be made negative, and take the inode
         // away under an open file and everything borrowed from it.
@@ -160,10 +163,11 @@ impl<'a> LockedDir<'a> {
 
     /// Gives the file `source` the name `target` in this directory. Locks the file's inode.
     ///
-    /// Errors: `ESTALE` if `target` is not in this directory any more; `EEXIST` if it is a file;
-    /// `ENOENT` if `source` is negative or was deleted; `EXDEV`, `EPERM`, `EMLINK`, `ENOSPC`,
-    /// `EIO`, and others.
-    pub fn link(&self, source: &Dentry, target: &Dentry) -> Result {
+    /// Errors: `EXDEV` if `write` or `source` is of another file system; `ESTALE` if `target` is
+    /// not in this directory any more; `EEXIST` if it is a file; `ENOENT` if `source` is negative
+    /// or was deleted; `EPERM`, `EMLINK`, `ENOSPC`, `EIO`, and others.
+    pub fn link(&self, write: &WantWrite<'_>, source: &Dentry, target: &Dentry) -> Result {
+        write.check(self.dentry)?;
         self.check_child(target)?;
         // SAFETY: `source` is alive; the inode is that of a locked directory (type invariant), and
         // `target` is one of its children and stays so while it is locked. A null place for a

@@ -108,14 +108,16 @@ impl File {
         }
     }
 
-    /// Makes a file without a name in the directory `dir`, open for direct I/O.
+    /// Makes a file without a name in the directory `dir`, open for direct I/O. Takes write access
+    /// to the mount.
     ///
-    /// Errors: `ENOTDIR` if `dir` is no directory; `EOPNOTSUPP`, `EACCES`, `ENOSPC`, `EDQUOT`,
-    /// `ENOMEM`, `EIO`, `EINVAL` if the file system has no direct I/O, and others.
+    /// Errors: `ENOTDIR` if `dir` is no directory; `EROFS`, `EOPNOTSUPP`, `EACCES`, `ENOSPC`,
+    /// `EDQUOT`, `ENOMEM`, `EIO`, `EINVAL` if the file system has no direct I/O, and others.
     pub fn create_tmpfile(dir: &Path, mode: u16, cred: &Credential) -> Result<ARef<Self>> {
         if !dir.dentry().can_lookup() {
             return Err(ENOTDIR);
         }
+        let _write = dir.mount().want_write()?;
         // S_IFREG is a bit of the 16 that a mode has.
         let mode = bindings::S_IFREG as u16 | mode;
         // SAFETY: The path is alive and a directory, and the credentials are alive. The file takes
@@ -251,33 +253,6 @@ impl File {
     pub fn sync(&self) -> Result {
         // SAFETY: `self` is a file with a reference (type invariant).
         to_result(unsafe { bindings::vfs_fsync(self.as_ptr(), 0) })
-    }
-
-    /// Keeps the file's mount writable, and its file system from being frozen, while the guard
-    /// lives.
-    ///
-    /// Errors: `EROFS`.
-    #[inline]
-    pub fn want_write(&self) -> Result<WantWriteFile<'_>> {
-        // SAFETY: `self` is a file with a reference (type invariant).
-        to_result(unsafe { bindings::mnt_want_write_file(self.as_ptr()) })?;
-        Ok(WantWriteFile(self))
-    }
-}
-
-/// Write access to the mount of an open file.
-///
-/// # Invariants
-///
-/// `mnt_want_write_file()` was successful for the file and is undone when this is dropped.
-#[must_use = "write access ends when this is dropped"]
-pub struct WantWriteFile<'a>(&'a File);
-
-impl Drop for WantWriteFile<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: The type invariant: there is write access to give up, and the file is open.
-        unsafe { bindings::mnt_drop_write_file(self.0.as_ptr()) };
     }
 }
 

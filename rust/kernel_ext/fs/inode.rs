@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
 
-use super::{nop_idmap, Dentry};
+use super::{nop_idmap, Dentry, WantWrite};
 use cachefiles_bindings as bindings;
 use core::marker::PhantomData;
 use kernel::{
@@ -198,9 +198,11 @@ impl InodeGuard<'_> {
 
     /// Sets the size of the file, and discards data beyond it.
     ///
-    /// Errors: `EINVAL` if this is no regular file, if `dentry` is not a name of it, or for a
-    /// negative size; `EFBIG`, `ENOSPC`, `EIO`, `EPERM`, and others of the file system.
-    pub fn set_size(&mut self, dentry: &Dentry, size: i64) -> Result {
+    /// Errors: `EXDEV` if `write` is of another file system; `EINVAL` if this is no regular file,
+    /// if `dentry` is not a name of it, or for a negative size; `EFBIG`, `ENOSPC`, `EIO`, `EPERM`,
+    /// and others of the file system.
+    pub fn set_size(&mut self, write: &WantWrite<'_>, dentry: &Dentry, size: i64) -> Result {
+        write.check(dentry)?;
         let is_ours = dentry
             .inode()
             .is_some_and(|inode| core::ptr::eq(inode, self.inode));

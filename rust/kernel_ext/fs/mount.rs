@@ -9,7 +9,7 @@ use super::{Dentry, Inode};
 use cachefiles_bindings as bindings;
 use core::ptr::NonNull;
 use kernel::{
-    error::{to_result, Result},
+    error::{code::EXDEV, to_result, Result},
     types::{AlwaysRefCounted, Opaque},
 };
 
@@ -73,6 +73,10 @@ impl Mount {
 
     /// Keeps the mount writable, and its file system from being frozen, while the guard lives.
     ///
+    /// Sleeps uninterruptibly while the file system is frozen. Take it before the inode locks of
+    /// what is to be changed, and only once: the second one of a task would wait for a freeze that
+    /// waits for the first.
+    ///
     /// Errors: `EROFS`.
     #[inline]
     pub fn want_write(&self) -> Result<WantWrite<'_>> {
@@ -135,13 +139,32 @@ impl Mount {
     }
 }
 
-/// Write access to a mount.
+/// Write access to a mount, which each function that changes a directory, an attribute or a size
+/// asks for: file systems rely on it (ext4 warns, and would change what a snapshot was taken of).
 ///
 /// # Invariants
 ///
 /// `mnt_want_write()` was successful for the mount and is undone when this is dropped.
 #[must_use = "write access ends when this is dropped"]
 pub struct WantWrite<'a>(&'a Mount);
+
+impl WantWrite<'_> {
+    /// Checks that `dentry` is of the file system that may be written to. Errors: `EXDEV`.
+    #[inline]
+    pub(super) fn check(&self, dentry: &Dentry) -> Result {
+        if core::ptr::eq(self.0.super_block(), dentry.super_block()) {
+            Ok(())
+        } else {
+            Err(EXDEV)
+        }
+    }
+
+    /// Returns the mount.
+    #[inline]
+    pub(super) fn mount(&self) -> &Mount {
+        self.0
+    }
+}
 
 impl Drop for WantWrite<'_> {
     #[inline]

@@ -5,7 +5,7 @@
 //! C headers: [`include/linux/namei.h`](srctree/include/linux/namei.h) (`lock_rename()`),
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h) (`vfs_rename()`).
 
-use super::{name_len, nop_idmap, Dentry, Inode, Mount};
+use super::{name_len, nop_idmap, Dentry, Inode, WantWrite};
 use crate::errno::ESTALE;
 use cachefiles_bindings as bindings;
 use core::marker::PhantomData;
@@ -109,8 +109,9 @@ impl<'a> RenameLock<'a> {
     /// Errors: those of the module, `EACCES` above all; `ESTALE` and `ENOENT` as for [`rename`].
     ///
     /// [`rename`]: RenameLock::rename
-    pub fn may_rename(&self, mnt: &Mount, from_b: &Dentry, to_a: &Dentry) -> Result {
+    pub fn may_rename(&self, write: &WantWrite<'_>, from_b: &Dentry, to_a: &Dentry) -> Result {
         self.check_children(from_b, to_a)?;
+        let mnt = write.mount();
         let old_dir = bindings::path {
             mnt: mnt.as_ptr(),
             dentry: self.b.as_ptr(),
@@ -128,10 +129,11 @@ impl<'a> RenameLock<'a> {
 
     /// Moves `from_b`, a child of `b`, to the name `to_a` in `a`.
     ///
-    /// Errors: `ESTALE` if one of them is not in its directory any more; `ENOENT` if `from_b` is
-    /// negative; `EINVAL` if the move would make a loop; `EPERM`, `EBUSY`, `ENOTEMPTY`, `ENOSPC`,
-    /// `ENOMEM`, `EIO`, and others.
-    pub fn rename(&self, from_b: &Dentry, to_a: &Dentry) -> Result {
+    /// Errors: `EXDEV` if `write` is of another file system; `ESTALE` if one of them is not in its
+    /// directory any more; `ENOENT` if `from_b` is negative; `EINVAL` if the move would make a
+    /// loop; `EPERM`, `EBUSY`, `ENOTEMPTY`, `ENOSPC`, `ENOMEM`, `EIO`, and others.
+    pub fn rename(&self, write: &WantWrite<'_>, from_b: &Dentry, to_a: &Dentry) -> Result {
+        write.check(self.a)?;
         self.check_children(from_b, to_a)?;
         if self.ancestor_is(from_b) || self.ancestor_is(to_a) {
             return Err(EINVAL);

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/xattr.h`](srctree/include/linux/xattr.h).
 
-use super::{nop_idmap, Dentry};
+use super::{nop_idmap, Dentry, WantWrite};
 use cachefiles_bindings as bindings;
 use kernel::{
     error::{code::ENOENT, to_result, Error, Result},
@@ -46,11 +46,12 @@ impl Dentry {
         usize::try_from(ret).map_err(|_| Error::from_errno(ret as i32))
     }
 
-    /// Sets the attribute `name`. Locks the inode. The caller has write access to the mount.
+    /// Sets the attribute `name`. Locks the inode.
     ///
-    /// Errors: `ENOSPC`, `EDQUOT`, `E2BIG`, `ENOENT` if this is negative, `EOPNOTSUPP`, `EACCES`,
-    /// `EPERM`, `ENOMEM`, `EIO`.
-    pub fn set_xattr(&self, name: &CStr, value: &[u8]) -> Result {
+    /// Errors: `EXDEV` if `write` is of another file system; `ENOSPC`, `EDQUOT`, `E2BIG`, `ENOENT`
+    /// if this is negative, `EOPNOTSUPP`, `EACCES`, `EPERM`, `ENOMEM`, `EIO`.
+    pub fn set_xattr(&self, write: &WantWrite<'_>, name: &CStr, value: &[u8]) -> Result {
+        write.check(self)?;
         self.check_positive()?;
         // SAFETY: The dentry is alive and positive; `name` is NUL-terminated; `value` has as many
         // bytes as is said.
@@ -66,11 +67,12 @@ impl Dentry {
         })
     }
 
-    /// Removes the attribute `name`. Locks the inode. The caller has write access to the mount.
+    /// Removes the attribute `name`. Locks the inode.
     ///
-    /// Errors: `ENODATA` if there is none, `ENOENT` if this is negative; `EOPNOTSUPP`, `EACCES`,
-    /// `EPERM`, `ENOMEM`, `EIO`.
-    pub fn remove_xattr(&self, name: &CStr) -> Result {
+    /// Errors: `EXDEV` if `write` is of another file system; `ENODATA` if there is none, `ENOENT`
+    /// if this is negative; `EOPNOTSUPP`, `EACCES`, `EPERM`, `ENOMEM`, `EIO`.
+    pub fn remove_xattr(&self, write: &WantWrite<'_>, name: &CStr) -> Result {
+        write.check(self)?;
         self.check_positive()?;
         // SAFETY: The dentry is alive and positive; `name` is NUL-terminated.
         to_result(unsafe {

@@ -25,6 +25,7 @@ kunit::suite!(
         nothing_is_not_deleted,
         a_directory_is_not_deleted_like_a_file,
         a_name_of_another_directory_is_refused,
+        write_access_to_another_file_system_changes_nothing,
         a_name_that_was_moved_away_is_refused,
         a_nameless_file_that_was_named_and_deleted_is_not_named_again,
         what_is_below_a_directory_is_within_it,
@@ -39,8 +40,8 @@ fn refusal<T>(result: Result<T>) -> Option<Error> {
 }
 
 fn unlink(at: &Scratch, name: &Dentry) -> Result {
-    let _write = at.mount().want_write()?;
-    at.dir().lock_as_parent()?.unlink(name)
+    let write = at.mount().want_write()?;
+    at.dir().lock_as_parent()?.unlink(&write, name)
 }
 
 fn a_name_that_nobody_has_is_negative() -> Outcome {
@@ -62,8 +63,9 @@ fn a_directory_that_is_made_is_there() -> Outcome {
         ensure!(sub.is_dir() && sub.can_lookup() && !sub.is_regular() && !sub.is_negative());
         let found = at.dir().lookup_positive_unlocked(b"sub")?;
         ensure!(core::ptr::eq(&*found, &*sub));
+        let write = at.mount().want_write()?;
         let locked = at.dir().lock_as_parent()?;
-        let again = locked.mkdir(&sub, 0o755);
+        let again = locked.mkdir(&write, &sub, 0o755);
         drop(locked);
         ensure_eq!(again, Err(EEXIST));
     }
@@ -88,9 +90,9 @@ fn a_name_is_given_once() -> Outcome {
     for at in Scratch::on_each()? {
         let (first, second) = (at.nameless()?, at.nameless()?);
         let name = at.link(&first, b"file")?;
-        let _write = at.mount().want_write()?;
+        let write = at.mount().want_write()?;
         let locked = at.dir().lock_as_parent()?;
-        let refused = locked.link(second.dentry(), &name);
+        let refused = locked.link(&write, second.dentry(), &name);
         drop(locked);
         ensure_eq!(refused, Err(EEXIST));
     }
@@ -210,12 +212,12 @@ fn a_name_of_another_directory_is_refused() -> Outcome {
     for at in Scratch::on_each()? {
         let sub = at.mkdir(b"sub")?;
         let (file, nothing) = (at.file(b"file")?, at.name(b"nothing")?);
-        let _write = at.mount().want_write()?;
+        let write = at.mount().want_write()?;
         let locked = sub.lock_as_parent()?;
         let refused = [
-            locked.unlink(&file),
-            locked.mkdir(&nothing, 0o755),
-            locked.link(&file, &nothing),
+            locked.unlink(&write, &file),
+            locked.mkdir(&write, &nothing, 0o755),
+            locked.link(&write, &file, &nothing),
         ];
         drop(locked);
         ensure_eq!(refused, [Err(ESTALE); 3]);
@@ -224,18 +226,46 @@ fn a_name_of_another_directory_is_refused() -> Outcome {
     Ok(())
 }
 
+fn write_access_to_another_file_system_changes_nothing() -> Outcome {
+    let [one, other] = Scratch::on_each()?;
+    let (file, nothing) = (one.file(b"file")?, one.name(b"nothing")?);
+    let attribute = kernel::c_str!("user.kunit");
+    let inode = file.inode().ok_or(ENOENT)?;
+    let write = other.mount().want_write()?;
+    let locked = one.dir().lock_as_parent()?;
+    let refused = [
+        locked.unlink(&write, &file),
+        locked.mkdir(&write, &nothing, 0o755),
+        locked.link(&write, &file, &nothing),
+    ];
+    drop(locked);
+    let lock = RenameLock::new(one.dir(), one.dir())?;
+    let moved = lock.rename(&write, &file, &nothing);
+    drop(lock);
+    let sized = inode.lock().set_size(&write, &file, 1000);
+    let noted = [
+        file.set_xattr(&write, attribute, b"hello"),
+        file.remove_xattr(&write, attribute),
+    ];
+    ensure_eq!(refused, [Err(EXDEV); 3]);
+    ensure_eq!((moved, sized), (Err(EXDEV), Err(EXDEV)));
+    ensure_eq!(noted, [Err(EXDEV); 2]);
+    ensure!(nothing.is_negative() && !file.is_unhashed() && inode.size() == 0);
+    Ok(())
+}
+
 fn a_name_that_was_moved_away_is_refused() -> Outcome {
     for at in Scratch::on_each()? {
         let sub = at.mkdir(b"sub")?;
         let file = at.file(b"file")?;
-        let _write = at.mount().want_write()?;
+        let write = at.mount().want_write()?;
         // Somebody moves it between our lookup and our lock.
         let lock = RenameLock::new(&sub, at.dir())?;
         let target = lock.lookup_in_first(b"elsewhere")?;
-        lock.rename(&file, &target)?;
+        lock.rename(&write, &file, &target)?;
         drop(lock);
         let locked = at.dir().lock_as_parent()?;
-        let refused = locked.unlink(&file);
+        let refused = locked.unlink(&write, &file);
         drop(locked);
         ensure_eq!(refused, Err(ESTALE));
         ensure!(file.is_child_of(&sub) && !file.is_unhashed());
@@ -249,9 +279,9 @@ fn a_nameless_file_that_was_named_and_deleted_is_not_named_again() -> Outcome {
         let name = at.link(&file, b"file")?;
         unlink(&at, &name)?;
         let again = at.name(b"again")?;
-        let _write = at.mount().want_write()?;
+        let write = at.mount().want_write()?;
         let locked = at.dir().lock_as_parent()?;
-        let refused = locked.link(file.dentry(), &again);
+        let refused = locked.link(&write, file.dentry(), &again);
         drop(locked);
         ensure_eq!(refused, Err(ENOENT));
     }

@@ -28,7 +28,6 @@ kunit::suite!(
         a_mount_tells_how_full_it_is,
         a_mount_has_its_root,
         a_mount_is_synced,
-        an_open_file_keeps_its_mount_writable,
         a_path_is_of_its_mount_and_its_name,
         a_path_is_of_one_file_system,
         what_is_no_file_is_not_sized,
@@ -166,13 +165,13 @@ fn a_file_is_only_sized_by_a_name_of_its_own() -> Outcome {
         let (file, other) = (at.file(b"file")?, at.file(b"other")?);
         let nothing = at.name(b"nothing")?;
         let inode = inode_of(&file)?;
-        let _write = at.mount().want_write()?;
+        let write = at.mount().want_write()?;
         let mut locked = inode.lock();
-        let sized = locked.set_size(&file, 1000);
+        let sized = locked.set_size(&write, &file, 1000);
         let refused = [
-            locked.set_size(&other, 5),
-            locked.set_size(&nothing, 5),
-            locked.set_size(&file, -1),
+            locked.set_size(&write, &other, 5),
+            locked.set_size(&write, &nothing, 5),
+            locked.set_size(&write, &file, -1),
         ];
         drop(locked);
         sized?;
@@ -292,17 +291,6 @@ fn a_mount_is_synced() -> Outcome {
     Ok(())
 }
 
-fn an_open_file_keeps_its_mount_writable() -> Outcome {
-    for at in Scratch::on_each()? {
-        let file = at.nameless()?;
-        let write = file.want_write()?;
-        file.dentry()
-            .set_xattr(kernel::c_str!("user.kunit"), b"hello")?;
-        drop(write);
-    }
-    Ok(())
-}
-
 fn an_exiting_task_looks_nothing_up() -> Outcome {
     let name = kernel::c_str!("/proc");
     ensure!(Path::lookup_directory(name).is_ok());
@@ -329,9 +317,9 @@ fn a_path_is_of_one_file_system() -> Outcome {
 fn what_is_no_file_is_not_sized() -> Outcome {
     for at in Scratch::on_each()? {
         let sub = at.mkdir(b"sub")?;
-        let _write = at.mount().want_write()?;
+        let write = at.mount().want_write()?;
         let mut locked = inode_of(&sub)?.lock();
-        let refused = locked.set_size(&sub, 0);
+        let refused = locked.set_size(&write, &sub, 0);
         drop(locked);
         ensure_eq!(refused, Err(EINVAL));
     }

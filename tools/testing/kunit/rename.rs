@@ -30,10 +30,10 @@ fn a_name_moves_to_another_directory() -> Outcome {
     for at in Scratch::on_each()? {
         let sub = at.mkdir(b"sub")?;
         let file = at.file(b"file")?;
-        let _write = at.mount().want_write()?;
+        let write = at.mount().want_write()?;
         let lock = RenameLock::new(&sub, at.dir())?;
         let target = lock.lookup_in_first(b"moved")?;
-        let moved = lock.rename(&file, &target);
+        let moved = lock.rename(&write, &file, &target);
         drop(lock);
         moved?;
         ensure!(at.name(b"file")?.is_negative());
@@ -46,10 +46,10 @@ fn a_name_moves_to_another_directory() -> Outcome {
 fn a_name_moves_within_its_directory() -> Outcome {
     for at in Scratch::on_each()? {
         let file = at.file(b"file")?;
-        let _write = at.mount().want_write()?;
+        let write = at.mount().want_write()?;
         let lock = RenameLock::new(at.dir(), at.dir())?;
         let target = lock.lookup_in_first(b"moved")?;
-        let moved = lock.rename(&file, &target);
+        let moved = lock.rename(&write, &file, &target);
         drop(lock);
         moved?;
         ensure!(at.name(b"file")?.is_negative());
@@ -63,16 +63,16 @@ fn a_name_takes_the_place_of_another() -> Outcome {
         let sub = at.mkdir(b"sub")?;
         let file = at.file(b"file")?;
         let old = at.file(b"old")?;
-        let _write = at.mount().want_write()?;
+        let write = at.mount().want_write()?;
         let lock = RenameLock::new(at.dir(), at.dir())?;
-        let moved = lock.rename(&file, &old);
+        let moved = lock.rename(&write, &file, &old);
         drop(lock);
         moved?;
         ensure!(core::ptr::eq(&*at.name(b"old")?, &*file));
         ensure!(old.is_unhashed() && !old.is_negative());
         // But a directory is not replaced by a file.
         let lock = RenameLock::new(at.dir(), at.dir())?;
-        let refused = lock.rename(&file, &sub);
+        let refused = lock.rename(&write, &file, &sub);
         drop(lock);
         ensure_eq!(refused, Err(EISDIR));
     }
@@ -103,18 +103,18 @@ fn names_of_other_directories_are_refused() -> Outcome {
     for at in Scratch::on_each()? {
         let sub = at.mkdir(b"sub")?;
         let (file, nothing) = (at.file(b"file")?, at.name(b"nothing")?);
-        let _write = at.mount().want_write()?;
+        let write = at.mount().want_write()?;
         // From `sub`, where the file is not; and to `sub`, where the other name is not.
         let lock = RenameLock::new(at.dir(), &sub)?;
         let from = (
-            lock.rename(&file, &nothing),
-            lock.may_rename(at.mount(), &file, &nothing),
+            lock.rename(&write, &file, &nothing),
+            lock.may_rename(&write, &file, &nothing),
         );
         drop(lock);
         let lock = RenameLock::new(&sub, at.dir())?;
         let to = (
-            lock.rename(&file, &nothing),
-            lock.may_rename(at.mount(), &file, &nothing),
+            lock.rename(&write, &file, &nothing),
+            lock.may_rename(&write, &file, &nothing),
         );
         drop(lock);
         ensure_eq!(from, (Err(ESTALE), Err(ESTALE)));
@@ -127,9 +127,9 @@ fn names_of_other_directories_are_refused() -> Outcome {
 fn nothing_is_not_moved() -> Outcome {
     for at in Scratch::on_each()? {
         let (nothing, target) = (at.name(b"nothing")?, at.name(b"target")?);
-        let _write = at.mount().want_write()?;
+        let write = at.mount().want_write()?;
         let lock = RenameLock::new(at.dir(), at.dir())?;
-        let refused = lock.rename(&nothing, &target);
+        let refused = lock.rename(&write, &nothing, &target);
         drop(lock);
         ensure_eq!(refused, Err(ENOENT));
     }
@@ -141,13 +141,13 @@ fn what_has_no_name_is_not_moved() -> Outcome {
         let gone = at.file(b"gone")?;
         let nameless = at.nameless()?;
         let (kept, target) = (at.file(b"kept")?, at.name(b"target")?);
-        let _write = at.mount().want_write()?;
-        at.dir().lock_as_parent()?.unlink(&gone)?;
+        let write = at.mount().want_write()?;
+        at.dir().lock_as_parent()?.unlink(&write, &gone)?;
         let lock = RenameLock::new(at.dir(), at.dir())?;
         let refused = [
-            lock.rename(&gone, &target),
-            lock.rename(nameless.dentry(), &target),
-            lock.rename(&kept, &gone),
+            lock.rename(&write, &gone, &target),
+            lock.rename(&write, nameless.dentry(), &target),
+            lock.rename(&write, &kept, &gone),
         ];
         drop(lock);
         ensure_eq!(refused, [Err(ESTALE); 3]);
@@ -160,22 +160,22 @@ fn no_loop_is_tied() -> Outcome {
     for at in Scratch::on_each()? {
         let sub = at.mkdir(b"sub")?;
         let other = at.mkdir(b"other")?;
-        let _write = at.mount().want_write()?;
+        let write = at.mount().want_write()?;
         // `sub` into itself.
         let lock = RenameLock::new(&sub, at.dir())?;
         let inside = lock.lookup_in_first(b"inside")?;
         let is_ancestor = (lock.ancestor_is(&sub), lock.ancestor_is(&other));
-        let refused = lock.rename(&sub, &inside);
+        let refused = lock.rename(&write, &sub, &inside);
         drop(lock);
         ensure_eq!(is_ancestor, (true, false));
         ensure_eq!(refused, Err(EINVAL));
         // What is in `sub` over `sub` itself.
         let locked = sub.lock_as_parent()?;
-        let made = locked.mkdir(&inside, 0o755);
+        let made = locked.mkdir(&write, &inside, 0o755);
         drop(locked);
         made?;
         let lock = RenameLock::new(at.dir(), &sub)?;
-        let refused = lock.rename(&inside, &sub);
+        let refused = lock.rename(&write, &inside, &sub);
         drop(lock);
         ensure_eq!(refused, Err(EINVAL));
         ensure!(sub.is_child_of(at.dir()) && inside.is_child_of(&sub));
@@ -186,15 +186,15 @@ fn no_loop_is_tied() -> Outcome {
 fn a_directory_that_is_not_empty_is_not_replaced() -> Outcome {
     for at in Scratch::on_each()? {
         let (full, empty, third) = (at.mkdir(b"full")?, at.mkdir(b"empty")?, at.mkdir(b"third")?);
-        let _write = at.mount().want_write()?;
+        let write = at.mount().want_write()?;
         let locked = full.lock_as_parent()?;
         let child = locked.lookup(b"child")?;
-        let made = locked.mkdir(&child, 0o755);
+        let made = locked.mkdir(&write, &child, 0o755);
         drop(locked);
         made?;
         let lock = RenameLock::new(at.dir(), at.dir())?;
-        let over_full = lock.rename(&third, &full);
-        let over_empty = lock.rename(&third, &empty);
+        let over_full = lock.rename(&write, &third, &full);
+        let over_empty = lock.rename(&write, &third, &empty);
         let dead = (lock.is_dead(&empty), lock.is_dead(&third));
         drop(lock);
         ensure_eq!(over_full, Err(kernel_ext_enotempty()));

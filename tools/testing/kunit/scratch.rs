@@ -48,10 +48,10 @@ impl Scratch {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = CString::try_from_fmt(format_args!("test-{number}"))?;
-        let _write = parent.mount().want_write()?;
+        let write = parent.mount().want_write()?;
         let locked = parent.dentry().lock_as_parent()?;
         let dentry = locked.lookup(name.as_bytes())?;
-        locked.mkdir(&dentry, 0o755)?;
+        locked.mkdir(&write, &dentry, 0o755)?;
         drop(locked);
         Ok(Self {
             path: Path::new(parent.mount(), &dentry)?,
@@ -81,10 +81,10 @@ impl Scratch {
     }
 
     pub(crate) fn mkdir(&self, name: &[u8]) -> Outcome<ARef<Dentry>> {
-        let _write = self.mount().want_write()?;
+        let write = self.mount().want_write()?;
         let locked = self.dir().lock_as_parent()?;
         let dentry = locked.lookup(name)?;
-        locked.mkdir(&dentry, 0o755)?;
+        locked.mkdir(&write, &dentry, 0o755)?;
         Ok(dentry)
     }
 
@@ -96,10 +96,10 @@ impl Scratch {
 
     /// Gives a file a name.
     pub(crate) fn link(&self, file: &File, name: &[u8]) -> Outcome<ARef<Dentry>> {
-        let _write = self.mount().want_write()?;
+        let write = self.mount().want_write()?;
         let locked = self.dir().lock_as_parent()?;
         let dentry = locked.lookup(name)?;
-        locked.link(file.dentry(), &dentry)?;
+        locked.link(&write, file.dentry(), &dentry)?;
         Ok(dentry)
     }
 

@@ -33,13 +33,13 @@ const NAME: &CStr = c_str!("user.kunit");
 const OTHER: &CStr = c_str!("user.kunit.other");
 
 fn set(at: &Scratch, dentry: &Dentry, name: &CStr, value: &[u8]) -> Result {
-    let _write = at.mount().want_write()?;
-    dentry.set_xattr(name, value)
+    let write = at.mount().want_write()?;
+    dentry.set_xattr(&write, name, value)
 }
 
 fn remove(at: &Scratch, dentry: &Dentry, name: &CStr) -> Result {
-    let _write = at.mount().want_write()?;
-    dentry.remove_xattr(name)
+    let write = at.mount().want_write()?;
+    dentry.remove_xattr(&write, name)
 }
 
 /// The value, in front of bytes that are not part of it.

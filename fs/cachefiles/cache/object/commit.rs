@@ -52,8 +52,10 @@ pub(crate) fn clean_up(object: &Object) {
 /// The file's own dentry does not tell: it is nameless when we made the file ourselves, and stays
 /// what it was when root takes the name away.
 pub(super) fn delete(object: &Object, file: &File, why: Killed) -> Result {
+    let cache = object.cache();
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
     let name = object.name()?;
+    let write = cache.backing.mount.want_write()?;
     let locked = fan.lock_as_parent()?;
     let dentry = look_up_locked(object, &locked, &name)?;
     if !dentry
@@ -64,7 +66,7 @@ pub(super) fn delete(object: &Object, file: &File, why: Killed) -> Result {
         // current.
         return Ok(());
     }
-    grave::unlink(object.cache(), Some(object), &locked, &dentry, why)
+    grave::unlink(cache, &write, Some(object), &locked, &dentry, why)
 }
 
 /// Looks up the name of an object's file. The answer may be negative.
@@ -101,26 +103,22 @@ pub(super) fn commit(object: &Object, file: &ARef<File>) {
 /// Gives a file without a name its name, in place of what may be there.
 fn link(object: &Object, file: &File) -> Result {
     let id = Some(object.debug_id());
+    let cache = object.cache();
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
     let fan_inode = fan.inode().ok_or(ENOENT)?;
     let name = object.name()?;
+    let write = cache.backing.mount.want_write()?;
     let locked = fan.lock_as_parent()?;
     let mut dentry = look_up_locked(object, &locked, &name)?;
     if let Some(inode) = dentry.inode() {
         if core::ptr::eq(inode, file.inode()) {
             return Ok(());
         }
-        grave::unlink(
-            object.cache(),
-            Some(object),
-            &locked,
-            &dentry,
-            Killed::Stale,
-        )?;
+        grave::unlink(cache, &write, Some(object), &locked, &dentry, Killed::Stale)?;
         dentry = look_up_locked(object, &locked, &name)?;
     }
     injected_read_error()
-        .and_then(|()| locked.link(file.dentry(), &dentry))
+        .and_then(|()| locked.link(&write, file.dentry(), &dentry))
         .inspect_err(|&error| {
             trace::vfs_error(id, fan_inode, error, ErrorSite::Link);
         })?;

@@ -52,8 +52,7 @@ pub(crate) fn look_up(object: &Arc<Object>, lookup: &Lookup<'_>) -> Result<Found
         };
         if !dentry.is_regular() {
             kernel_ext::log::error!("{} is not a file", name.escape_ascii());
-            let locked = fan.lock_as_parent()?;
-            grave::bury(object.cache(), Some(object), locked, &dentry, Killed::Weird)?;
+            bury_weird(object, &fan, &dentry)?;
             return create::create(object, lookup, &fan);
         }
         if let Some(marked) = take(object, &name, &fan, dentry)? {
@@ -61,6 +60,14 @@ pub(crate) fn look_up(object: &Arc<Object>, lookup: &Lookup<'_>) -> Result<Found
         }
         kernel_ext::task::cond_resched();
     }
+}
+
+/// Removes what has the name of the object's file, and is no file.
+fn bury_weird(object: &Object, fan: &Dentry, victim: &Dentry) -> Result {
+    let cache = object.cache();
+    let write = cache.backing.mount.want_write()?;
+    let locked = fan.lock_as_parent()?;
+    grave::bury(cache, &write, Some(object), locked, victim, Killed::Weird)
 }
 
 /// Marks the file of that name as in use. `None` if it lost the name before it was ours.

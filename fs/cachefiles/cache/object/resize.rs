@@ -34,17 +34,19 @@ pub(crate) fn adjust(object: &Object) -> Result {
         return Ok(());
     }
     let result = {
+        let write = object.cache().backing.mount.want_write()?;
         let mut locked = inode.lock();
         let page_start = old_size - old_size.rem_euclid(PAGE_SIZE as i64);
         let cut_tail = if old_size != page_start && new_size > old_size {
             // A partial last page would keep what was behind the end from being read anew.
-            injected_remove_error().and_then(|()| locked.set_size(file.dentry(), page_start))
+            injected_remove_error()
+                .and_then(|()| locked.set_size(&write, file.dentry(), page_start))
         } else {
             Ok(())
         };
         cut_tail
             .and_then(|()| injected_write_error())
-            .and_then(|()| locked.set_size(file.dentry(), new_size))
+            .and_then(|()| locked.set_size(&write, file.dentry(), new_size))
     };
     object.data().shortened(&file);
     result.map_err(|error| {

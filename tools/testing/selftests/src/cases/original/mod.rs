@@ -9,6 +9,7 @@ mod cull;
 mod dirty;
 mod errors;
 pub(super) mod filler;
+mod frozen;
 mod idle;
 mod late;
 mod layout;
@@ -37,6 +38,7 @@ pub const ALL: &[&[Test]] = &[
     dirty::TESTS,
     errors::TESTS,
     stale::TESTS,
+    frozen::TESTS,
     late::TESTS,
     blocks::TESTS,
     idle::TESTS,

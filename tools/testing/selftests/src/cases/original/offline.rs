@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The cache goes offline while a client writes.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::Device;
 
+use super::frozen::Frozen;
 use super::world::{BLOCK, Client, Counts, Server, bind};
 use crate::context::Context;
 use crate::image::pattern;
-use crate::raw;
 use crate::registry::{Test, test};
 use crate::sys;
 use crate::task::{Task, soon};
@@ -33,24 +32,6 @@ pub const TESTS: &[Test] = &[
 const FIRST: usize = 2;
 /// Blocks with others between them: each is a write to the cache of its own.
 const APART: [usize; 6] = [4, 6, 8, 10, 12, 14];
-
-/// The cache's file system, on which nobody can write.
-struct Frozen(File);
-
-impl Frozen {
-    fn new() -> Result<Self> {
-        let root = File::open(sys::CACHE)?;
-        raw::freeze(&root).context("freezing the cache's file system")?;
-        Ok(Self(root))
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        // An error would mean that it is not frozen.
-        let _ = raw::thaw(&self.0);
-    }
-}
 
 fn put(data: &mut Vec<u8>, block: usize, fresh: &[u8]) {
     let end = (block + 1) * BLOCK;

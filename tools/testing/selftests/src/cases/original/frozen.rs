@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The cache's file system is frozen, as for a snapshot, or becomes read-only: nothing is changed
+//! there then. ext4 warns where something is.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use cachefiles_protocol::Device;
+use rustix::mount::{MountFlags, mount_remount};
+
+use super::world::{BLOCK, Client, Server, bind, command_at, stored_files};
+use crate::context::Context;
+use crate::image::pattern;
+use crate::raw;
+use crate::registry::{Test, test};
+use crate::share;
+use crate::sys;
+use crate::task::{Task, soon};
+
+pub const TESTS: &[Test] = &[
+    test!(
+        frozen_file_system_has_nothing_culled,
+        "D24: a snapshot is of one moment"
+    )
+    .c_skips("it unlinks and moves on a frozen file system, where ext4 warns"),
+    test!(
+        frozen_file_system_gets_no_files,
+        "D24: a snapshot is of one moment"
+    )
+    .c_skips("it makes and names files on a frozen file system, where ext4 warns"),
+    test!(
+        frozen_file_system_serves_what_it_has,
+        "D24: what is cached is read while a snapshot is made"
+    ),
+    test!(
+        read_only_file_system_gets_no_files,
+        "D24: a file system that an error made read-only is left alone"
+    )
+    .c_skips("it makes directories on a read-only file system, where ext4 warns"),
+];
+
+/// The cache's file system, on which nobody can write.
+pub(super) struct Frozen(File);
+
+impl Frozen {
+    pub(super) fn new() -> Result<Self> {
+        let root = File::open(sys::CACHE)?;
+        raw::freeze(&root).context("freezing the cache's file system")?;
+        Ok(Self(root))
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // An error would mean that it is not frozen.
+        let _ = raw::thaw(&self.0);
+    }
+}
+
+fn data() -> Vec<u8> {
+    pattern(71, 5 * BLOCK)
+}
+
+/// Each name in the cache's directories.
+fn names() -> Result<Vec<PathBuf>> {
+    let mut names = Vec::new();
+    let mut dirs = vec![PathBuf::from(sys::CACHE)];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                dirs.push(entry.path());
+            }
+            names.push(entry.path());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// That `change`, begun while the file system is frozen, is made once it is not any more.
+fn waits<T, F>(what: &str, change: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T> + Send + 'static,
+{
+    let before = names()?;
+    let frozen = Frozen::new()?;
+    let task = Task::start(what, change);
+    sleep(Duration::from_millis(500));
+    let meanwhile = names()?;
+    drop(frozen);
+    let result = task.finish()?.with_context(|| what.to_owned())?;
+    ensure!(
+        meanwhile == before,
+        "{what}: {before:?} became {meanwhile:?}"
+    );
+    Ok(result)
+}
+
+/// A bound cache with the server's one file in it, which nobody uses; and where that is.
+fn filled(ctx: &Context) -> Result<(Server, Device, PathBuf)> {
+    let server = Server::new(ctx)?;
+    server.put("file", &data())?;
+    let device = bind(ctx, &[])?;
+    let client = Client::mount(ctx)?;
+    client.check("file", &data())?;
+    let path = client.cache_file("file")?;
+    client.unmount()?;
+    ensure!(path.exists(), "{} was not stored", path.display());
+    Ok((server, device, path))
+}
+
+fn cull(device: Device, path: &Path) -> Result<Device> {
+    command_at(&device, path, "cull")?.context("cull")?;
+    Ok(device)
+}
+
+fn frozen_file_system_has_nothing_culled(ctx: &Context) -> Result<()> {
+    let (_server, device, file) = filled(ctx)?;
+    let volume = file.ancestors().nth(2).context("no volume")?.to_owned();
+    let victim = file.clone();
+    let device = waits("culling a file", move || cull(device, &victim))?;
+    ensure!(!file.exists(), "{} was not culled", file.display());
+    let victim = volume.clone();
+    let _device = waits("culling a volume", move || cull(device, &victim))?;
+    ensure!(!volume.exists(), "{} was not culled", volume.display());
+    Ok(())
+}
+
+fn frozen_file_system_gets_no_files(ctx: &Context) -> Result<()> {
+    let (server, _device, _path) = filled(ctx)?;
+    let other = Client::mount_as(ctx, "other")?;
+    let other = waits("reading through a new volume", move || {
+        other.check("file", &data())?;
+        Ok(other)
+    })?;
+    other.unmount()?;
+    let stored = stored_files()?.len();
+    ensure!(stored == 2, "{stored} files are stored, not 2");
+
+    server.put("second", &data())?;
+    let client = Client::mount(ctx)?;
+    client.check("second", &data())?;
+    waits("putting a file away", move || client.unmount())?;
+    let stored = stored_files()?.len();
+    ensure!(stored == 3, "{stored} files are stored, not 3");
+
+    server.change("second", &pattern(72, BLOCK))?;
+    let client = Client::mount(ctx)?;
+    waits("replacing a stale file", move || {
+        client.check("second", &pattern(72, BLOCK))?;
+        client.unmount()
+    })?;
+    let client = Client::mount(ctx)?;
+    client.check_warm("second", &pattern(72, BLOCK))?;
+    client.unmount()
+}
+
+fn frozen_file_system_serves_what_it_has(ctx: &Context) -> Result<()> {
+    let (_server, _device, _path) = filled(ctx)?;
+    let frozen = Frozen::new()?;
+    let client = Client::mount(ctx)?;
+    client.check_warm("file", &data())?;
+    drop(frozen);
+    client.unmount()
+}
+
+/// Makes it read-only for as long as this lives.
+struct ReadOnly;
+
+impl ReadOnly {
+    fn new() -> Result<Self> {
+        // The last file is closed a moment after its cookie is gone.
+        sys::wait_for("the cache to have no open files", soon(), || {
+            mount_remount(sys::CACHE, MountFlags::RDONLY, c"").is_ok()
+        })?;
+        Ok(Self)
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        // What comes next says so if it did not become writable.
+        let _ = mount_remount(sys::CACHE, MountFlags::empty(), c"");
+    }
+}
+
+fn read_only_file_system_gets_no_files(ctx: &Context) -> Result<()> {
+    let (server, device, file) = filled(ctx)?;
+    server.put("second", &data())?;
+    let before = names()?;
+    let read_only = ReadOnly::new()?;
+    for tag in ["selftest", "other"] {
+        let client = Client::mount_as(ctx, tag)?;
+        for name in ["file", "second"] {
+            client.check(name, &data())?;
+        }
+        client.unmount()?;
+    }
+    let culled = command_at(&device, &file, "cull")?;
+    let meanwhile = names()?;
+    drop(read_only);
+    ensure!(culled.is_err(), "a file was culled");
+    ensure!(meanwhile == before, "{before:?} became {meanwhile:?}");
+
+    let client = Client::mount(ctx)?;
+    client.check("second", &data())?;
+    client.unmount()?;
+    share::wait_for_no_cookies()?;
+    let client = Client::mount(ctx)?;
+    client.check_warm("second", &data())?;
+    client.unmount()
+}
