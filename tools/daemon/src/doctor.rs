@@ -5,6 +5,7 @@
 //! `/proc/kallsyms` once it runs, and before that, that it depends on netfs: nothing else of EROFS
 //! of Linux 6.12 uses netfs.
 
+mod beside;
 mod dir;
 mod modules;
 
@@ -32,6 +33,8 @@ pub struct DoctorArgs {
 pub enum Verdict {
     /// All is well; this is what is there.
     Good(String),
+    /// It works, or is not needed by everybody; what is odd about it, and what to do.
+    Doubtful(String, &'static str),
     /// What is missing, and how to get it.
     Missing(String, &'static str),
     /// It cannot be told, and what to do to find out.
@@ -51,6 +54,9 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.verdict {
             Verdict::Good(found) => write!(f, "ok       {}: {found}", self.what),
+            Verdict::Doubtful(found, way) => {
+                write!(f, "note     {}: {found}\n         {way}", self.what)
+            }
             Verdict::Missing(missing, way) => {
                 write!(f, "MISSING  {}: {missing}\n         {way}", self.what)
             }
@@ -68,26 +74,41 @@ pub struct Machine<'a> {
     /// The names of the parameters of a module that is installed, one a line; none if it cannot be
     /// told.
     pub parameters: &'a dyn Fn(&str) -> Option<String>,
+    /// What `mkfs.erofs` says its version is; none if there is no such program.
+    pub mkfs_version: &'a dyn Fn() -> Option<String>,
+}
+
+/// Looks at this machine, and at a cache directory if one is given.
+pub fn findings(dir: Option<&Path>) -> Vec<Finding> {
+    let mut findings = Machine::this().look();
+    if let Some(dir) = dir {
+        findings.extend([
+            Finding {
+                what: "cache directory",
+                verdict: dir::look(dir),
+            },
+            Finding {
+                what: "free space",
+                verdict: dir::free_space(dir),
+            },
+        ]);
+    }
+    findings
+}
+
+/// How many things are missing.
+pub fn missing(findings: &[Finding]) -> usize {
+    let is_missing = |finding: &&Finding| matches!(finding.verdict, Verdict::Missing(..));
+    findings.iter().filter(is_missing).count()
 }
 
 /// Prints a line for each thing, and fails if something is missing.
 pub fn run(args: &DoctorArgs) -> Result<()> {
-    let machine = Machine::this();
-    let mut findings = machine.look();
-    if let Some(dir) = &args.dir {
-        findings.push(Finding {
-            what: "cache directory",
-            verdict: dir::look(dir),
-        });
-    }
+    let findings = findings(args.dir.as_deref());
     for finding in &findings {
         println!("{finding}");
     }
-    let missing = findings
-        .iter()
-        .filter(|finding| matches!(finding.verdict, Verdict::Missing(..)))
-        .count();
-    match missing {
+    match missing(&findings) {
         0 => Ok(()),
         1 => bail!("one thing is missing for on-demand mounts"),
         count => bail!("{count} things are missing for on-demand mounts"),
@@ -125,6 +146,7 @@ impl Machine<'_> {
                 .to_string_lossy()
                 .into_owned(),
             parameters: &modules::parameters,
+            mkfs_version: &beside::mkfs_version,
         }
     }
 
@@ -137,10 +159,16 @@ impl Machine<'_> {
         let modules = self.modules();
         [
             ("kernel", self.kernel()),
+            ("kernel options", self.options()),
+            ("DKMS packages", self.dkms()),
+            ("signed modules", self.signatures(&modules)),
             ("cachefiles", self.cachefiles(&modules)),
             ("its on-demand mode", self.cachefiles_ondemand(&modules)),
             ("/dev/cachefiles", self.device()),
+            ("cachefilesd", self.cachefilesd()),
             ("EROFS with its on-demand mode", self.erofs(&modules)),
+            ("kernel log", self.deprecation()),
+            ("mkfs.erofs", self.mkfs()),
         ]
         .into_iter()
         .map(|(what, verdict)| Finding { what, verdict })

@@ -53,18 +53,63 @@ pub fn look(dir: &Path) -> Verdict {
             OTHER_WAY,
         );
     }
-    Verdict::Good(format!("{}{}", dir.display(), free(dir)))
+    match name(dir) {
+        Ok(name) => Verdict::Good(format!("{}, on {name}", dir.display())),
+        Err(magic) => Verdict::Doubtful(
+            format!(
+                "{} is on a file system that nobody has tried ({magic:#x})",
+                dir.display()
+            ),
+            "if there is trouble, put the cache on ext4, XFS or btrfs",
+        ),
+    }
 }
 
-/// How much is free there, in per cent, as the limits of culling count it.
-fn free(dir: &Path) -> String {
-    match statfs(dir) {
-        Ok(stat) if stat.f_blocks > 0 => {
-            format!(
-                ", {} % free",
-                stat.f_bavail.saturating_mul(100) / stat.f_blocks
-            )
-        }
-        _ => String::new(),
+/// The file system that a directory is on, of those on which the module is tested, or its number.
+fn name(dir: &Path) -> Result<&'static str, i64> {
+    // `linux/magic.h`; ext2 and ext3 have the same.
+    let known = [
+        (0xef53, "ext4"),
+        (0x5846_5342, "XFS"),
+        (0x9123_683e, "btrfs"),
+    ];
+    let magic = statfs(dir).map_or(0, |stat| stat.f_type);
+    let found = known.into_iter().find(|(number, _)| *number == magic);
+    found.map(|(_, name)| name).ok_or(magic)
+}
+
+/// Whether the disk has room, by the limits that the daemon has if nobody gives others.
+pub fn free_space(dir: &Path) -> Verdict {
+    let Ok(stat) = statfs(dir) else {
+        return Verdict::Unknown("the directory cannot be looked at");
+    };
+    let percent = |free: u64, all: u64| match all {
+        // btrfs has no fixed number of files.
+        0 => 100,
+        all => u128::from(free) * 100 / u128::from(all),
+    };
+    free_space_of(
+        percent(stat.f_bavail, stat.f_blocks),
+        percent(stat.f_ffree, stat.f_files),
+    )
+}
+
+/// `--bstop` and `--fstop`, `--bcull` and `--fcull`.
+const STOP: u128 = 1;
+const CULL: u128 = 5;
+
+pub(super) fn free_space_of(blocks: u128, files: u128) -> Verdict {
+    let free = format!("{blocks} % of the blocks, {files} % of the files");
+    match blocks.min(files) {
+        least if least < STOP => Verdict::Missing(
+            format!("{free}: nothing more is stored below {STOP} % (--bstop, --fstop)"),
+            "make room on that disk, or put the cache on another; readers of what is not cached \
+             get EIO until then",
+        ),
+        least if least < CULL => Verdict::Doubtful(
+            format!("{free}: idle blobs are culled below {CULL} % (--bcull, --fcull)"),
+            "make room, or expect blobs to be fetched again and again",
+        ),
+        _ => Verdict::Good(free),
     }
 }

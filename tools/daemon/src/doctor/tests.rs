@@ -16,6 +16,7 @@ const WITH_OURS: &str = "kernel/fs/netfs/netfs.ko.xz:\nupdates/dkms/cachefiles.k
 struct World {
     root: TempDir,
     parameters: Option<&'static str>,
+    mkfs: Option<&'static str>,
 }
 
 impl World {
@@ -26,7 +27,11 @@ impl World {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         }
-        Self { root, parameters }
+        Self {
+            root,
+            parameters,
+            mkfs: None,
+        }
     }
 
     fn of(&self, what: &str, release: &str) -> Verdict {
@@ -38,6 +43,7 @@ impl World {
             root: self.root.path(),
             release: release.to_owned(),
             parameters: &parameters,
+            mkfs_version: &|| self.mkfs.map(str::to_owned),
         };
         let mut findings = machine.look().into_iter();
         findings
@@ -184,4 +190,109 @@ fn who_holds_the_device_is_named() {
     std::os::unix::fs::symlink("/dev/cachefiles", fds.join("7")).unwrap();
     let wanted = "ok       x: is there; it is held by process 712 (/usr/bin/nydusd)";
     assert_eq!(world.line("/dev/cachefiles"), wanted);
+}
+
+#[test]
+fn options_of_the_kernel_are_told_where_they_can_be_seen() {
+    let world = World::new(&[], None);
+    assert!(world.line("kernel options").contains("not to be seen"));
+    let all = "CONFIG_CACHEFILES=m\nCONFIG_CACHEFILES_ONDEMAND=y\nCONFIG_EROFS_FS=m\n\
+               CONFIG_EROFS_FS_ONDEMAND=y\n";
+    for place in [
+        "boot/config-6.12.118+deb13-amd64",
+        "lib/modules/6.12.118+deb13-amd64/build/.config",
+    ] {
+        let line = World::new(&[(place, all)], None).line("kernel options");
+        assert!(line.starts_with("ok "), "{line}");
+        assert!(line.contains("CONFIG_EROFS_FS_ONDEMAND=y"), "{line}");
+        let stock = "CONFIG_CACHEFILES=m\n# CONFIG_CACHEFILES_ONDEMAND is not set\n\
+                     CONFIG_EROFS_FS=m\n# CONFIG_EROFS_FS_ONDEMAND is not set\n";
+        let line = World::new(&[(place, stock)], None).line("kernel options");
+        let wanted =
+            "note     x: without CONFIG_CACHEFILES_ONDEMAND and CONFIG_EROFS_FS_ONDEMAND\n";
+        assert!(line.starts_with(wanted), "{line}");
+    }
+}
+
+#[test]
+fn a_package_that_is_not_built_for_this_kernel_is_told() {
+    let none = World::new(&[], None).line("DKMS packages");
+    assert_eq!(none, "ok       x: none is installed");
+    let built = "var/lib/dkms/cachefiles-rs/1/6.12.118+deb13-amd64/x86_64/log/make.log";
+    let world = World::new(&[(built, "")], None);
+    assert!(world.line("DKMS packages").ends_with(": cachefiles-rs"));
+    let other = "var/lib/dkms/erofs-ondemand/1/6.12.95+deb13-amd64/x86_64/log/make.log";
+    let line = World::new(&[(built, ""), (other, "")], None).line("DKMS packages");
+    assert!(line.starts_with("note     x: erofs-ondemand not built for 6.12.118"));
+}
+
+#[test]
+fn modules_that_must_be_signed_are_told_before_modprobe_fails() {
+    const VARIABLE: &str =
+        "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+    const ENFORCE: &str = "sys/module/module/parameters/sig_enforce";
+    const LOCKDOWN: &str = "sys/kernel/security/lockdown";
+    let line = |files: &[(&str, &str)]| World::new(files, None).line("signed modules");
+    assert_eq!(line(&[]), "ok       x: not needed; no Secure Boot");
+    let off = line(&[(VARIABLE, "\x06\0\0\0\0"), (ENFORCE, "N\n")]);
+    assert_eq!(off, "ok       x: not needed; Secure Boot is off");
+    let open = "[none] integrity confidentiality\n";
+    let on = line(&[(VARIABLE, "\x06\0\0\0\x01"), (LOCKDOWN, open)]);
+    assert_eq!(on, "ok       x: not needed; Secure Boot is on");
+    let enforced = line(&[(ENFORCE, "Y\n")]);
+    assert!(enforced.contains("mokutil --import"), "{enforced}");
+    let locked = (LOCKDOWN, "none [integrity] confidentiality\n");
+    let locked_down = line(&[locked, (VARIABLE, "\x06\0\0\0\x01")]);
+    assert!(locked_down.starts_with("note     x: needed (Secure Boot is on)"));
+    let runs = line(&[locked, ("sys/module/cachefiles/parameters/debug", "0")]);
+    assert!(runs.starts_with("ok       x: needed; no Secure Boot; cachefiles runs"));
+}
+
+#[test]
+fn the_daemon_of_the_other_mode_is_in_the_way() {
+    let line = |files: &[(&str, &str)]| World::new(files, None).line("cachefilesd");
+    assert_eq!(line(&[]), "ok       x: not in the way");
+    let other = ("proc/9/comm", "nydusd\n");
+    let runs = line(&[other, ("proc/77/comm", "cachefilesd\n")]);
+    assert!(
+        runs.starts_with("MISSING  x: runs, as process 77\n"),
+        "{runs}"
+    );
+    let starts = line(&[other, ("etc/default/cachefilesd", "# x\nRUN=\"yes\"\n")]);
+    assert!(starts.starts_with("note     x: will start"), "{starts}");
+    let unit = "etc/systemd/system/multi-user.target.wants/cachefilesd.service";
+    assert!(line(&[(unit, "")]).starts_with("note"));
+    assert!(line(&[("etc/default/cachefilesd", "RUN=no\n")]).starts_with("ok"));
+}
+
+#[test]
+fn an_mkfs_that_is_old_or_not_there_is_no_error() {
+    let mut world = World::new(&[], None);
+    assert!(
+        world
+            .line("mkfs.erofs")
+            .starts_with("note     x: not installed")
+    );
+    for (said, wanted) in [
+        ("mkfs.erofs (erofs-utils) 1.8.6", "ok       x: 1.8"),
+        ("mkfs.erofs 1.10", "ok       x: 1.10"),
+        ("mkfs.erofs 1.5", "note     x: 1.5 is old"),
+        ("mkfs.erofs gitversion", "note     x: of an unknown version"),
+    ] {
+        world.mkfs = Some(said);
+        assert!(world.line("mkfs.erofs").starts_with(wanted), "{said}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_is_told_by_the_limits() {
+    let state = |blocks, files| {
+        let verdict = dir::free_space_of(blocks, files);
+        Finding { what: "x", verdict }.to_string()
+    };
+    assert!(state(5, 100).starts_with("ok "));
+    assert!(state(4, 100).starts_with("note "));
+    assert!(state(100, 4).starts_with("note "));
+    assert!(state(0, 100).starts_with("MISSING "));
+    assert!(state(100, 0).starts_with("MISSING "));
 }
