@@ -211,7 +211,14 @@ impl Machine<'_> {
             None => "by whom cannot be told",
         };
         match state {
-            State::Running => Verdict::Good(format!("runs; {whose}")),
+            State::Running => {
+                let version = text(&self.root.join("sys/module/cachefiles/version"));
+                let version = match version.trim_end() {
+                    "" => String::new(),
+                    version => format!(", version {version}"),
+                };
+                Verdict::Good(format!("runs; {whose}{version}"))
+            }
             State::Installed(path) => Verdict::Good(format!("not loaded; {path}, {whose}")),
             State::Absent => Verdict::Missing("there is no such module".into(), MODULE_WAY),
         }

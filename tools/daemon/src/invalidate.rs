@@ -30,24 +30,26 @@ pub struct InvalidateArgs {
 
 /// Removes the cache files of that key in every volume, and what is kept of its identity.
 pub fn run(args: &InvalidateArgs) -> Result<()> {
+    let count = invalidate(&args.dir, &args.key, args.force)?;
+    tracing::info!("{}: {count} cache files and records removed", args.key);
+    Ok(())
+}
+
+/// Does it for a cache directory, and says how many files and records there were. Fails if there
+/// were none, or, without `force`, if an image of that name is mounted.
+pub fn invalidate(dir: &Path, key: &str, force: bool) -> Result<usize> {
     let table = fs::read_to_string("/proc/mounts").context("reading /proc/mounts")?;
-    let users = mounts::of_images(&table, Some(&args.key));
-    if !users.is_empty() && !args.force {
+    let users = mounts::of_images(&table, Some(key));
+    if !users.is_empty() && !force {
         bail!(
-            "{} is in use: unmount {} first, or give --force",
-            args.key,
+            "{key} is in use: unmount {} first, or give --force",
             users.join(", ")
         );
     }
-    match remove(&args.dir, args.key.as_bytes())? {
-        0 => bail!(
-            "nothing is cached of {} in {}",
-            args.key,
-            args.dir.display()
-        ),
-        count => tracing::info!("{}: {count} cache files and records removed", args.key),
+    match remove(dir, key.as_bytes())? {
+        0 => bail!("nothing is cached of {key} in {}", dir.display()),
+        count => Ok(count),
     }
-    Ok(())
 }
 
 /// Removes them, and counts. The data goes first: a record without data does no harm.

@@ -156,7 +156,8 @@ impl Collector for Counts {
                 MetricType::Counter,
             )?)?;
         }
-        let (now, since) = (Instant::now(), self.waiting.since());
+        let since = self.waiting.since();
+        let now = Instant::now();
         let help = "READs that are not answered for longer than so many seconds";
         let mut waiting =
             encoder.encode_descriptor("reads_waiting", help, None, MetricType::Gauge)?;
@@ -166,7 +167,23 @@ impl Collector for Counts {
             let count = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
             count.encode(waiting.encode_family(&[("seconds", age)])?)?;
         }
-        Ok(())
+        let in_flight = ConstGauge::new(i64::try_from(since.len()).unwrap_or(i64::MAX));
+        let help = "READs that are not answered yet";
+        in_flight.encode(encoder.encode_descriptor(
+            "reads_in_flight",
+            help,
+            None,
+            MetricType::Gauge,
+        )?)?;
+        let oldest = since.iter().min();
+        let oldest = oldest.map(|since| now.saturating_duration_since(*since).as_secs_f64());
+        let help = "For how long the oldest of these has been waiting; 0 if there is none";
+        ConstGauge::new(oldest.unwrap_or_default()).encode(encoder.encode_descriptor(
+            "reads_oldest_seconds",
+            help,
+            None,
+            MetricType::Gauge,
+        )?)
     }
 }
 
@@ -248,9 +265,15 @@ mod tests {
             "cachefiles_ondemandd_reads_waiting{seconds=\"1\"} 3",
             "cachefiles_ondemandd_reads_waiting{seconds=\"5\"} 2",
             "cachefiles_ondemandd_reads_waiting{seconds=\"30\"} 0",
+            "cachefiles_ondemandd_reads_in_flight 4",
         ] {
             assert!(text.lines().any(|it| it == line), "{line}: {text}");
         }
+        let oldest = text
+            .lines()
+            .find_map(|line| line.strip_prefix("cachefiles_ondemandd_reads_oldest_seconds "));
+        let oldest: f64 = oldest.unwrap().parse().unwrap();
+        assert!((7.0..60.0).contains(&oldest), "{oldest}");
         assert!(text.ends_with("# EOF\n"));
     }
 }

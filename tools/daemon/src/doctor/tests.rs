@@ -125,6 +125,12 @@ fn symbols_tell_the_modes_of_what_runs() {
             .line("its on-demand mode")
             .starts_with("ok       x: of the C module")
     );
+    let ours = [
+        ("sys/module/cachefiles/parameters/reopen_tries", "3"),
+        ("sys/module/cachefiles/version", "0.1.0\n"),
+    ];
+    let wanted = "ok       x: runs; in Rust, with failover, version 0.1.0";
+    assert_eq!(World::new(&ours, None).line("cachefiles"), wanted);
     // A module that runs counts, not the one that would be loaded next.
     assert_eq!(world.line(EROFS), "ok       x: runs");
     fs::write(

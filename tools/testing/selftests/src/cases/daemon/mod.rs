@@ -3,6 +3,7 @@
 //! see when something goes wrong.
 
 mod blobs;
+mod ctl;
 mod full;
 mod program;
 mod slow;
@@ -14,6 +15,7 @@ use crate::registry::Test;
 /// The tests, by what goes wrong.
 pub const ALL: &[&[Test]] = &[
     blobs::TESTS,
+    ctl::TESTS,
     full::TESTS,
     slow::TESTS,
     supervisor::TESTS,

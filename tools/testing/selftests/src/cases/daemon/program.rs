@@ -146,8 +146,30 @@ impl Daemon {
 
 /// Its program, beside this one.
 fn command() -> Command {
-    let beside = std::env::current_exe().map(|path| path.with_file_name(PROGRAM));
-    Command::new(beside.unwrap_or_else(|_| PROGRAM.into()))
+    command_of(PROGRAM)
+}
+
+fn command_of(program: &str) -> Command {
+    let beside = std::env::current_exe().map(|path| path.with_file_name(program));
+    Command::new(beside.unwrap_or_else(|_| program.into()))
+}
+
+/// Runs the control tool to its end, and gives what it printed.
+pub fn ctl(arguments: &[&str]) -> Result<String> {
+    let output = command_of("cachefilesctl")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()?;
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => bail!(
+            "{arguments:?}: {}: {}{}",
+            output.status,
+            text(&output.stderr),
+            text(&output.stdout)
+        ),
+    }
 }
 
 /// Runs another command of the program to its end, and gives what it logged.
