@@ -57,7 +57,7 @@ pub fn expand(arguments: Vec<OsString>, cli: &Command) -> Result<Vec<OsString>> 
         text: &text,
         cli,
     };
-    let configured = file.arguments(command, given)?;
+    let configured = file.arguments(command, before, given)?;
     Ok([before, &configured, given].concat())
 }
 
@@ -93,8 +93,14 @@ impl File<'_> {
         }
     }
 
-    /// What the file says for a command, apart from what is given in place of it.
-    fn arguments(&self, command: &str, given: &[OsString]) -> Result<Vec<OsString>, ConfigError> {
+    /// What the file says for a command, apart from what is given in place of it: before the
+    /// command, where an option would count less than one behind it, or in another way.
+    fn arguments(
+        &self,
+        command: &str,
+        before: &[OsString],
+        given: &[OsString],
+    ) -> Result<Vec<OsString>, ConfigError> {
         let table = DeTable::parse(self.text)
             .map_err(|error| self.error(error.span().unwrap_or_default(), error.message()))?;
         let mut arguments = Vec::new();
@@ -106,7 +112,8 @@ impl File<'_> {
                 .flatten()
                 .ok_or_else(|| self.error(key.span(), format!("unknown key {}", key.get_ref())))?;
             let values = self.values(key.get_ref(), option, value)?;
-            if is_of_command && !is_replaced(&name, given) {
+            let is_given_before = value_of(before, &name).is_some();
+            if is_of_command && !is_given_before && !is_replaced(&name, given) {
                 arguments.extend(values);
             }
         }
@@ -246,9 +253,9 @@ mod tests {
     fn options_of_the_file_stand_before_those_that_are_given() {
         let text = "dir = '/c'\nfcull = 5\nstop_in_use = true\nlog_level = 'debug'\n\
                     pid_file = '/p'\n[digest]\na = 'x'\nb = 'y'\n";
-        let mut got = expanded(text, &["x", "--log-level=info", "serve", "--dir", "/d"]).unwrap();
-        assert_eq!(got.split_off(9), ["--dir", "/d"]);
-        got[3..].sort();
+        let mut got = expanded(text, &["x", "serve", "--dir", "/d"]).unwrap();
+        assert_eq!(got.split_off(8), ["--dir", "/d"]);
+        got[2..].sort();
         let wanted = [
             "--digest=a=x",
             "--digest=b=y",
@@ -256,11 +263,21 @@ mod tests {
             "--fcull=5",
             "--log-level=debug",
         ];
-        assert_eq!(got[..3], ["x", "--log-level=info", "serve"]);
-        assert_eq!(got[3..8], wanted);
-        assert_eq!(got[8], "--stop-in-use");
+        assert_eq!(got[..2], ["x", "serve"]);
+        assert_eq!(got[2..7], wanted);
+        assert_eq!(got[7], "--stop-in-use");
         let got = expanded("pid_file = '/p'\nstop_in_use = false", &["x", "supervise"]).unwrap();
         assert_eq!(got, ["x", "supervise", "--pid-file=/p"]);
+    }
+
+    #[test]
+    fn what_is_given_before_the_command_counts_more_than_the_file() {
+        for given in [
+            &["x", "--log-level=info", "serve"][..],
+            &["x", "--log-level", "info", "serve"],
+        ] {
+            assert_eq!(expanded("log_level = 'debug'", given).unwrap(), given);
+        }
     }
 
     #[test]
