@@ -19,6 +19,7 @@ pub mod invalidate;
 pub mod log;
 pub mod metrics;
 pub mod mounts;
+pub mod place;
 pub mod seldom;
 pub mod serve;
 pub mod source;

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     };
     log::begin(cli.log_level);
     let result = match &cli.command {
-        Command::Serve(args) => serve::run(args, check),
+        Command::Serve(args) => serve::run(args, reread),
         Command::Supervise(args) => {
             supervise::run(args.clone(), cli.log_level.to_string(), &reload)
         }
@@ -97,10 +97,10 @@ impl Cli {
     }
 }
 
-/// Whether `serve` could start once more, as the configuration says now.
-fn check() -> Result<()> {
+/// What `serve` is to do, as the configuration says now.
+fn reread() -> Result<ServeArgs> {
     match Cli::read_again()?.command {
-        Command::Serve(args) => args.check(),
+        Command::Serve(args) => Ok(args),
         _ => anyhow::bail!("another command than before"),
     }
 }

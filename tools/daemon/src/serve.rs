@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
@@ -36,6 +36,7 @@ use crate::handoff::{self, Handoff};
 use crate::identity::Identities;
 use crate::metrics;
 use crate::mounts;
+use crate::place;
 use crate::source::SourceArgs;
 use crate::stats::Stats;
 use crate::systemd;
@@ -44,7 +45,7 @@ use crate::systemd;
 ///
 /// The device comes from the first of these that is there: the holder named by --fd-from, systemd
 /// (an fd named `cachefiles` from its fd store), or --device, which is then bound to --dir.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
     /// File with options like these, in TOML: those that are given take the place of its own
     #[arg(long, value_name = "FILE")]
@@ -127,15 +128,36 @@ impl FetchArgs {
 }
 
 impl ServeArgs {
-    /// Looks whether a worker with these options could start, as far as that can be seen.
-    pub fn check(&self) -> Result<()> {
+    /// Looks whether a worker with these options could go on where one with `old` ends, as far as
+    /// that can be seen.
+    fn check_after(&self, old: &Self) -> Result<()> {
+        let dir = |args: &Self| {
+            let dir = args.cache.dir.as_deref();
+            dir.map(|dir| std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned()))
+        };
+        if (dir(self), &self.cache.device) != (dir(old), &old.cache.device) {
+            bail!(
+                "the cache's directory and device stay as long as it is bound: stop this, unmount \
+                 the images, and start it again (or put `dir` and `device` back)"
+            );
+        }
+        if let Some(path) = &self.metrics {
+            place::check_socket(path)?;
+        }
+        // Where a holder passed one it is of no use.
+        if let (Some(path), None) = (&self.stats, &self.fd_from) {
+            place::check_file(path)?;
+        }
         self.fetch.open(&self.source).map(drop)
     }
 }
 
-/// Runs the worker until SIGTERM or SIGINT; until SIGHUP, too, unless `check` finds that the worker
-/// that would come next could not start.
-pub fn run(args: &ServeArgs, check: fn() -> Result<()>) -> Result<()> {
+/// Reads the options again, as the configuration says them now.
+pub type Reread = fn() -> Result<ServeArgs>;
+
+/// Runs the worker until SIGTERM or SIGINT; until SIGHUP, too, unless the worker that would come
+/// next could not start with the options that `reread` gives.
+pub fn run(args: &ServeArgs, reread: Reread) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(args.fetch.threads.into())
@@ -143,7 +165,7 @@ pub fn run(args: &ServeArgs, check: fn() -> Result<()>) -> Result<()> {
         .context("starting the runtime")?;
     // Set up before anything can be interrupted, so that a signal is never missed.
     let (stopper, stop) = watch::channel(false);
-    catch_signals(&runtime, &stopper, check)?;
+    catch_signals(&runtime, &stopper, args, reread)?;
     raise_fd_limit();
     let (backend, policy) = args.fetch.open(&args.source)?;
     let holder = args.fd_from.as_deref().map(connect).transpose()?;
@@ -279,7 +301,8 @@ fn raise_fd_limit() {
 fn catch_signals(
     runtime: &Runtime,
     stopper: &watch::Sender<bool>,
-    check: fn() -> Result<()>,
+    args: &ServeArgs,
+    reread: Reread,
 ) -> Result<()> {
     let _inside = runtime.enter();
     for kind in [
@@ -288,10 +311,10 @@ fn catch_signals(
         SignalKind::hangup(),
     ] {
         let mut signals = signal(kind).context("catching signals")?;
-        let stopper = stopper.clone();
+        let (stopper, args) = (stopper.clone(), args.clone());
         runtime.spawn(async move {
             while signals.recv().await.is_some() {
-                match check_before(kind, check) {
+                match check_before(kind, &args, reread) {
                     Ok(()) => drop(stopper.send_replace(true)),
                     Err(error) => tracing::error!("not reloaded: {error:#}"),
                 }
@@ -301,10 +324,11 @@ fn catch_signals(
     Ok(())
 }
 
-/// After SIGHUP the configuration is read anew: by another process, which had better understand it.
-fn check_before(kind: SignalKind, check: fn() -> Result<()>) -> Result<()> {
+/// After SIGHUP the configuration is read anew: by another process, which had better understand it,
+/// and be able to do what it says.
+fn check_before(kind: SignalKind, args: &ServeArgs, reread: Reread) -> Result<()> {
     if kind == SignalKind::hangup() {
-        check()?;
+        reread()?.check_after(args)?;
     }
     Ok(())
 }

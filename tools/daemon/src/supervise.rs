@@ -38,6 +38,7 @@ use self::signals::{Signals, Woken};
 use crate::cache::CacheArgs;
 use crate::control;
 use crate::mounts;
+use crate::place;
 use crate::serve::FetchArgs;
 use crate::source::SourceArgs;
 use crate::stats::Stats;
@@ -246,10 +247,16 @@ impl Supervisor<'_> {
     fn reload(&mut self) -> Result<()> {
         let (args, log_level) = (self.reload)()?;
         args.fetch.open(&args.source)?;
-        if args.cache != self.args.cache {
-            tracing::warn!("what has changed of the cache's options holds after a restart");
+        if let Some(path) = &args.metrics {
+            place::check_socket(path)?;
+        }
+        if args.cache != self.args.cache || args.stats != self.args.stats {
+            tracing::warn!(
+                "what has changed of the cache's options, and of --stats, holds after a restart"
+            );
         }
         (self.args.source, self.args.fetch) = (args.source, args.fetch);
+        self.args.metrics = args.metrics;
         self.log_level = log_level;
         Ok(())
     }

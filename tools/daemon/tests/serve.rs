@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use cachefiles_daemon::handoff;
@@ -215,6 +216,35 @@ fn sighup_ends_a_worker_only_if_the_next_one_could_start() {
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!(child.try_wait().unwrap(), None);
     std::fs::write(config.path(), "tries = 3").unwrap();
+    assert_eq!(stop(child, Signal::HUP), Some(0));
+}
+
+/// What the next worker could not do, or would do in another place than where the cache is.
+#[test]
+fn sighup_is_refused_where_the_cache_or_the_sockets_would_be_out_of_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, metrics) = (dir.path().join("config"), dir.path().join("metrics"));
+    let write = |dir: &Path, more: &str| {
+        let text = format!("dir = {dir:?}\n{more}\n");
+        std::fs::write(&config, text).unwrap();
+    };
+    write(dir.path(), "");
+    let (_kernel, device) = FakeDevice::new();
+    let stats = Stats::memory_file().unwrap();
+    drop(Stats::create(&stats).unwrap());
+    let mut child = start(&device, &stats, &["--config", config.to_str().unwrap()]);
+    for (place, more) in [
+        ("..", "".to_owned()),
+        (".", format!("metrics = {:?}", dir.path())),
+        (".", "metrics = '/absent/metrics'".to_owned()),
+    ] {
+        write(&dir.path().join(place), &more);
+        kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert_eq!(child.try_wait().unwrap(), None, "{place} {more}");
+    }
+    // The same place by another name is no other place.
+    write(&dir.path().join("."), &format!("metrics = {metrics:?}"));
     assert_eq!(stop(child, Signal::HUP), Some(0));
 }
 

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use cachefiles_daemon::control;
@@ -95,6 +95,66 @@ impl Supervisor {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         self.child.wait().unwrap().code()
     }
+}
+
+/// A test that fails leaves nothing behind that runs on: a supervisor would start workers for ever.
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // Both fail if they have ended, as they have where the test has passed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(worker) = self.worker() {
+            let _ = kill_process(worker, Signal::KILL);
+        }
+    }
+}
+
+#[test]
+fn a_test_that_fails_leaves_no_process_behind() {
+    let (_kernel, device) = FakeDevice::new();
+    let supervisor = Supervisor::start(device, &[]);
+    let worker = supervisor.wait_worker(1);
+    let own = Pid::from_child(&supervisor.child);
+    let failed = std::thread::spawn(move || {
+        let _supervisor = supervisor;
+        std::panic::resume_unwind(Box::new("as a failed assertion does"));
+    });
+    failed.join().unwrap_err();
+    for process in [own, worker] {
+        wait_for("the end of a process", || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+            // Nobody may have waited for the worker yet.
+            stat.map_or(true, |stat| stat.contains(") Z "))
+                .then_some(())
+        });
+    }
+}
+
+#[test]
+fn sighup_moves_the_metrics_only_to_where_they_can_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config");
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    let write = |path: &Path| fs::write(&config, format!("metrics = {path:?}")).unwrap();
+    write(&first);
+    let (_kernel, device) = FakeDevice::new();
+    let supervisor = Supervisor::start(device, &["--config", config.to_str().unwrap()]);
+    let worker = supervisor.wait_worker(1);
+    let hang_up = || kill_process(Pid::from_child(&supervisor.child), Signal::HUP).unwrap();
+    // In place of the file there would be a socket.
+    write(&config);
+    hang_up();
+    wait_for("a refusal", || {
+        let log = fs::read_to_string(supervisor.path("log")).unwrap();
+        log.contains("not reloaded, the worker stays").then_some(())
+    });
+    assert!(config.is_file() && first.exists());
+    assert_eq!(supervisor.worker(), Some(worker));
+    write(&second);
+    hang_up();
+    supervisor.wait_worker(2);
+    wait_for("the other socket", || second.exists().then_some(()));
+    assert_eq!(supervisor.stop(), Some(0));
 }
 
 #[test]
