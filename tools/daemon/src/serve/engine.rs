@@ -44,6 +44,8 @@ pub struct Engine {
     /// What went wrong with which blob, for the log.
     pub(super) told: Seldom,
     objects: RwLock<HashMap<u32, Arc<Object>>>,
+    /// Who asks for a blob has one of these: so a flood of OPENs does not take all threads.
+    opening: Arc<Semaphore>,
     in_hand: Arc<InHand>,
     pub(super) stats: Arc<Stats>,
     latency: Histogram,
@@ -70,6 +72,7 @@ impl Engine {
             culler,
             told: Seldom::new(TOLD_EVERY),
             objects: RwLock::default(),
+            opening: Arc::new(Semaphore::new(policy.turns)),
             in_hand: Arc::default(),
             stats: Arc::new(stats),
             latency: Metrics::latency(),
@@ -221,7 +224,15 @@ impl Engine {
         let mut failures = 0;
         loop {
             let (engine, keys) = (Arc::clone(self), Arc::clone(&keys));
-            let find = spawn_blocking(move || engine.find(&keys.0, &keys.1));
+            let find = async {
+                let turn = Arc::clone(&engine.opening).acquire_owned().await;
+                let find = move || {
+                    // Here, and not with the task: a thread that hangs keeps its turn.
+                    let _turn = turn;
+                    engine.find(&keys.0, &keys.1)
+                };
+                spawn_blocking(find).await
+            };
             let Ok(found) = timeout_at(deadline, find).await else {
                 return Ok(Err(Errno::TIMEDOUT.into()));
             };
@@ -265,7 +276,7 @@ impl Engine {
         let deadline = tokio::time::Instant::now() + self.policy.deadline;
         let (mut failures, mut is_wide) = (0, true);
         let error = loop {
-            let error = match timeout_at(deadline, self.attempt(read, is_wide)).await {
+            let error = match timeout_at(deadline, self.attempt(read, &mut is_wide)).await {
                 Ok(tried) => match tried? {
                     Ok(served) => {
                         let completed = u64::from(served == Served::Completed);
@@ -309,12 +320,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Tries once: for the units that the READ touches, or for what it asks for. The inner error is
-    /// the READ's.
+    /// Tries once: for the units that the READ touches, or for what it asks for, also where somebody
+    /// else could not have one of the units just now. Says by `is_wide` which it was. The inner error
+    /// is the READ's.
     async fn attempt(
         self: &Arc<Self>,
         read: Read,
-        is_wide: bool,
+        is_wide: &mut bool,
     ) -> Result<io::Result<Served>, JoinError> {
         let Some(object) = self.object(read.object_id) else {
             return Ok(Err(Errno::BADF.into()));
@@ -326,11 +338,17 @@ impl Engine {
             Ok(range) => range,
             Err(error) => return Ok(Err(error)),
         };
-        let unit = blob.unit().max(if is_wide { self.policy.unit } else { 1 });
-        let mut claim = match unit > page_size() {
+        let claim_of = async |unit: u64| match unit > page_size() {
             true => units.claim(&range, unit).await,
-            false => Claim::alone(range),
+            false => Claim::alone(range.clone()),
         };
+        let (narrow, wide) = (blob.unit(), blob.unit().max(self.policy.unit));
+        let mut claim = claim_of(if *is_wide { wide } else { narrow }).await;
+        if *is_wide && wide > narrow && claim.has_failed() {
+            *is_wide = false;
+            drop(claim);
+            claim = claim_of(narrow).await;
+        }
         let turn = turns.acquire_owned().await;
         let (in_hand, stats) = (Arc::clone(&self.in_hand), Arc::clone(&self.stats));
         let served = spawn_blocking(move || {

@@ -62,7 +62,11 @@ pub fn serve(
     let missing = claim.missing();
     // The last unit may be shorter, as the last page may be.
     let range = missing.start..missing.end.min(blob.size().next_multiple_of(page_size()));
-    if !BUFFER.with_borrow_mut(|buffer| fill(object, blob, range, buffer, stats))? {
+    let filled = BUFFER.with_borrow_mut(|buffer| fill(object, blob, range, buffer, stats));
+    if filled.is_err() {
+        claim.failed();
+    }
+    if !filled? {
         in_hand.put_down(read);
         return Ok(Served::Gone);
     }

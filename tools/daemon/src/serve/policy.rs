@@ -16,7 +16,7 @@ pub struct Policy {
     pub first_delay: Duration,
     /// The longest wait.
     pub max_delay: Duration,
-    /// How many fetches may be under way for one blob.
+    /// How many fetches may be under way for one blob, and how many OPENs for all.
     pub turns: usize,
     /// How many bytes are fetched at once, a power of two: a READ is widened to that. 1: nothing
     /// but what is asked for.

@@ -2,8 +2,9 @@
 //! What is fetched at once: units of a blob, each by one task at a time.
 //!
 //! Reads that miss beside each other ask for the same unit. The first one fetches it, and the
-//! others wait and find it done. What is known of a unit is forgotten as soon as nobody is busy
-//! with it: the cache has its data then, and the kernel asks for none of it.
+//! others wait and find it done; or that it could not be had, and then each fetches what it wants
+//! alone, and not the same unit once more. What is known of a unit is forgotten as soon as nobody is
+//! busy with it: the cache has its data then, and the kernel asks for none of it.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,8 +12,20 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-/// Whether a unit is in the cache since somebody took it.
-type Unit = AsyncMutex<bool>;
+/// What became of a unit since somebody took it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    /// Nothing yet.
+    #[default]
+    Missing,
+    /// It is in the cache.
+    Done,
+    /// It could not be had. What somebody wants of it may be, alone.
+    Failed,
+}
+
+/// A unit; who fetches it has the lock.
+type Unit = AsyncMutex<State>;
 
 /// The units of an object that somebody is busy with, by size and number.
 #[derive(Debug, Default)]
@@ -21,7 +34,7 @@ pub struct Units(Mutex<HashMap<(u64, u64), Weak<Unit>>>);
 /// Units that are taken: nobody else fetches them meanwhile.
 #[derive(Debug)]
 pub struct Claim {
-    units: Vec<(u64, OwnedMutexGuard<bool>)>,
+    units: Vec<(u64, OwnedMutexGuard<State>)>,
     size: u64,
     /// What is missing where there are no units.
     alone: Range<u64>,
@@ -53,7 +66,7 @@ impl Units {
         if let Some(unit) = units.get(&number).and_then(Weak::upgrade) {
             return unit;
         }
-        let unit = Arc::new(AsyncMutex::new(false));
+        let unit = Arc::new(Unit::default());
         units.insert(number, Arc::downgrade(&unit));
         unit
     }
@@ -71,7 +84,7 @@ impl Claim {
 
     /// The bytes from the first to the last unit that nobody has fetched; empty if all are.
     pub fn missing(&self) -> Range<u64> {
-        let mut missing = self.units.iter().filter(|(_, is_done)| !**is_done);
+        let mut missing = self.units.iter().filter(|(_, it)| **it != State::Done);
         let Some((first, _)) = missing.next() else {
             return self.alone.clone();
         };
@@ -81,8 +94,25 @@ impl Claim {
 
     /// Says to those who wait for these units that they are in the cache.
     pub fn done(&mut self) {
-        for (_, is_done) in &mut self.units {
-            **is_done = true;
+        self.set(State::Done);
+    }
+
+    /// Says to those who wait for these units that they could not be had as a whole.
+    pub fn failed(&mut self) {
+        self.set(State::Failed);
+    }
+
+    /// Whether one of these units could not be had by whoever had it before.
+    pub fn has_failed(&self) -> bool {
+        self.units.iter().any(|(_, it)| **it == State::Failed)
+    }
+
+    fn set(&mut self, state: State) {
+        for (_, it) in &mut self.units {
+            // What is in the cache is there, whatever has become of the units beside it.
+            if **it != State::Done {
+                **it = state;
+            }
         }
     }
 }
@@ -133,6 +163,30 @@ mod tests {
         // Nobody is busy with it: it may have been lost since.
         let later = ready(units.claim(&(8192..8193), 4096)).unwrap();
         assert_eq!(later.missing(), 8192..12_288);
+    }
+
+    #[test]
+    fn those_who_waited_for_what_failed_know_of_it() {
+        let units = Units::default();
+        let mut first = ready(units.claim(&(0..8192), 4096)).unwrap();
+        let mut second = pin!(units.claim(&(4096..4097), 4096));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        assert!(!first.has_failed());
+        first.failed();
+        drop(first);
+        let Poll::Ready(mut second) = second.poll(&mut context) else {
+            panic!("what was put down is not taken");
+        };
+        assert!(second.has_failed());
+        assert_eq!(second.missing(), 4096..8192);
+        second.done();
+        second.failed();
+        assert!(!second.has_failed());
+        drop(second);
+        // Nobody has waited for it: the next one knows of nothing.
+        let later = ready(units.claim(&(0..8192), 4096)).unwrap();
+        assert!(!later.has_failed());
     }
 
     #[test]

@@ -27,7 +27,8 @@ pub const DEADLINE: Duration = Duration::from_millis(300);
 /// A blob whose part has this byte fails as if it did not match its digest.
 pub const CORRUPT: u8 = 0xff;
 
-/// Blobs in memory, which can be made to fail. The one called `hangs` does not answer.
+/// Blobs in memory, which can be made to fail. The one called `hangs` does not answer, and the one
+/// called `slow` takes a moment to open.
 #[derive(Default)]
 struct Memory {
     blobs: HashMap<&'static [u8], Vec<u8>>,
@@ -37,6 +38,9 @@ struct Memory {
     read: Arc<Mutex<Vec<(u64, usize)>>>,
     /// How many times more opening fails, in a way that may pass.
     away: Arc<AtomicU32>,
+    /// How many are being opened, and the most there were at a time.
+    opening: Arc<AtomicU32>,
+    most: Arc<AtomicU32>,
 }
 
 struct MemoryBlob {
@@ -49,6 +53,12 @@ struct MemoryBlob {
 
 impl Backend for Memory {
     fn open(&self, _volume_key: &[u8], cookie_key: &[u8]) -> io::Result<Box<dyn Blob>> {
+        let opening = self.opening.fetch_add(1, Relaxed) + 1;
+        self.most.fetch_max(opening, Relaxed);
+        if cookie_key == b"slow" {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.opening.fetch_sub(1, Relaxed);
         let less = |times: u32| times.checked_sub(1);
         if self.away.fetch_update(Relaxed, Relaxed, less).is_ok() {
             return Err(SourceError::new(Fault::Passing, "the store is away").into());
@@ -102,6 +112,8 @@ pub struct Kernel {
     pub broken: Arc<AtomicBool>,
     pub changed: Arc<AtomicBool>,
     pub away: Arc<AtomicU32>,
+    /// The most OPENs that the source was asked for at a time.
+    pub most_opening: Arc<AtomicU32>,
     pub read: Arc<Mutex<Vec<(u64, usize)>>>,
 }
 
@@ -139,6 +151,7 @@ impl Kernel {
         };
         let (broken, changed) = (Arc::clone(&backend.broken), Arc::clone(&backend.changed));
         let (away, read) = (Arc::clone(&backend.away), Arc::clone(&backend.read));
+        let most_opening = Arc::clone(&backend.most);
         let stats = Stats::create(&Stats::memory_file().unwrap()).unwrap();
         let policy = Policy {
             tries: 3,
@@ -158,6 +171,7 @@ impl Kernel {
             broken,
             changed,
             away,
+            most_opening,
             read,
         }
     }
@@ -180,26 +194,32 @@ impl Kernel {
     }
 
     pub fn open(&self, msg_id: u32, object_id: u32, cookie_key: &[u8], fd: ObjectFd) {
-        let (volume_key, cookie_key) = (b"erofs,image".to_vec(), cookie_key.to_vec());
-        self.handle(Message::Open(Open {
-            msg_id,
-            object_id,
-            volume_key,
-            cookie_key,
-            fd,
-            flags: 0,
-        }));
+        self.handle(open(msg_id, object_id, cookie_key, fd));
+    }
+
+    /// Has an OPEN served on the side.
+    pub fn start_open(&self, msg_id: u32, cookie_key: &[u8]) -> Serving {
+        self.start(open(msg_id, msg_id, cookie_key, cache_file().1))
+    }
+
+    /// Has a READ of the first page served on the side.
+    pub fn start_read(&self, msg_id: u32, object_id: u32) -> Serving {
+        self.start_read_at(msg_id, object_id, 0)
     }
 
     /// Has a READ of a page served on the side.
-    pub fn start_read(&self, msg_id: u32, object_id: u32) -> JoinHandle<Result<(), JoinError>> {
-        let read = Message::Read(Read {
+    pub fn start_read_at(&self, msg_id: u32, object_id: u32, off: u64) -> Serving {
+        self.start(Message::Read(Read {
             msg_id,
             object_id,
-            off: 0,
+            off,
             len: 4096,
-        });
-        self.runtime().spawn(Arc::clone(&self.engine).handle(read))
+        }))
+    }
+
+    fn start(&self, message: Message) -> Serving {
+        self.runtime()
+            .spawn(Arc::clone(&self.engine).handle(message))
     }
 
     pub fn read(&self, msg_id: u32, object_id: u32, off: u64, len: u64) {
@@ -210,6 +230,20 @@ impl Kernel {
             len,
         }));
     }
+}
+
+/// A message that is being handled.
+pub type Serving = JoinHandle<Result<(), JoinError>>;
+
+fn open(msg_id: u32, object_id: u32, cookie_key: &[u8], fd: ObjectFd) -> Message {
+    Message::Open(Open {
+        msg_id,
+        object_id,
+        volume_key: b"erofs,image".to_vec(),
+        cookie_key: cookie_key.to_vec(),
+        fd,
+        flags: 0,
+    })
 }
 
 impl Drop for Kernel {

@@ -136,6 +136,40 @@ fn what_does_not_match_its_digest_is_an_error_at_once_and_never_written() {
 }
 
 #[test]
+fn those_who_wait_for_a_unit_that_fails_fetch_what_they_want_alone() {
+    let mut bytes = blob(16_384);
+    bytes[5000] = CORRUPT;
+    let kernel = Kernel::fetching(&[(b"a", bytes.clone())], 16_384);
+    let (file, fd) = cache_file();
+    kernel.open(1, 5, b"a", fd);
+    // The first one takes the unit, and the others wait for it.
+    let reads = [(10, 0), (11, 8192), (12, 12_288), (13, 4096)];
+    let reads = reads.map(|(msg_id, off)| kernel.start_read_at(msg_id, 5, off));
+    for read in reads {
+        kernel.runtime().block_on(read).unwrap().unwrap();
+    }
+    let asked = kernel.read.lock().unwrap();
+    let wide = asked.iter().filter(|(_, length)| *length > 4096).count();
+    assert_eq!(wide, 1, "{asked:?}");
+    for at in [0, 8192, 12_288] {
+        let mut data = vec![0; 4096];
+        file.read_exact_at(&mut data, at as u64).unwrap();
+        assert_eq!(data, bytes[at..at + 4096]);
+    }
+}
+
+#[test]
+fn a_flood_of_opens_does_not_take_all_threads() {
+    let kernel = Kernel::new(&[(b"slow", blob(4096))]);
+    let opens: Vec<_> = (1..9).map(|id| kernel.start_open(id, b"slow")).collect();
+    for open in opens {
+        kernel.runtime().block_on(open).unwrap().unwrap();
+    }
+    assert_eq!(kernel.engine.stats().opens.load(Ordering::Relaxed), 8);
+    assert_eq!(kernel.most_opening.load(Ordering::Relaxed), 2);
+}
+
+#[test]
 fn a_read_behind_the_last_page_is_an_error_at_once_and_writes_nothing() {
     let kernel = Kernel::new(&[(b"a", blob(30_000))]);
     let (file, fd) = cache_file();
