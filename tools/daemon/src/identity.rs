@@ -174,7 +174,8 @@ fn is_same(one: &str, other: &str) -> bool {
         // Two sources that say nothing of the same kind are not known to be of one content.
         None => {
             let marks = ["mtime", "sample", "etag", "modified"].map(agrees);
-            let is_denied = marks.contains(&Some(false)) || agrees("head") == Some(false);
+            let parts = ["head", "places"].map(agrees);
+            let is_denied = marks.contains(&Some(false)) || parts.contains(&Some(false));
             marks.contains(&Some(true)) && !is_denied
         }
     }
@@ -242,6 +243,11 @@ mod tests {
         assert!(!same(served, "size=1 etag=\"a\" head=y"));
         assert!(!same(served, "size=1 mtime=2 sample=x"));
         assert!(same(served, "size=1 etag=\"a\" modified=z head=x"));
+        let timed = "size=1 modified=z head=x places=p";
+        assert!(!same(timed, "size=1 modified=z head=x places=q"));
+        // As it was written before more places were looked at.
+        assert!(same(timed, "size=1 modified=z head=x"));
+        assert!(!same("size=1 places=p", "size=1 places=p"));
         // The server has no ETags any more.
         assert!(!same(served, "size=1 modified=z head=x"));
         assert!(!same("", "size=1") && !same("unreadable", "unreadable too"));

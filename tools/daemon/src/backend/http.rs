@@ -3,7 +3,8 @@
 //!
 //! A blob is known by its size, by its ETag, or by the time of its last change where the server has
 //! no (strong) ETags, and by a digest of its first bytes: an EROFS has a checksum and an id of its
-//! own there. Each request names that ETag or time, and each answer is looked at again, so that a
+//! own there. Where the mark is made of the time, which is often set, some more places of it are
+//! looked at. Each request names that ETag or time, and each answer is looked at again, so that a
 //! content that was replaced is an error and never served beside what was cached of the first.
 //!
 //! Requests block: they are made on the threads that wait for sources. A connection goes back to a
@@ -32,6 +33,11 @@ use super::{Backend, Blob, hexadecimal};
 
 /// How much of a blob is looked at when it is opened.
 const HEAD: u64 = 4096;
+
+/// How many more places of it are looked at where its mark says little, and how much of each. Each is
+/// a request.
+const PLACES: u64 = 7;
+const PLACE: u64 = 4096;
 
 /// How long a connection may lie idle: servers close theirs after a minute or so.
 const IDLE: Duration = Duration::from_secs(30);
@@ -117,8 +123,13 @@ impl Backend for Http {
             mark.identity(),
             hexadecimal(&Sha256::digest(head))
         );
+        let is_of_time = mark.is_of_time(size);
         blob.size = size;
         blob.mark = Some(mark);
+        if is_of_time && size > HEAD {
+            let places = blob.places()?;
+            blob.identity = format!("{} places={places}", blob.identity);
+        }
         Ok(Box::new(blob))
     }
 }
@@ -134,6 +145,20 @@ struct HttpBlob {
 }
 
 impl HttpBlob {
+    /// The digest of some places behind the head, the end among them.
+    fn places(&self) -> io::Result<String> {
+        let mut digest = Sha256::new();
+        let mut buffer = [0; PLACE as usize];
+        let last = self.size.saturating_sub(PLACE);
+        for place in 1..=PLACES {
+            let at = u128::from(last) * u128::from(place) / u128::from(PLACES);
+            let at = u64::try_from(at).map_err(|_| Errno::OVERFLOW)?;
+            self.read_exact_at(&mut buffer, at)?;
+            digest.update(buffer);
+        }
+        Ok(hexadecimal(&digest.finalize()))
+    }
+
     /// Asks for a range of the content that was there when it was opened.
     fn get(&self, range: &Range<u64>) -> Result<Response<Body>, SourceError> {
         let mut request = self

@@ -203,6 +203,35 @@ fn a_content_that_is_replaced_is_noticed_whatever_the_server_knows() {
     }
 }
 
+/// As where times are set: rsync -t, SOURCE_DATE_EPOCH.
+#[test]
+fn a_content_of_the_same_size_time_and_beginning_is_noticed_when_it_is_opened() {
+    for manner in [Manner::NoEtag, Manner::NginxEtag] {
+        let (web, bytes, blob) = opened(manner);
+        let identity = blob.identity();
+        let now = || client(&web.url()).open(b"v", b"blob").unwrap().identity();
+        assert_eq!(now(), identity);
+        // A minute of versions: then the server's time is as it was.
+        for _ in 0..60 {
+            web.put("blob", &bytes);
+        }
+        assert_eq!(now(), identity);
+        let mut other = content(9, bytes.len());
+        other[..4096].copy_from_slice(&bytes[..4096]);
+        for _ in 0..60 {
+            web.put("blob", &other);
+        }
+        assert_ne!(now(), identity, "{manner:?}");
+        // A byte at the end.
+        let mut other = bytes.clone();
+        *other.last_mut().unwrap() ^= 1;
+        for _ in 0..60 {
+            web.put("blob", &other);
+        }
+        assert_ne!(now(), identity, "{manner:?}");
+    }
+}
+
 #[test]
 fn a_blob_that_gets_shorter_or_goes_is_noticed() {
     let (web, _, blob) = opened(Manner::NoConditions);

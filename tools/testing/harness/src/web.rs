@@ -40,6 +40,8 @@ pub enum Manner {
     WeakEtag,
     /// It has no ETags.
     NoEtag,
+    /// It makes its ETags of time and size, as nginx does.
+    NginxEtag,
     /// It has neither ETags nor times.
     NoMark,
     /// It takes the request and closes the connection.
@@ -56,7 +58,11 @@ struct Page {
 }
 
 impl Page {
-    fn etag(&self) -> String {
+    fn etag(&self, manner: Manner) -> String {
+        if manner == Manner::NginxEtag {
+            let (time, size) = (self.version % 60, self.body.len());
+            return format!("\"{time:x}-{size:x}\"");
+        }
         let mut hasher = DefaultHasher::new();
         (&*self.body, self.version).hash(&mut hasher);
         format!("\"{:016x}\"", hasher.finish())
@@ -265,7 +271,7 @@ fn answer(
         return Ok(true);
     };
     let conditions = [
-        (&request.if_match, page.etag()),
+        (&request.if_match, page.etag(manner)),
         (&request.if_unmodified_since, page.modified()),
     ];
     let is_other =
@@ -305,8 +311,8 @@ fn send(
     }
     match manner {
         Manner::NoEtag | Manner::NoMark => {}
-        Manner::WeakEtag => head += &format!("ETag: W/{}\r\n", page.etag()),
-        _ => head += &format!("ETag: {}\r\n", page.etag()),
+        Manner::WeakEtag => head += &format!("ETag: W/{}\r\n", page.etag(manner)),
+        _ => head += &format!("ETag: {}\r\n", page.etag(manner)),
     }
     if manner != Manner::NoMark {
         head += &format!("Last-Modified: {}\r\n", page.modified());

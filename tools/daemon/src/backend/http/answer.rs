@@ -49,6 +49,19 @@ impl Mark {
         }
     }
 
+    /// Whether it says no more than the time of the last change, and perhaps the size: nginx, and
+    /// Apache, make their ETags of these, in hexadecimal digits with a dash in between.
+    pub fn is_of_time(&self, size: u64) -> bool {
+        match self {
+            Self::Etag(etag) => {
+                let size = format!("{size:x}");
+                let parts = etag.trim_matches('"').split('-');
+                parts.clone().count() > 1 && parts.clone().any(|part| part == size)
+            }
+            Self::Modified(_) => true,
+        }
+    }
+
     /// Its part of an identity.
     pub fn identity(&self) -> String {
         match self {
