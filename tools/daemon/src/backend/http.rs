@@ -34,8 +34,8 @@ use super::{Backend, Blob, hexadecimal};
 /// How much of a blob is looked at when it is opened.
 const HEAD: u64 = 4096;
 
-/// How many more places of it are looked at where its mark says little, and how much of each. Each is
-/// a request.
+/// How many more places of it are looked at where its mark says little, and how much of each. Each
+/// is a request.
 const PLACES: u64 = 7;
 const PLACE: u64 = 4096;
 

@@ -320,9 +320,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Tries once: for the units that the READ touches, or for what it asks for, also where somebody
-    /// else could not have one of the units just now. Says by `is_wide` which it was. The inner error
-    /// is the READ's.
+    /// Tries once: for the units that the READ touches, or for what it asks for, also where
+    /// somebody else could not have one of the units just now. Says by `is_wide` which it was. The
+    /// inner error is the READ's.
     async fn attempt(
         self: &Arc<Self>,
         read: Read,

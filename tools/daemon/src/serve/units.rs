@@ -3,8 +3,8 @@
 //!
 //! Reads that miss beside each other ask for the same unit. The first one fetches it, and the
 //! others wait and find it done; or that it could not be had, and then each fetches what it wants
-//! alone, and not the same unit once more. What is known of a unit is forgotten as soon as nobody is
-//! busy with it: the cache has its data then, and the kernel asks for none of it.
+//! alone, and not the same unit once more. What is known of a unit is forgotten as soon as nobody
+//! is busy with it: the cache has its data then, and the kernel asks for none of it.
 
 use std::collections::HashMap;
 use std::ops::Range;

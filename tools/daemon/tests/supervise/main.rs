@@ -1,113 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The supervisor as a process, with the device passed in the way systemd does it.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod process;
+mod reload;
 
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use cachefiles_daemon::control;
-use cachefiles_daemon::stats::Snapshot;
 use cachefiles_protocol::{Read, WireMessage, recv_fds};
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
 use common::{FakeDevice, PROGRAM, wait_for};
-
-struct Supervisor {
-    child: Child,
-    dir: TempDir,
-    notifications: UnixDatagram,
-}
-
-impl Supervisor {
-    /// Starts it with `device` as the fd that systemd stored.
-    fn start(device: OwnedFd, more: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let notifications = UnixDatagram::bind(dir.path().join("notify")).unwrap();
-        // fd 3 is where systemd's begin; LISTEN_PID is known only to the process itself.
-        let script = r#"exec 3<&0 </dev/null; LISTEN_PID=$$ exec "$0" "$@""#;
-        let child = Command::new("sh")
-            .args([
-                "-c",
-                script,
-                PROGRAM,
-                "supervise",
-                "--blobs",
-                "/",
-                "--threads",
-                "2",
-            ])
-            .arg("--pid-file")
-            .arg(dir.path().join("pid"))
-            .arg("--stats")
-            .arg(dir.path().join("stats"))
-            .arg("--dir")
-            .arg(dir.path())
-            .arg("--runtime-dir")
-            .arg(dir.path().join("run"))
-            .args(more)
-            .env("LISTEN_FDS", "1")
-            .env("LISTEN_FDNAMES", "cachefiles")
-            .env("NOTIFY_SOCKET", dir.path().join("notify"))
-            .stdin(Stdio::from(device))
-            .stderr(File::create(dir.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        Self {
-            child,
-            dir,
-            notifications,
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn worker(&self) -> Option<Pid> {
-        Pid::from_raw(
-            fs::read_to_string(self.path("pid"))
-                .ok()?
-                .trim()
-                .parse()
-                .ok()?,
-        )
-    }
-
-    fn stats(&self) -> Option<Snapshot> {
-        Snapshot::read(&File::open(self.path("stats")).ok()?).ok()
-    }
-
-    /// Waits until the `count`th worker serves.
-    fn wait_worker(&self, count: u64) -> Pid {
-        wait_for("a worker", || {
-            self.stats().filter(|stats| stats.workers == count)
-        });
-        self.worker().unwrap()
-    }
-
-    fn stop(mut self) -> Option<i32> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
-        self.child.wait().unwrap().code()
-    }
-}
-
-/// A test that fails leaves nothing behind that runs on: a supervisor would start workers for ever.
-impl Drop for Supervisor {
-    fn drop(&mut self) {
-        // Both fail if they have ended, as they have where the test has passed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if let Some(worker) = self.worker() {
-            let _ = kill_process(worker, Signal::KILL);
-        }
-    }
-}
+use process::Supervisor;
 
 #[test]
 fn a_test_that_fails_leaves_no_process_behind() {
@@ -128,33 +39,6 @@ fn a_test_that_fails_leaves_no_process_behind() {
                 .then_some(())
         });
     }
-}
-
-#[test]
-fn sighup_moves_the_metrics_only_to_where_they_can_be() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("config");
-    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
-    let write = |path: &Path| fs::write(&config, format!("metrics = {path:?}")).unwrap();
-    write(&first);
-    let (_kernel, device) = FakeDevice::new();
-    let supervisor = Supervisor::start(device, &["--config", config.to_str().unwrap()]);
-    let worker = supervisor.wait_worker(1);
-    let hang_up = || kill_process(Pid::from_child(&supervisor.child), Signal::HUP).unwrap();
-    // In place of the file there would be a socket.
-    write(&config);
-    hang_up();
-    wait_for("a refusal", || {
-        let log = fs::read_to_string(supervisor.path("log")).unwrap();
-        log.contains("not reloaded, the worker stays").then_some(())
-    });
-    assert!(config.is_file() && first.exists());
-    assert_eq!(supervisor.worker(), Some(worker));
-    write(&second);
-    hang_up();
-    supervisor.wait_worker(2);
-    wait_for("the other socket", || second.exists().then_some(()));
-    assert_eq!(supervisor.stop(), Some(0));
 }
 
 #[test]
@@ -321,66 +205,6 @@ fn it_binds_the_cache_and_stores_the_device_with_systemd() {
     let mut again = String::new();
     File::from(stored).read_to_string(&mut again).unwrap();
     assert_eq!(again, commands);
-}
-
-#[test]
-fn sighup_replaces_the_worker_and_keeps_the_device() {
-    let (kernel, device) = FakeDevice::new();
-    let supervisor = Supervisor::start(device, &[]);
-    assert_eq!(wait_for("restore", || kernel.command()), "restore");
-    let mut last = supervisor.wait_worker(1);
-    for count in 2..4 {
-        kill_process(Pid::from_child(&supervisor.child), Signal::HUP).unwrap();
-        let next = supervisor.wait_worker(count);
-        assert_eq!(wait_for("restore", || kernel.command()), "restore");
-        assert_ne!(next, last);
-        let gone = || rustix::process::test_kill_process(last).is_err();
-        wait_for("the end of the last worker", || gone().then_some(()));
-        last = next;
-    }
-    assert_eq!(supervisor.stop(), Some(0));
-}
-
-#[test]
-fn sighup_reads_the_configuration_again_unless_it_is_wrong() {
-    let config = tempfile::NamedTempFile::new().unwrap();
-    fs::write(config.path(), "tries = 5\nthreads = 7\n").unwrap();
-    let (_kernel, device) = FakeDevice::new();
-    let supervisor = Supervisor::start(device, &["--config", config.path().to_str().unwrap()]);
-    let options = |worker: Pid| {
-        let path = format!("/proc/{}/cmdline", worker.as_raw_nonzero());
-        fs::read_to_string(path).unwrap().replace('\0', " ")
-    };
-    let hang_up = || kill_process(Pid::from_child(&supervisor.child), Signal::HUP).unwrap();
-    let first = supervisor.wait_worker(1);
-    // What is given has the last word.
-    let given = options(first);
-    assert!(
-        given.contains("--tries 5") && given.contains("--threads 2"),
-        "{given}"
-    );
-
-    for (wrong, said) in [
-        ("\ntries = 0", ":2: tries: invalid value '0'"),
-        ("dir = [", ":1: "),
-        ("colour = 1", ":1: unknown key colour"),
-    ] {
-        fs::write(config.path(), wrong).unwrap();
-        hang_up();
-        let log = || fs::read_to_string(supervisor.path("log")).unwrap();
-        let is_said = || log().contains(said).then(log);
-        let log = wait_for(said, is_said);
-        assert!(log.contains("not reloaded, the worker stays"), "{log}");
-    }
-    assert_eq!(supervisor.worker(), Some(first));
-    assert_eq!(supervisor.stats().unwrap().workers, 1);
-
-    fs::write(config.path(), "tries = 6").unwrap();
-    hang_up();
-    let second = supervisor.wait_worker(2);
-    assert_ne!(second, first);
-    assert!(options(second).contains("--tries 6"), "{}", options(second));
-    assert_eq!(supervisor.stop(), Some(0));
 }
 
 #[test]
