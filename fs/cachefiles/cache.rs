@@ -62,6 +62,7 @@ pub(crate) struct Cache {
     #[pin]
     ending: Work<Cache>,
     pub(crate) patience: linger::Patience,
+    daemonless: AtomicBool,
     /// Ends it when nobody came in time. See `linger`.
     #[pin]
     expiry: linger::Expiry,
@@ -96,6 +97,7 @@ impl Cache {
             volumes <- Registry::new(c_str!("cachefiles_volumes"), static_lock_class!()),
             ending <- new_work!("cachefiles_ending"),
             patience: linger::Patience::new(),
+            daemonless: AtomicBool::new(false),
             expiry <- linger::Expiry::new(static_lock_class!()),
             gone: kept::Listing::new(gone),
         }? Error)
@@ -121,6 +123,15 @@ impl Cache {
     /// Returns what is completed when the cache is gone.
     pub(crate) fn gone(&self) -> &Arc<Completion> {
         self.gone.gone()
+    }
+
+    /// Sets whether objects whose files are there as a whole need no OPEN.
+    pub(crate) fn set_daemonless(&self, is_daemonless: bool) {
+        self.daemonless.store(is_daemonless, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_daemonless(&self) -> bool {
+        self.daemonless.load(Ordering::Relaxed) && self.ondemand.is_some()
     }
 
     pub(crate) fn is_dead(&self) -> bool {

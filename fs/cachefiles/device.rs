@@ -241,6 +241,7 @@ impl Device {
             Engine::set_timeout(engine, config.timeout);
         }
         cache.patience.set(config.linger);
+        cache.set_daemonless(config.daemonless);
         self.occupy(place, got);
         Ok(())
     }

@@ -99,6 +99,16 @@ pub(crate) fn check_object(object: &Object, file: &File) -> Result {
     }
 }
 
+/// Returns the object's size that its file says it was stored with, in bytes. Whether the file is of
+/// this object is for [`check_object`] to tell.
+pub(crate) fn noted_size(object: &Object, file: &File) -> Option<u64> {
+    let mut attribute = Attribute::<{ layout::MAX_LEN }>::empty_file(&object.cookie().aux());
+    injected_read_error()
+        .and_then(|()| file.dentry().get_xattr(XATTR, attribute.as_bytes_mut()))
+        .ok()?;
+    layout::noted_size(attribute.as_bytes())
+}
+
 /// Does the work of [`check_object`], for an attribute of at most `N` bytes.
 fn check_object_as<const N: usize>(object: &Object, file: &File, coherency: &[u8]) -> Result {
     let mut attribute = Attribute::<N>::empty_file(coherency);

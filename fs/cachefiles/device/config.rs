@@ -21,6 +21,8 @@ pub(super) struct Config {
     pub(super) timeout: u32,
     /// Seconds, where the daemon has named some.
     pub(super) linger: Option<u32>,
+    /// What is cached as a whole needs no OPEN.
+    pub(super) daemonless: bool,
     /// Some of it was set.
     pub(super) is_begun: bool,
 }
@@ -34,6 +36,7 @@ impl Config {
             security_id: None,
             timeout: 0,
             linger: None,
+            daemonless: false,
             is_begun: false,
         }
     }
@@ -80,6 +83,7 @@ impl Device {
             }
             Command::Timeout(args) => self.set_timeout(config, args),
             Command::Linger(args) => self.set_linger(config, args),
+            Command::Daemonless(args) => self.set_daemonless(config, args),
             // Executed elsewhere.
             Command::Bind(_)
             | Command::Attach(_)
@@ -124,6 +128,19 @@ impl Device {
         if let Some(cache) = cache {
             cache.patience.set(config.linger);
         }
+        Ok(())
+    }
+
+    /// Executes `daemonless`. Errors: EBUSY the cache is bound; EINVAL.
+    fn set_daemonless(&self, config: &mut Config, args: &[u8]) -> Result {
+        if self.cache().is_some() {
+            kernel_ext::log::error!("The daemonless command comes before bind");
+            return Err(EBUSY);
+        }
+        config.daemonless = command::parse_switch(args).map_err(|_| {
+            kernel_ext::log::error!("The daemonless command takes 0 or 1");
+            EINVAL
+        })?;
         Ok(())
     }
 }

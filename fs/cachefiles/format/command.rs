@@ -25,6 +25,7 @@ pub(crate) enum Command<'a> {
     Timeout(&'a [u8]),
     Linger(&'a [u8]),
     Attach(&'a [u8]),
+    Daemonless(&'a [u8]),
     Restore,
 }
 
@@ -100,6 +101,7 @@ commands! {
     b"timeout" => Command::Timeout(args),
     b"linger" => Command::Linger(args),
     b"attach" => Command::Attach(args),
+    b"daemonless" => Command::Daemonless(args),
     b"restore" => Command::Restore,
 }
 
@@ -156,6 +158,15 @@ const MAX_SECONDS: u64 = 86_400;
 pub(crate) fn parse_seconds(args: &[u8]) -> Result<u32, BadNumber> {
     match parse_unsigned(args) {
         Ok(seconds @ 0..=MAX_SECONDS) => Ok(seconds as u32),
+        _ => Err(BadNumber::Malformed),
+    }
+}
+
+/// Reads the argument of `daemonless`: 0 or 1.
+pub(crate) fn parse_switch(args: &[u8]) -> Result<bool, BadNumber> {
+    match args {
+        b"0" => Ok(false),
+        b"1" => Ok(true),
         _ => Err(BadNumber::Malformed),
     }
 }

@@ -122,6 +122,13 @@ pub(crate) fn content_byte(attribute: &[u8]) -> u8 {
     attribute.get(FILE_HEADER_LEN - 1).copied().unwrap_or(0)
 }
 
+/// Returns the object's size that a file's attribute gives, in bytes.
+pub(crate) fn noted_size(attribute: &[u8]) -> Option<u64> {
+    attribute
+        .first_chunk()
+        .map(|&size| u64::from_be_bytes(size))
+}
+
 /// Compares what was found on a file with what its object should have.
 pub(crate) fn check_file(found: &[u8], object_size: u64, coherency: &[u8]) -> Result<(), Mismatch> {
     let Some((header, data)) = found.split_first_chunk::<FILE_HEADER_LEN>() else {

@@ -237,6 +237,15 @@ impl Device {
         self.command(&format!("linger {seconds}"))
     }
 
+    /// Has images whose blobs are in the cache as a whole mounted and read without an OPEN. Their
+    /// sizes are those of the time when they were stored. The OPEN of such a blob comes with the
+    /// first READ, if somebody has removed data.
+    ///
+    /// Before the cache is bound, else `EBUSY`. `EOPNOTSUPP` where the kernel has no such command.
+    pub fn set_daemonless(&self, is_daemonless: bool) -> Result<(), Errno> {
+        self.command(&format!("daemonless {}", u8::from(is_daemonless)))
+    }
+
     /// Takes over the cache `tag`, which waits for its next daemon or is kept for what is mounted,
     /// with its settings. The first command of a device.
     ///

@@ -97,6 +97,25 @@ fn take(
     Err(EBUSY)
 }
 
+/// Returns whether the object needs no daemon: the cache was told that such objects are to do
+/// without, and the file has all of it. The object's size is then what the file says.
+///
+/// Where a hole shows up later, the READ has the object opened as one whose daemon has gone.
+fn is_whole(object: &Object, file: &File) -> bool {
+    if !object.cache().is_daemonless() {
+        return false;
+    }
+    let size = coherency::noted_size(object, file).filter(|&size| size > 0);
+    let Some((size, end)) = size.and_then(|size| Some((size, i64::try_from(size).ok()?))) else {
+        return false;
+    };
+    if object.data().next_hole(file, 0, end) != Ok(None) {
+        return false;
+    }
+    object.cookie().set_object_size(size);
+    true
+}
+
 /// Opens a file that is marked as in use, or puts a new one in its place if it is of another state.
 fn open(
     object: &Arc<Object>,
@@ -116,7 +135,9 @@ fn open(
     let file = marked.opened(file);
     create::check_operations(&file)?;
 
-    create::offer_to_daemon(object)?;
+    if !is_whole(object, &file) {
+        create::offer_to_daemon(object)?;
+    }
 
     if let Err(error) = coherency::check_object(object, &file) {
         kernel_ext::log::debug!(

@@ -61,6 +61,7 @@ fn shape(parsed: &Result<Command<'_>, NotACommand>) -> Shape {
         Ok(Command::Timeout(args)) => ("timeout".to_owned(), args),
         Ok(Command::Linger(args)) => ("linger".to_owned(), args),
         Ok(Command::Attach(args)) => ("attach".to_owned(), args),
+        Ok(Command::Daemonless(args)) => ("daemonless".to_owned(), args),
         // Takes none.
         Ok(Command::Restore) => ("restore".to_owned(), &[][..]),
     };

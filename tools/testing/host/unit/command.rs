@@ -30,6 +30,7 @@ fn every_command_is_known_by_its_name() {
         (b"timeout 30", Command::Timeout(b"30")),
         (b"linger 60", Command::Linger(b"60")),
         (b"attach t", Command::Attach(b"t")),
+        (b"daemonless 1", Command::Daemonless(b"1")),
         (b"restore", Command::Restore),
         (b"restore whatever", Command::Restore),
     ] {

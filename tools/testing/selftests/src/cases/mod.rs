@@ -7,6 +7,7 @@ mod commands;
 mod crash;
 mod cread;
 mod daemon;
+mod daemonless;
 mod device;
 mod events;
 mod failed_reads;
@@ -88,6 +89,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         slow_copy::TESTS,
         guessing::TESTS,
         succession::TESTS,
+        daemonless::TESTS,
         independent::TESTS,
         crash::TESTS,
         kept::TESTS,
