@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use cachefiles_daemon::borrow;
 use cachefiles_protocol::{Device, Errno};
 
-use crate::device;
 use crate::objects::{self, Object};
 use crate::size;
 
@@ -24,7 +24,7 @@ struct Culled {
 pub fn run(dir: &Path, keys: &[String]) -> Result<ExitCode> {
     let objects = objects::find(dir)?;
     let chosen = choose(objects, keys)?;
-    let device = device::borrow()?;
+    let device = borrow::device()?;
     let culled = cull(&chosen, |object| ask(&device, object))?;
     println!(
         "{} files removed, {} freed",

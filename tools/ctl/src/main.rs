@@ -2,10 +2,10 @@
 //! The command line: `cachefilesctl status`, `doctor`, `mount` and others.
 //!
 //! What needs the device is done with a copy of the fd of the process that has it open, whichever
-//! daemon that is: root may take one, and nobody notices. See [`device`].
+//! daemon that is: root may take one, and nobody notices. See
+//! [`cachefiles_daemon::borrow`].
 
 mod cull;
-mod device;
 mod doctor;
 mod images;
 mod metrics;
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use cachefiles_daemon::invalidate;
+use cachefiles_daemon::{borrow, invalidate};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -121,7 +121,7 @@ fn run(command: &Command) -> Result<ExitCode> {
             println!("{key}: {count} cache files and records removed");
         }
         Command::Restore => {
-            let device = device::borrow()?;
+            let device = borrow::device()?;
             device.restore().context("the kernel refuses `restore`")?;
         }
         Command::Completions { shell } => {

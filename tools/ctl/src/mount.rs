@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use cachefiles_daemon::borrow;
 use clap::Args;
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -17,7 +18,6 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
-use crate::device;
 use crate::images::{self, Image};
 
 /// Options of `mount`.
@@ -176,7 +176,7 @@ fn messages(context: &OwnedFd) -> Vec<String> {
 
 fn refused(args: &MountArgs, context: &OwnedFd, errno: Errno) -> anyhow::Error {
     let said = messages(context);
-    let holders = device::holders();
+    let holders = borrow::holders();
     let images = images::mounted(Path::new("/proc")).unwrap_or_default();
     let why = if holders.found.is_empty() && !holders.hidden {
         "no daemon has the device: start it, or see `cachefilesctl doctor`".to_owned()

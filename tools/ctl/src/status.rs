@@ -4,12 +4,12 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use cachefiles_daemon::borrow;
 use cachefiles_daemon::holders::Holders;
 use cachefiles_protocol::{Device, Errno};
 use rustix::fs::statvfs;
 use serde_json::{Value, json};
 
-use crate::device;
 use crate::images::{self, Image};
 use crate::metrics::Metrics;
 use crate::objects::{self, Object};
@@ -63,7 +63,7 @@ impl Status {
         };
         let cache = settings.dir.as_deref().map(Cache::look).transpose()?;
         Ok(Self {
-            holders: device::holders(),
+            holders: borrow::holders(),
             metrics,
             images: images::mounted(Path::new("/proc"))?,
             cache,
@@ -144,7 +144,7 @@ impl Cache {
         let objects = objects::find(dir)?;
         let disk = statvfs(dir).with_context(|| format!("looking at {}", dir.display()))?;
         let percent = |free: u64, all: u64| free.saturating_mul(100).checked_div(all);
-        let device = device::borrow();
+        let device = borrow::device();
         let is_in_use = |object: &Object| {
             let device = device.as_ref().ok()?;
             ask(device, object).ok()

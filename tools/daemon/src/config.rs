@@ -3,7 +3,7 @@
 //!
 //! It is made into arguments that are put in front of those that were given, which so have the last
 //! word. So each option is declared once, and what holds for it in one place holds in the other.
-//! `serve` and `supervise` share a file: either leaves out what only the other one has.
+//! `serve`, `supervise` and `verify` share a file: each leaves out what only the others have.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -17,7 +17,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// The commands that have a configuration.
-const COMMANDS: [&str; 2] = ["serve", "supervise"];
+const COMMANDS: [&str; 3] = ["serve", "supervise", "verify"];
 
 /// Options that say how this process was started, and not what it is to do.
 const NOT_CONFIGURED: [&str; 6] = ["config", "fd-from", "control", "restore", "help", "version"];
@@ -120,7 +120,7 @@ impl File<'_> {
         Ok(arguments)
     }
 
-    /// The option of a name, and whether the command has it, or else only the other one.
+    /// The option of a name, and whether the command has it, or else only another one.
     fn option(&self, command: &str, name: &str) -> Option<(&Arg, bool)> {
         let of = |command: &str| {
             let its = self.cli.find_subcommand(command).into_iter();

@@ -7,6 +7,7 @@
 //! fd store can take the supervisor's place.
 
 pub mod backend;
+pub mod borrow;
 pub mod cache;
 pub mod config;
 pub mod control;
@@ -26,3 +27,4 @@ pub mod source;
 pub mod stats;
 pub mod supervise;
 pub mod systemd;
+pub mod verify;

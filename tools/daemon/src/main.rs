@@ -15,6 +15,7 @@ use cachefiles_daemon::log;
 use cachefiles_daemon::serve::{self, ServeArgs};
 use cachefiles_daemon::stats::Snapshot;
 use cachefiles_daemon::supervise::{self, SuperviseArgs};
+use cachefiles_daemon::verify::{self, VerifyArgs};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -41,6 +42,9 @@ enum Command {
     Index(IndexArgs),
     /// Remove what is cached of a blob, so that another one may have its name
     Invalidate(InvalidateArgs),
+    /// Compare what is cached of a blob with its index, and remove what is wrong from the cache
+    #[command(args_override_self = true)]
+    Verify(VerifyArgs),
     /// Look whether all is there that on-demand mounts need, and say how to get what is missing
     Doctor(DoctorArgs),
     /// Print the counters that a running `serve` or `supervise` keeps in a file
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         }
         Command::Index(args) => index::run(args),
         Command::Invalidate(args) => invalidate::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Stats { path } => print_stats(path),
     };
@@ -140,9 +145,10 @@ mod tests {
         for text in [text, &all] {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), text).unwrap();
-            for command in ["serve", "supervise"] {
-                let arguments = ["x", command, "--config", file.path().to_str().unwrap()];
-                let arguments = arguments.map(OsString::from).to_vec();
+            let config = file.path().to_str().unwrap();
+            for command in [&["serve"][..], &["supervise"], &["verify", "app"]] {
+                let arguments = [&["x"], command, &["--config", config]].concat();
+                let arguments = arguments.iter().map(OsString::from).collect();
                 let expanded = config::expand(arguments, &Cli::command()).unwrap();
                 Cli::try_parse_from(expanded).unwrap();
             }

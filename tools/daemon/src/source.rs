@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Which source the blobs come from: its options.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum as _};
 
-use crate::backend::chunks::Digest;
+use crate::backend::chunks::{Digest, Index};
 use crate::backend::{
     Backend, BaseUrl, Http, HttpOptions, LocalDir, Verified, Verify, hexadecimal,
 };
@@ -76,14 +77,24 @@ impl SourceArgs {
     /// The source, of which no more than `fetches` are under way at a time, and none for longer
     /// than `deadline`.
     pub fn open(&self, fetches: usize, deadline: Duration) -> Result<Box<dyn Backend>> {
+        let source = self.open_plain(fetches, deadline)?;
+        Ok(Box::new(Verified::new(source, self.verify, self.known())))
+    }
+
+    /// The index of a blob, which has to have one.
+    pub fn index_of(&self, key: &str) -> Result<Index> {
+        let source = self.open_plain(1, Duration::MAX)?;
+        let verified = Verified::new(source, Verify::Always, self.known());
+        // Neither kind of source looks at the volume.
+        let index = verified.index(b"", key.as_bytes())?;
+        index.with_context(|| format!("{key} has no index"))
+    }
+
+    /// The digests that were given, by blob.
+    fn known(&self) -> HashMap<Vec<u8>, Digest> {
         let known = self.index_digest.iter();
         let known = known.map(|it| (it.key.clone().into_bytes(), it.digest));
-        let source = self.open_plain(fetches, deadline)?;
-        Ok(Box::new(Verified::new(
-            source,
-            self.verify,
-            known.collect(),
-        )))
+        known.collect()
     }
 
     fn open_plain(&self, fetches: usize, deadline: Duration) -> Result<Box<dyn Backend>> {

@@ -54,7 +54,7 @@ impl Verified {
     }
 
     /// The index of a blob; `None` if there is none and none is wanted.
-    fn index(&self, volume_key: &[u8], cookie_key: &[u8]) -> io::Result<Option<Index>> {
+    pub fn index(&self, volume_key: &[u8], cookie_key: &[u8]) -> io::Result<Option<Index>> {
         let known = self.known.get(cookie_key);
         if self.verify == Verify::Known && known.is_none() {
             return Ok(None);

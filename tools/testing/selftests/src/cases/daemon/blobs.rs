@@ -3,14 +3,18 @@
 //! mixture.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use cachefiles_protocol::key_path;
 
 use super::program::{Daemon, blob_dir, check, check_eio, put, run, unmount};
 use crate::context::Context;
 use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::registry::{Test, test};
 use crate::sys;
+use crate::task::soon;
 
 pub const TESTS: &[Test] = &[
     test!(
@@ -28,6 +32,11 @@ pub const TESTS: &[Test] = &[
         "U3: what was cut off is never read as zeros"
     )
     .limit(60),
+    test!(
+        daemon_verifies_what_is_cached_and_removes_what_is_wrong,
+        "a disk that lies, or whoever wrote to the cache, is found out, and the blob fetched again"
+    )
+    .limit(90),
     test!(
         daemon_missing_blob_is_logged_once,
         "U8: a log that repeats itself is read by nobody"
@@ -131,6 +140,66 @@ fn daemon_blob_truncated_while_served_is_an_error(ctx: &Context) -> Result<()> {
     check(&mount, "early", &image.files["early"])?;
     let said = daemon.lines_with(&["giving up on a READ", BLOB]);
     ensure!(said.len() == 1, "it says: {}", daemon.log());
+    unmount(mount)?;
+    daemon.stop()
+}
+
+fn daemon_verifies_what_is_cached_and_removes_what_is_wrong(ctx: &Context) -> Result<()> {
+    let image = image(1);
+    put(ctx, FSID, &image)?;
+    let dir = blob_dir(ctx);
+    let blob = dir.join(BLOB);
+    let (dir, path) = (dir.to_string_lossy(), blob.to_string_lossy());
+    run(&["index", "--chunk-size", "16", &path])?;
+    let verify = || run(&["verify", "--dir", sys::CACHE, "--blobs", &dir, BLOB]);
+    let daemon = Daemon::start(ctx, &[])?;
+    let mount = daemon.mount(ctx, FSID)?;
+    check(&mount, "early", &image.files["early"])?;
+    unmount(mount)?;
+    let idle_and_right = || {
+        let mut said = Ok(String::new());
+        sys::wait_for("the file to be idle", soon(), || {
+            said = verify();
+            said.as_ref()
+                .is_ok_and(|said| said.contains(" 0 were wrong"))
+        })
+        .with_context(|| format!("it says: {said:?}"))
+    };
+    // The C module gives a file its name when it is put away for the first time.
+    idle_and_right()?;
+    let mount = daemon.mount(ctx, FSID)?;
+    check(&mount, "early", &image.files["early"])?;
+    let refused = verify();
+    ensure!(
+        refused
+            .as_ref()
+            .is_err_and(|error| error.to_string().contains("is in use")),
+        "it says: {refused:?}"
+    );
+    check(&mount, "early", &image.files["early"])?;
+    unmount(mount)?;
+    idle_and_right()?;
+
+    // A byte of a chunk that is there.
+    let key = key_path(format!("erofs,{FSID}").as_bytes(), BLOB.as_bytes());
+    let file = Path::new(sys::CACHE).join(key);
+    let cached = File::options().read(true).write(true).open(&file)?;
+    let mut byte = [0];
+    cached.read_exact_at(&mut byte, 20_000)?;
+    cached.write_all_at(&[!byte[0]], 20_000)?;
+    cached.sync_all()?;
+    drop(cached);
+    fs::write("/proc/sys/vm/drop_caches", "3")?;
+    let said = verify();
+    ensure!(
+        said.as_ref()
+            .is_err_and(|error| error.to_string().contains(" 1 were wrong")),
+        "it says: {said:?}"
+    );
+    let mount = daemon.mount(ctx, FSID)?;
+    for (name, data) in &image.files {
+        check(&mount, name, data)?;
+    }
     unmount(mount)?;
     daemon.stop()
 }

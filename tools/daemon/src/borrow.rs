@@ -3,16 +3,17 @@
 //!
 //! The kernel lets one process open the device, and a daemon has it. But root may copy an fd out of
 //! another process, as a debugger may, and the kernel takes commands from whoever has one. The copy
-//! is gone with this program, which runs for a moment.
+//! is gone with the program that has it, which runs for a moment.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use cachefiles_daemon::holders::Holders;
 use cachefiles_protocol::{DEVICE_PATH, Device};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+
+use crate::holders::Holders;
 
 /// Who has the device open.
 pub fn holders() -> Holders {
@@ -20,7 +21,7 @@ pub fn holders() -> Holders {
 }
 
 /// The device, out of a process that has it.
-pub fn borrow() -> Result<Device> {
+pub fn device() -> Result<Device> {
     let holders = holders();
     if holders.found.is_empty() {
         bail!("no daemon to do this with: {DEVICE_PATH} is open nowhere ({holders})");
