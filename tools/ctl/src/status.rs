@@ -99,9 +99,9 @@ impl Status {
     }
 
     fn to_text(&self) -> String {
-        let mut text = match self.holders.found.is_empty() {
-            true => format!("device   not in use ({})\n", self.holders),
-            false => format!("device   {}\n", self.holders),
+        let mut text = match (self.holders.found.is_empty(), self.holders.hidden) {
+            (true, false) => "device   no daemon has it, as far as can be seen from here\n".into(),
+            _ => format!("device   {}\n", self.holders),
         };
         text += &format!("daemon   {}\n", self.daemon());
         for image in &self.images {
@@ -315,6 +315,18 @@ yes     1.0 MiB  1.0 MiB  all  erofs,app  app
 ?       4.0 KiB  1.0 MiB  0 %  erofs,app  layer
 ";
         assert_eq!(status().to_text(), wanted);
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        let mut status = status();
+        (status.cache, status.images) = (None, Vec::new());
+        status.holders.found.clear();
+        let said = status.to_text();
+        assert!(said.starts_with("device   no daemon has it"), "{said}");
+        assert!(said.ends_with("cache    not given: --dir DIR, or the daemon's --config FILE\n"));
+        status.holders.hidden = true;
+        assert!(status.to_text().starts_with("device   only root can see"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub fn holders() -> Holders {
 pub fn device() -> Result<Device> {
     let holders = holders();
     if holders.found.is_empty() {
-        bail!("no daemon to do this with: {DEVICE_PATH} is open nowhere ({holders})");
+        bail!("there is no daemon to do this with ({DEVICE_PATH}: {holders})");
     }
     let mut why = None;
     for holder in &holders.found {
