@@ -204,6 +204,11 @@ impl Cache {
             })
     }
 
+    /// Returns whether there is room for so many bytes that nobody needs yet.
+    pub(crate) fn has_room_ahead(&self, bytes: i64) -> bool {
+        self.secure(|| self.backing.space.is_ample_for(bytes.unsigned_abs()))
+    }
+
     /// Serves the daemon's read in the original mode. Errors: as for [`Space::read_state`].
     ///
     /// [`Space::read_state`]: crate::backing::space::Space::read_state

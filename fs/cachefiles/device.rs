@@ -239,6 +239,7 @@ impl Device {
         let cache = got.cache();
         if let Some(engine) = cache.engine() {
             Engine::set_timeout(engine, config.timeout);
+            engine.set_readahead(config.readahead);
         }
         cache.patience.set(config.linger);
         cache.set_daemonless(config.daemonless);

@@ -52,6 +52,23 @@ __MODULE_PARM_TYPE(linger, "uint");
 MODULE_PARM_DESC(linger,
 		 "Seconds for which an on-demand cache waits for its next daemon (default: 0)");
 
+unsigned int cfh_readahead;
+
+static int set_readahead(const char *value, const struct kernel_param *param)
+{
+	return param_set_uint_minmax(value, param, 0, CFH_MAX_READAHEAD);
+}
+
+static const struct kernel_param_ops readahead_ops = {
+	.set = set_readahead,
+	.get = param_get_uint,
+};
+
+module_param_cb(readahead, &readahead_ops, &cfh_readahead, 0644);
+__MODULE_PARM_TYPE(readahead, "uint");
+MODULE_PARM_DESC(readahead,
+		 "KiB that the daemon is asked for ahead of sequential readers (default: 0)");
+
 unsigned int cfh_error_injection;
 
 #ifdef CONFIG_CACHEFILES_ERROR_INJECTION

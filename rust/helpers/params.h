@@ -12,6 +12,9 @@ extern unsigned int cfh_reopen_tries;
 /* A day, in seconds; and what is never above it. */
 #define CFH_MAX_LINGER 86400
 extern unsigned int cfh_linger;
+/* 16 MiB, in KiB. */
+#define CFH_MAX_READAHEAD 16384
+extern unsigned int cfh_readahead;
 /* Stays 0 where the kernel is configured without it. */
 extern unsigned int cfh_error_injection;
 

@@ -75,6 +75,16 @@ pub fn linger() -> u32 {
     seconds.load(Ordering::Relaxed)
 }
 
+/// Returns `readahead`: the KiB that an on-demand cache asks for ahead of those who read in
+/// sequence, 16384 at most.
+#[inline]
+pub fn readahead() -> u32 {
+    // SAFETY: An aligned variable that lives as long as the module. C stores a new value in one
+    // access, and has no other business with it.
+    let kib = unsafe { AtomicU32::from_ptr(&raw mut bindings::cfh_readahead) };
+    kib.load(Ordering::Relaxed)
+}
+
 /// Set while an [`ErrorInjection`] exists or is being made. C keeps one pointer to the sysctl's
 /// header, so that a second registration would lose the first.
 static IS_REGISTERED: AtomicBool = AtomicBool::new(false);

@@ -203,6 +203,19 @@ impl Space {
         Ok(())
     }
 
+    /// Returns whether so many bytes more are no reason to cull, and none is being done.
+    pub(crate) fn is_ample_for(&self, bytes: u64) -> bool {
+        if self.notifier.is_culling() {
+            return false;
+        }
+        let writing = self.writing.load(Ordering::Relaxed);
+        let blocks = bytes >> self.block_size.trailing_zeros();
+        let limit = self.blocks.get().cull;
+        self.mount.statfs().is_ok_and(|Statfs { bavail, .. }| {
+            bavail.saturating_sub(writing).saturating_sub(blocks) >= limit
+        })
+    }
+
     /// Tells the daemon the limits, whether it is to cull, and what was released since it last
     /// asked: `cull=0 frun=... breleased=...`, hexadecimal, without a newline. Returns its length.
     ///

@@ -85,6 +85,8 @@ pub(crate) struct Object {
     missing: AtomicBool,
     /// The attribute of the file says on the disk that it is dirty.
     marked_dirty: AtomicBool,
+    /// It is read in sequence, with READs ahead: see `ondemand::Engine::note_read`.
+    streamed: AtomicBool,
     /// What the daemon has of it, in on-demand mode; protected by the lock of the request table.
     ondemand: Option<Guarded<ObjectState>>,
     #[pin]
@@ -119,6 +121,7 @@ impl Object {
                 tmpfile: AtomicBool::new(false),
                 missing: AtomicBool::new(false),
                 marked_dirty: AtomicBool::new(false),
+                streamed: AtomicBool::new(false),
                 ondemand: cache.ondemand().map(Engine::new_object_state),
                 reopen <- new_work!("cachefiles_reopen"),
                 _count: cache.fscache.count_object(),
@@ -193,6 +196,17 @@ impl Object {
     /// withdrawn: a file that takes the place of this one has no name until then.
     pub(crate) fn set_marked_dirty(&self) {
         self.marked_dirty.store(true, Ordering::Release);
+    }
+
+    /// Returns whether the engine is to be told of reads that find all in the cache.
+    #[inline]
+    pub(crate) fn is_streamed(&self) -> bool {
+        self.streamed.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the engine is to be told of them.
+    pub(crate) fn set_streamed(&self, streamed: bool) {
+        self.streamed.store(streamed, Ordering::Relaxed);
     }
 
     /// Traces that the object came by.

@@ -8,15 +8,17 @@
 //! of the fd (`Engine::fd_closed`) puts them back, and `reopen` asks the next daemon to open the
 //! object again.
 //!
-//! - `state`, `entry`, `table`, `opening`, `time`, `message`: the decisions and the format, without
-//!   any kernel;
+//! - `state`, `entry`, `table`, `opening`, `time`, `streams`, `message`: the decisions and the
+//!   format, without any kernel;
 //! - `request`: a request and its slots in the xarray; `engine`: the table with its lock, waiting;
 //! - `fetch`: having holes filled by READs;
-//! - `deferral`: reads for which nobody waits;
+//! - `deferral`: reads for which nobody waits; `ahead`: READs ahead of those who read in sequence,
+//!   which `streams` recognises;
 //! - `deliver`: the daemon's read; `answer`: `copen`, `cread`, `cfail`, `restore`;
 //! - `hand_over`: from one daemon to the next, with all that is on its way;
 //! - `anon_fd`: the fd of an object; `reopen`: opening objects again; `clock`: what time brings.
 
+mod ahead;
 mod anon_fd;
 mod answer;
 mod clock;
@@ -34,6 +36,7 @@ mod opening;
 mod reopen;
 mod request;
 mod state;
+mod streams;
 mod table;
 mod time;
 

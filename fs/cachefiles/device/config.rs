@@ -23,6 +23,8 @@ pub(super) struct Config {
     pub(super) linger: Option<u32>,
     /// What is cached as a whole needs no OPEN.
     pub(super) daemonless: bool,
+    /// KiB, where the daemon has named some.
+    pub(super) readahead: Option<u32>,
     /// Some of it was set.
     pub(super) is_begun: bool,
 }
@@ -37,6 +39,7 @@ impl Config {
             timeout: 0,
             linger: None,
             daemonless: false,
+            readahead: None,
             is_begun: false,
         }
     }
@@ -84,6 +87,7 @@ impl Device {
             Command::Timeout(args) => self.set_timeout(config, args),
             Command::Linger(args) => self.set_linger(config, args),
             Command::Daemonless(args) => self.set_daemonless(config, args),
+            Command::Readahead(args) => self.set_readahead(config, args),
             // Executed elsewhere.
             Command::Bind(_)
             | Command::Attach(_)
@@ -141,6 +145,23 @@ impl Device {
             kernel_ext::log::error!("The daemonless command takes 0 or 1");
             EINVAL
         })?;
+        Ok(())
+    }
+
+    /// Executes `readahead`. Errors: EOPNOTSUPP in the original mode; EINVAL.
+    fn set_readahead(&self, config: &mut Config, args: &[u8]) -> Result {
+        let engine = match self.cache() {
+            Some(cache) => Some(cache.engine().ok_or(EOPNOTSUPP)?),
+            None => None,
+        };
+        let kib = command::parse_readahead(args).map_err(|_| {
+            kernel_ext::log::error!("The readahead command takes KiB: 0 for none, or up to 16384");
+            EINVAL
+        })?;
+        config.readahead = Some(kib);
+        if let Some(engine) = engine {
+            engine.set_readahead(config.readahead);
+        }
         Ok(())
     }
 }

@@ -24,6 +24,7 @@ pub(crate) enum Command<'a> {
     Cfail(&'a [u8]),
     Timeout(&'a [u8]),
     Linger(&'a [u8]),
+    Readahead(&'a [u8]),
     Attach(&'a [u8]),
     Daemonless(&'a [u8]),
     Restore,
@@ -100,6 +101,7 @@ commands! {
     b"cfail" => Command::Cfail(args),
     b"timeout" => Command::Timeout(args),
     b"linger" => Command::Linger(args),
+    b"readahead" => Command::Readahead(args),
     b"attach" => Command::Attach(args),
     b"daemonless" => Command::Daemonless(args),
     b"restore" => Command::Restore,
@@ -167,6 +169,17 @@ pub(crate) fn parse_switch(args: &[u8]) -> Result<bool, BadNumber> {
     match args {
         b"0" => Ok(false),
         b"1" => Ok(true),
+        _ => Err(BadNumber::Malformed),
+    }
+}
+
+/// The largest `readahead`, in KiB.
+const MAX_READAHEAD: u64 = 16_384;
+
+/// Reads the argument of `readahead`: KiB, up to 16 MiB.
+pub(crate) fn parse_readahead(args: &[u8]) -> Result<u32, BadNumber> {
+    match parse_unsigned(args) {
+        Ok(kib @ 0..=MAX_READAHEAD) => Ok(kib as u32),
         _ => Err(BadNumber::Malformed),
     }
 }

@@ -5,6 +5,7 @@
 //! The read that readahead asks for returns as soon as the daemon is asked, and goes on when it has
 //! answered: see [`Deferred`] and `Documentation/ondemand.rst`.
 
+use super::prepare_read::read_on;
 use super::wait_for_file;
 use crate::cache::object::read::{start_read, Failure};
 use crate::cache::object::Object;
@@ -13,8 +14,10 @@ use crate::marker::Cachefiles;
 use fscache::{Begun, ReadOperation, WantState};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
-use kernel::sync::Arc;
+use kernel::sync::{Arc, ArcBorrow};
+use kernel::types::ARef;
 use kernel_ext::errno::ENOBUFS;
+use kernel_ext::fs::File;
 use kernel_ext::io::RequestSlot;
 
 /// Bytes of the largest read that is always waited for.
@@ -53,6 +56,9 @@ pub(super) fn read<'op>(mut operation: ReadOperation<'op, Cachefiles>, start: i6
         return operation.finish(Failure::Whole.outcome(ENOMEM));
     };
     let Some(hole) = hole else {
+        if object.is_streamed() {
+            read_on(object, file, start, end);
+        }
         return start_read(operation, slot, start, 0, Failure::Whole);
     };
     let object = Arc::from(object);
@@ -62,6 +68,8 @@ pub(super) fn read<'op>(mut operation: ReadOperation<'op, Cachefiles>, start: i6
     let Some(deferral) = Deferral::new(&object) else {
         return operation.finish(Failure::Whole.outcome(ENOBUFS));
     };
+    // What is asked for ahead of this read is behind it, when it may have ended.
+    let file: ARef<File> = file.into();
     match operation.defer() {
         Ok((read, begun)) => {
             let deferred = Deferred {
@@ -72,9 +80,19 @@ pub(super) fn read<'op>(mut operation: ReadOperation<'op, Cachefiles>, start: i6
                 missing: Missing::new(hole.start, end),
             };
             deferred.begin(place, hole);
+            read_ahead(object.as_arc_borrow(), &file, start, end);
             begun
         }
         // EROFS is always told.
         Err(operation) => operation.finish(Failure::Whole.outcome(ENOBUFS)),
+    }
+}
+
+/// Asks for what comes behind a read that misses, if it is one of a sequence.
+fn read_ahead(object: ArcBorrow<'_, Object>, file: &File, start: i64, end: i64) {
+    if let Some(engine) = object.cache().ondemand() {
+        if let Some(ahead) = engine.note_read(&object, start, end, true) {
+            engine.send_ahead(object, file, ahead);
+        }
     }
 }

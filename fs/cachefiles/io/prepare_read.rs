@@ -77,6 +77,9 @@ pub(crate) fn prepare_ondemand_read(
             let end = start.saturating_add_unsigned(len as u64);
             let known_end = object.data().known_data_end(file, start);
             let filled = if known_end.is_some_and(|known_end| known_end >= end) {
+                if object.is_streamed() {
+                    read_on(object, file, start, end);
+                }
                 Ok(Prepared::Filled)
             } else if is_to_be_deferred(&object, len) {
                 Ok(Prepared::Left)
@@ -196,6 +199,7 @@ fn fill(
     flags: &mut SubreqFlags<'_>,
 ) -> Result<(), Failure> {
     let mut pos = start;
+    let mut is_missing = false;
     while pos < end {
         let extent = object
             .data()
@@ -224,7 +228,11 @@ fn fill(
                     start: round_down(pos, page),
                     end: hole_end,
                 };
-                engine.fetch(object, file, hole, pos)
+                let is_first = !core::mem::replace(&mut is_missing, true);
+                let ahead = is_first
+                    .then(|| engine.note_read(&object, start, end, true))
+                    .flatten();
+                engine.fetch(object, file, hole, pos, ahead)
             }
             // EROFS on a cache that is bound without a daemon to ask.
             None => Ok(None),
@@ -239,7 +247,18 @@ fn fill(
             Err(error) => return Err((error, IoSource::InvalidRead, why)),
         }
     }
+    if !is_missing && object.is_streamed() {
+        read_on(object, file, start, end);
+    }
     Ok(())
+}
+
+/// Goes on with READs ahead, after a read that has found all in the cache.
+#[cold]
+pub(super) fn read_on(object: ArcBorrow<'_, Object>, file: &File, start: i64, end: i64) {
+    if let Some(engine) = object.cache().ondemand() {
+        engine.read_on(object, file, start, end);
+    }
 }
 
 /// Finds where the next data at or behind `start` is, and how long it goes on.

@@ -246,6 +246,15 @@ impl Device {
         self.command(&format!("daemonless {}", u8::from(is_daemonless)))
     }
 
+    /// Has the kernel ask so many KiB ahead of those who read in sequence; 0 is not at all. They
+    /// are ordinary READs, several at a time, some of which nobody waits for yet.
+    ///
+    /// Before or after the cache is bound. `EINVAL` for more than 16,384; `EOPNOTSUPP` where the
+    /// kernel has no such command, or the cache is bound in the original mode.
+    pub fn set_readahead(&self, kib: u32) -> Result<(), Errno> {
+        self.command(&format!("readahead {kib}"))
+    }
+
     /// Takes over the cache `tag`, which waits for its next daemon or is kept for what is mounted,
     /// with its settings. The first command of a device.
     ///

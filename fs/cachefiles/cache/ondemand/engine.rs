@@ -5,6 +5,7 @@
 //! One lock, that of the xarray, protects the table and the daemon's side of every object. Under
 //! it nothing sleeps, completes a request or drops one: that comes after.
 
+use super::ahead::Readahead;
 use super::entry::{Entry, Kind};
 use super::request::{Request, RequestGuard, RequestNode, RequestSlots, RequestTable};
 use super::state::{ObjectState, State};
@@ -42,6 +43,8 @@ pub(crate) struct Engine {
     dead: AtomicBool,
     /// Reads for which nobody waits.
     pub(super) deferrals: AtomicU32,
+    #[pin]
+    pub(super) readahead: Readahead,
 }
 
 /// A request that is waited for.
@@ -60,6 +63,7 @@ impl Engine {
             clock <- DelayedWork::new(static_lock_class!()),
             dead: AtomicBool::new(false),
             deferrals: AtomicU32::new(0),
+            readahead <- Readahead::new(),
         })
     }
 
@@ -126,6 +130,10 @@ impl Engine {
     /// closed, or its time is over; then fails what is left, and sees that no reopen is under way.
     pub(crate) fn drop_object(&self, object: &Arc<Object>) {
         let fd = self.with(object, |_, _, state| state.leave());
+        // In front of the CLOSE, or the daemon would be at these first.
+        self.fail_requests(object, EIO, |slots, state| {
+            Table::next_unseen_ahead(slots, state)
+        });
         if let Ok(Some(fd)) = fd {
             self.tell_closed(object, fd);
         }
@@ -251,7 +259,7 @@ impl Engine {
     /// Makes a request and puts it into the table. Errors: EIO the cache is dead, the object goes
     /// away or is not open; EALREADY an OPEN that is not wanted; ENOMEM; EBUSY the table is full.
     pub(super) fn submit(&self, object: ArcBorrow<'_, Object>, kind: Kind) -> Result<Waiting> {
-        let node = new_node(object, kind)?;
+        let node = new_node(object, Entry::new(kind, 1))?;
         self.enter(self.table.lock(), object, node, kind)
     }
 
@@ -349,10 +357,10 @@ impl Engine {
 #[inline]
 pub(super) fn new_node(
     object: ArcBorrow<'_, Object>,
-    kind: Kind,
+    entry: Entry,
 ) -> Result<Pin<UniqueArc<RequestNode>>> {
     UniqueArc::pin_init(
-        RequestNode::new(Request::new(object.into()), Entry::new(kind, 1)),
+        RequestNode::new(Request::new(object.into()), entry),
         GFP_KERNEL,
     )
 }

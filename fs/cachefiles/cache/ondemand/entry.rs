@@ -33,15 +33,20 @@ pub(crate) enum Phase {
     Delivered,
 }
 
+/// The daemon has seen the request at least once.
+const SEEN: u8 = 1;
+/// It is a READ ahead of those who read: nobody needs it yet.
+const AHEAD: u8 = 2;
+
 /// The part of a request that the table's lock protects.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) kind: Kind,
-    /// Tasks that wait for the answer.
+    /// Tasks that wait for the answer. For a READ ahead, which goes on without any, one more.
     pub(super) waiters: u16,
     pub(super) phase: Phase,
-    /// The daemon has seen it at least once.
-    pub(super) seen: bool,
+    /// [`SEEN`] and [`AHEAD`].
+    flags: u8,
     pub(super) prev: Link,
     pub(super) next: Link,
     /// Of a delivered READ: the number of the anonymous fd that it went out with. Of a delivered
@@ -55,10 +60,18 @@ impl Entry {
             kind,
             waiters,
             phase: Phase::New,
-            seen: false,
+            flags: 0,
             prev: Link::NONE,
             next: Link::NONE,
             note: 0,
+        }
+    }
+
+    /// Makes that of a READ ahead of those who read.
+    pub(crate) fn new_ahead(off: u64, len: u64) -> Self {
+        Self {
+            flags: AHEAD,
+            ..Self::new(Kind::Read { off, len }, 1)
         }
     }
 
@@ -70,6 +83,40 @@ impl Entry {
 
     pub(super) fn is_read(&self) -> bool {
         matches!(self.kind, Kind::Read { .. })
+    }
+
+    /// Returns whether this is a READ ahead of those who read.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.flags & AHEAD != 0
+    }
+
+    /// Returns whether the daemon has seen it at least once.
+    pub(super) fn is_seen(&self) -> bool {
+        self.flags & SEEN != 0
+    }
+
+    /// Notes that the daemon sees it.
+    pub(super) fn set_seen(&mut self) {
+        self.flags |= SEEN;
+    }
+
+    /// Returns whether this is a READ of all bytes from `off` to `end`.
+    pub(super) fn covers(&self, off: u64, end: u64) -> bool {
+        match self.kind {
+            Kind::Read { off: o, len } => o <= off && o.checked_add(len).is_some_and(|e| end <= e),
+            Kind::Open | Kind::Close(_) => false,
+        }
+    }
+
+    /// Adds a task that waits for it. False where there are too many.
+    pub(super) fn join(&mut self) -> bool {
+        match self.waiters.checked_add(1) {
+            Some(waiters) => {
+                self.waiters = waiters;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Joins its object's chain: a READ at its end, an OPEN or a CLOSE in front of all READs. The
@@ -106,6 +153,9 @@ impl Entry {
         }
         if let Kind::Close(_) = self.kind {
             object.close_leaves();
+        }
+        if object.first == Link::NONE {
+            object.none_ahead();
         }
         Some(gap)
     }

@@ -4,15 +4,26 @@
 
 use super::deferred::DeferredNode;
 use super::engine::{new_node, Engine, Waiting};
-use super::entry::Kind;
+use super::entry::{Entry, Kind};
+use super::streams::Ahead;
+use super::table::Table;
 use crate::cache::object::Object;
 use crate::data::extent::{Extent, Hole};
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
 use kernel_ext::fs::File;
 
+/// Who waits for a READ.
+pub(super) enum Waiter {
+    Task,
+    /// A read, in the place of its task.
+    Deferred(DeferredNode),
+    /// It is ahead of those who read.
+    Nobody,
+}
+
 /// A READ to wait for.
-enum Read {
+pub(super) enum Read {
     /// One in flight that covers what is wanted.
     Joined(Waiting),
     /// One of our own.
@@ -25,6 +36,8 @@ impl Engine {
     ///
     /// A read that lies inside another one in flight waits for that one. If it turns out not to
     /// have brought what was needed, the daemon is asked once more, by a READ of our own.
+    ///
+    /// What is to be asked for `ahead` of the reader is, behind that, before the wait begins.
     /// Errors: as for [`Engine::open`].
     pub(crate) fn fetch(
         &self,
@@ -32,11 +45,16 @@ impl Engine {
         file: &File,
         hole: Hole,
         pos: i64,
+        mut ahead: Option<Ahead>,
     ) -> Result<Option<i64>> {
         let off = u64::try_from(hole.start).map_err(|_| EINVAL)?;
         let len = u64::try_from(hole.end.saturating_sub(hole.start)).map_err(|_| EINVAL)?;
         loop {
-            let (waiting, is_own) = match self.submit_read(object, off, len, None)? {
+            let read = self.submit_read(object, off, len, Waiter::Task);
+            if let Some(ahead) = ahead.take() {
+                self.send_ahead(object, file, ahead);
+            }
+            let (waiting, is_own) = match read? {
                 Read::Joined(waiting) => (waiting, false),
                 Read::Sent(waiting) => (waiting, true),
             };
@@ -55,41 +73,51 @@ impl Engine {
         let len = hole.end.saturating_sub(hole.start);
         if let (Ok(off), Ok(len)) = (u64::try_from(hole.start), u64::try_from(len)) {
             // An error is told by the drop of the node.
-            let _ = self.submit_read(object, off, len, Some(node));
+            let _ = self.submit_read(object, off, len, Waiter::Deferred(node));
         }
     }
 
-    /// Joins a read in flight that covers this one, or puts one of its own into the table. With a
-    /// `deferred` it is that which waits, in the place of the task.
-    fn submit_read(
+    /// Joins a read in flight that covers this one, or puts one of its own into the table.
+    ///
+    /// Of READs ahead it joins one that covers the beginning, too: what follows is mostly in the
+    /// next of them.
+    pub(super) fn submit_read(
         &self,
         object: ArcBorrow<'_, Object>,
         off: u64,
         len: u64,
-        mut deferred: Option<DeferredNode>,
+        mut waiter: Waiter,
     ) -> Result<Read> {
-        let node = new_node(object, Kind::Read { off, len })?;
+        let (entry, least) = match waiter {
+            Waiter::Nobody => (Entry::new_ahead(off, len), len),
+            Waiter::Task | Waiter::Deferred(_) => (Entry::new(Kind::Read { off, len }, 1), 1),
+        };
+        let node = new_node(object, entry)?;
         let mut guard = self.table.lock();
         let joined = {
-            let (mut slots, table, state) = guard.with(object.ondemand()?)?;
-            table
-                .join_covering_read(&mut slots, state, off, len)
-                .map(|at| {
-                    if let Some(mut deferred) = deferred.take() {
-                        deferred.set_own(false);
-                        at.shared().add_deferred(deferred);
-                    }
-                    Waiting {
-                        id: at.id(),
-                        node: at.node().into(),
-                    }
-                })
+            let (mut slots, _, state) = guard.with(object.ondemand()?)?;
+            let mut id = Table::join_covering_read(&mut slots, state, off, len);
+            if id.is_none() && state.has_ahead() {
+                id = Table::join_ahead(&mut slots, state, off, len, least);
+            }
+            id.and_then(|id| slots.at(id)).map(|at| {
+                if let Waiter::Deferred(mut deferred) =
+                    core::mem::replace(&mut waiter, Waiter::Nobody)
+                {
+                    deferred.set_own(false);
+                    at.shared().add_deferred(deferred);
+                }
+                Waiting {
+                    id: at.id(),
+                    node: at.node().into(),
+                }
+            })
         };
         if let Some(waiting) = joined {
             drop(guard);
             return Ok(Read::Joined(waiting));
         }
-        if let Some(mut deferred) = deferred {
+        if let Waiter::Deferred(mut deferred) = waiter {
             deferred.set_own(true);
             node.shared().add_deferred(deferred);
         }

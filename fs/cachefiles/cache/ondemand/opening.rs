@@ -50,7 +50,7 @@ impl Table {
 
     /// Returns whether this is an OPEN that the daemon may answer.
     pub(crate) fn may_answer_open(entry: &Entry) -> bool {
-        entry.kind == Kind::Open && entry.seen
+        entry.kind == Kind::Open && entry.is_seen()
     }
 
     /// Ends the OPEN `id`, which the daemon accepted: it leaves the chain, and parked reads are to

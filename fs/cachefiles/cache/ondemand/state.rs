@@ -44,6 +44,8 @@ impl Link {
 const LEAVING: u8 = 1;
 /// A CLOSE of it is in the table: one at most, as it is dropped once.
 const HAS_CLOSE: u8 = 2;
+/// READs ahead of those who read it may be in the table.
+const HAS_AHEAD: u8 = 4;
 
 /// Protected by the table's lock: the daemon's side of one object.
 #[derive(Debug)]
@@ -55,7 +57,7 @@ pub(crate) struct ObjectState {
     opening: bool,
     /// Reopens that failed since the last one that worked.
     failed_reopens: u8,
-    /// [`LEAVING`] and [`HAS_CLOSE`], in one byte: so an object fits into 192.
+    /// [`LEAVING`], [`HAS_CLOSE`], [`HAS_AHEAD`], in one byte: so an object fits into 192.
     flags: u8,
     /// Ends of the chain of this object's requests, oldest first.
     pub(super) first: Link,
@@ -98,6 +100,21 @@ impl ObjectState {
     /// Notes that the CLOSE left the table.
     pub(super) fn close_leaves(&mut self) {
         self.flags &= !HAS_CLOSE;
+    }
+
+    /// Returns whether READs ahead of those who read it may be in the table.
+    pub(crate) fn has_ahead(&self) -> bool {
+        self.flags & HAS_AHEAD != 0
+    }
+
+    /// Notes that one entered the table.
+    pub(super) fn ahead_enters(&mut self) {
+        self.flags |= HAS_AHEAD;
+    }
+
+    /// Notes that none is left.
+    pub(super) fn none_ahead(&mut self) {
+        self.flags &= !HAS_AHEAD;
     }
 
     /// Returns whether an OPEN is in the table, for the checks of the model.

@@ -21,7 +21,7 @@ pub(crate) enum Refused {
     Gone,
     /// An OPEN that is not wanted: one is under way, or the object is open.
     NotNeeded,
-    /// A CLOSE of an object that the daemon holds no fd of.
+    /// A CLOSE of an object that the daemon holds no fd of, or a READ ahead of one.
     NotOpen,
 }
 
@@ -43,6 +43,10 @@ pub(crate) struct Consequence {
 /// A bound, so that the cost of a read does not grow with the reads already waiting: each costs it
 /// some 65 instructions. Readers of the same range at the same time meet at the newest.
 const COALESCE_WINDOW: usize = 4;
+
+/// How many of an object's oldest READs are looked at as well, where some are ahead of those who
+/// read.
+const AHEAD_WINDOW: usize = 64;
 
 /// Protected by the table's lock, beside the slots.
 #[derive(Debug)]
@@ -94,6 +98,13 @@ impl Table {
         if self.dead || object.state() == State::Dropping {
             return Err(Refused::Gone);
         }
+        if entry.is_ahead() {
+            // Nothing is opened, or held up, for what nobody needs yet.
+            if object.state() != State::Open || object.is_leaving() {
+                return Err(Refused::NotOpen);
+            }
+            object.ahead_enters();
+        }
         let (phase, reopen) = match entry.kind {
             Kind::Read { .. } if object.state() == State::Open => (Phase::Ready, false),
             Kind::Read { .. } => (Phase::Parked, object.begin_reopen()),
@@ -115,30 +126,68 @@ impl Table {
         })
     }
 
-    /// Joins a READ in flight on the object that covers the given range, as a waiter.
-    pub(crate) fn join_covering_read<'s, S: Slots>(
-        &self,
-        slots: &'s mut S,
+    /// Joins a READ in flight on the object that covers the given range, as a waiter. Returns its
+    /// id.
+    pub(crate) fn join_covering_read<S: Slots>(
+        slots: &mut S,
         object: &ObjectState,
         off: u64,
         len: u64,
-    ) -> Option<S::Cursor<'s>> {
+    ) -> Option<u32> {
         let end = off.checked_add(len)?;
         let mut link = object.last;
         for _ in 0..COALESCE_WINDOW {
             let id = link.id()?;
             let mut at = slots.at(id)?;
             let entry = at.entry();
-            if let Kind::Read { off: o, len: l } = entry.kind {
-                let covers = o <= off && o.checked_add(l).is_some_and(|e| end <= e);
-                let waiters = entry.waiters.checked_add(1);
-                if let (true, Some(waiters)) = (covers, waiters) {
-                    entry.waiters = waiters;
-                    drop(at);
-                    return slots.at(id);
-                }
+            if entry.covers(off, end) && entry.join() {
+                return Some(id);
             }
             link = entry.prev;
+        }
+        None
+    }
+
+    /// Joins one of the object's oldest READs that covers the given range, as a waiter; or, if it
+    /// is one ahead of those who read, the first `least` bytes of it. Returns its id.
+    ///
+    /// Called where the object may have some of these: what is needed first is the oldest then.
+    pub(crate) fn join_ahead<S: Slots>(
+        slots: &mut S,
+        object: &ObjectState,
+        off: u64,
+        len: u64,
+        least: u64,
+    ) -> Option<u32> {
+        let (end, least) = (off.checked_add(len)?, off.checked_add(least)?);
+        let mut id = entry::find(slots, object, Entry::is_read)?;
+        for _ in 0..AHEAD_WINDOW {
+            let mut at = slots.at(id)?;
+            let entry = at.entry();
+            let wanted = if entry.is_ahead() { least } else { end };
+            if entry.covers(off, wanted) && entry.join() {
+                return Some(id);
+            }
+            id = entry.next.id()?;
+        }
+        None
+    }
+
+    /// Finds a READ ahead of those who read that the daemon has not seen, as the object goes away.
+    ///
+    /// It need not fetch what nobody will read. What it is at may be answered as ever.
+    pub(crate) fn next_unseen_ahead<S: Slots>(slots: &mut S, object: &ObjectState) -> Option<u32> {
+        if !object.has_ahead() {
+            return None;
+        }
+        let mut id = entry::find(slots, object, Entry::is_read)?;
+        for _ in 0..AHEAD_WINDOW {
+            let mut at = slots.at(id)?;
+            let entry = at.entry();
+            if entry.is_ahead() && !entry.is_seen() {
+                return Some(id);
+            }
+            id = entry.next.id()?;
         }
         None
     }
@@ -179,7 +228,7 @@ impl Table {
     pub(crate) fn deliver(&mut self, at: &mut impl Cursor, object: &ObjectState) {
         self.cursor = at.id().wrapping_add(1);
         let entry = at.entry();
-        entry.seen = true;
+        entry.set_seen();
         let phase = match entry.kind {
             Kind::Open => Phase::Taken,
             Kind::Read { .. } => {
@@ -210,7 +259,7 @@ impl Table {
 
     /// Returns whether this is a READ that the daemon may fail: it has read it once at least.
     pub(crate) fn may_fail_read(entry: &Entry) -> bool {
-        matches!(entry.kind, Kind::Read { .. }) && entry.seen
+        matches!(entry.kind, Kind::Read { .. }) && entry.is_seen()
     }
 
     /// Restores what was delivered and not answered: it is handed out again, where it can be. True

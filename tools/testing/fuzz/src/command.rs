@@ -4,7 +4,7 @@
 
 use crate::driver::command::{
     BadNumber, Command, NAMES, NotACommand, parse, parse_cfail, parse_copen, parse_debug_mask,
-    parse_seconds,
+    parse_readahead, parse_seconds,
 };
 use crate::driver::limits::{BadLimit, Limits};
 
@@ -31,6 +31,7 @@ pub fn command(data: &[u8]) {
     check_copen(data);
     check_cfail(data);
     check_timeout(data);
+    check_readahead(data);
     check_mask(data);
 }
 
@@ -60,6 +61,7 @@ fn shape(parsed: &Result<Command<'_>, NotACommand>) -> Shape {
         Ok(Command::Cfail(args)) => ("cfail".to_owned(), args),
         Ok(Command::Timeout(args)) => ("timeout".to_owned(), args),
         Ok(Command::Linger(args)) => ("linger".to_owned(), args),
+        Ok(Command::Readahead(args)) => ("readahead".to_owned(), args),
         Ok(Command::Attach(args)) => ("attach".to_owned(), args),
         Ok(Command::Daemonless(args)) => ("daemonless".to_owned(), args),
         // Takes none.
@@ -146,6 +148,14 @@ fn check_timeout(text: &[u8]) {
         _ => Err(BadNumber::Malformed),
     };
     assert_eq!(parse_seconds(text), expected);
+}
+
+fn check_readahead(text: &[u8]) {
+    let expected = match unsigned(text) {
+        Ok(kib @ 0..=16_384) => Ok(kib as u32),
+        _ => Err(BadNumber::Malformed),
+    };
+    assert_eq!(parse_readahead(text), expected);
 }
 
 /// As `copen`'s numbers, but no digits are 0, and only the low 32 bits count.

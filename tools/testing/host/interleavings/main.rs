@@ -29,6 +29,7 @@ mod notify;
 // The same list as in `fs/cachefiles/cache/ondemand.rs`.
 #[path = "../../../../fs/cachefiles/cache/ondemand"]
 mod ondemand {
+    mod ahead;
     mod anon_fd;
     mod answer;
     mod clock;
@@ -48,6 +49,7 @@ mod ondemand {
     mod reopen;
     mod request;
     mod state;
+    mod streams;
     mod table;
     mod time;
 
@@ -81,6 +83,22 @@ mod ondemand {
         ) {
             let object = object.as_arc_borrow();
             drop(self.submit(object, entry::Kind::Read { off, len }).unwrap());
+        }
+
+        /// Asks for a range with nobody who waits for it, in READs of `unit` bytes.
+        pub(crate) fn read_ahead(
+            &self,
+            object: &kernel::sync::Arc<crate::cache::object::Object>,
+            range: crate::data::extent::Hole,
+            unit: i64,
+        ) {
+            let file = object.file().unwrap();
+            let ahead = streams::Ahead {
+                start: range.start,
+                end: range.end,
+                unit,
+            };
+            self.send_ahead(object.as_arc_borrow(), &file, ahead);
         }
 
         pub(crate) fn deferrals(&self) -> u32 {

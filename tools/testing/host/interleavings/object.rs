@@ -106,6 +106,9 @@ impl Object {
         Ok(&self.ondemand)
     }
 
+    /// What is read in sequence is found out by another test.
+    pub(crate) fn set_streamed(&self, _streamed: bool) {}
+
     pub(crate) fn trace_get(&self, _why: RefWhy) {}
 
     pub(crate) fn trace_put(&self, _why: RefWhy) {}

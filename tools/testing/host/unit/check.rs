@@ -92,6 +92,11 @@ impl World {
             state.last.id(),
             "tail of object {object}"
         );
+        let is_ahead = |id: &u32| self.slots.entries[id].is_ahead();
+        assert!(
+            state.has_ahead() || !found.iter().any(is_ahead),
+            "object {object} has a READ ahead, and does not know it"
+        );
         let is_close = |id: &&u32| matches!(self.slots.entries[*id].kind, Kind::Close(_));
         let closes = found.iter().filter(is_close).count();
         assert_eq!(

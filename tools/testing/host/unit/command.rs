@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use super::command::{
-    parse, parse_cfail, parse_copen, parse_debug_mask, parse_seconds, BadNumber, Cfail, Command,
-    NotACommand, NAMES,
+    parse, parse_cfail, parse_copen, parse_debug_mask, parse_readahead, parse_seconds, BadNumber,
+    Cfail, Command, NotACommand, NAMES,
 };
 use super::limits::Limit;
 use proptest::prelude::*;
@@ -29,6 +29,7 @@ fn every_command_is_known_by_its_name() {
         (b"cfail", Command::Cfail(b"")),
         (b"timeout 30", Command::Timeout(b"30")),
         (b"linger 60", Command::Linger(b"60")),
+        (b"readahead 1024", Command::Readahead(b"1024")),
         (b"attach t", Command::Attach(b"t")),
         (b"daemonless 1", Command::Daemonless(b"1")),
         (b"restore", Command::Restore),
@@ -73,6 +74,17 @@ fn a_time_is_a_day_at_most() {
     }
     for text in ["", "-1", "86401", "x", "5s", "1 2", "99999999999999999999"] {
         let parsed = parse_seconds(text.as_bytes());
+        assert_eq!(parsed, Err(BadNumber::Malformed), "{text:?}");
+    }
+}
+
+#[test]
+fn readahead_is_16_mib_at_most() {
+    for (text, kib) in [("0", 0), ("1024", 1024), ("16384", 16_384), ("0x10", 16)] {
+        assert_eq!(parse_readahead(text.as_bytes()), Ok(kib));
+    }
+    for text in ["", "-1", "16385", "x", "5k", "1 2", "99999999999999999999"] {
+        let parsed = parse_readahead(text.as_bytes());
         assert_eq!(parsed, Err(BadNumber::Malformed), "{text:?}");
     }
 }

@@ -7,6 +7,9 @@
 // The module's own users of these items are not here.
 #![allow(dead_code)]
 
+// By the name that it has in the module.
+use driver::data;
+
 #[path = "../../../../fs/cachefiles"]
 mod driver {
     mod format {
@@ -29,8 +32,8 @@ mod driver {
         mod limits_tests;
     }
 
-    mod data {
-        mod extent;
+    pub(crate) mod data {
+        pub(crate) mod extent;
         mod extent_cache;
         mod snapshot;
 
@@ -56,6 +59,7 @@ mod driver {
         mod message;
         mod opening;
         mod state;
+        mod streams;
         mod table;
         mod time;
 
@@ -68,6 +72,9 @@ mod driver {
         #[cfg(test)]
         #[path = "../../../../tools/testing/host/unit/sequences.rs"]
         mod sequence_tests;
+        #[cfg(test)]
+        #[path = "../../../../tools/testing/host/unit/streams.rs"]
+        mod streams_tests;
         #[cfg(test)]
         #[path = "../../../../tools/testing/host/unit/sweep.rs"]
         mod sweep_tests;

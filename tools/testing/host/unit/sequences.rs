@@ -8,6 +8,7 @@ use proptest::prelude::*;
 enum Op {
     Open(usize),
     Read(usize, u64, u64),
+    ReadAhead(usize, u64, u64),
     KillWaiter(usize),
     DaemonRead,
     DaemonReadFaults,
@@ -32,6 +33,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         4 => (0..OBJECTS).prop_map(Op::Open),
         8 => (0..OBJECTS, 0u64..8, 1u64..4).prop_map(|(o, off, len)| Op::Read(o, off, len)),
+        3 => (0..OBJECTS, 0u64..8, 1u64..4).prop_map(|(o, off, len)| Op::ReadAhead(o, off, len)),
         3 => (0usize..20).prop_map(Op::KillWaiter),
         12 => Just(Op::DaemonRead),
         1 => Just(Op::DaemonReadFaults),
@@ -65,6 +67,9 @@ fn apply(world: &mut World, op: Op) {
         }
         Op::Read(object, off, len) => {
             let _ = world.read(object, off, len);
+        }
+        Op::ReadAhead(object, off, len) => {
+            let _ = world.read_ahead(object, off, len);
         }
         Op::KillWaiter(n) => {
             if let Some(id) = pick(world, n) {
@@ -110,7 +115,10 @@ fn apply(world: &mut World, op: Op) {
                 let _ = world.submit(object, Kind::Close(fd));
             }
         }
-        Op::DropObject(object) => world.drop_object(object),
+        Op::DropObject(object) => {
+            world.leave(object);
+            world.drop_object(object);
+        }
         Op::KillCache => world.kill_cache(),
     }
 }

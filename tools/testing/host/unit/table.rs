@@ -346,3 +346,56 @@ fn a_dead_cache_takes_nothing() {
     world.run_reopens();
     assert!(world.in_table().is_empty());
 }
+
+#[test]
+fn a_read_ahead_is_joined_by_its_begin_and_stays_without_its_readers() {
+    let mut world = opened(1);
+    let own = world.read(0, 40, 4).unwrap();
+    let first = world.read_ahead(0, 0, 8).unwrap();
+    let second = world.read_ahead(0, 8, 8).unwrap();
+    // More new ones than are looked at for one that covers all of it.
+    for at in 0..8 {
+        world.read(0, 100 + at * 10, 1).unwrap();
+    }
+    // One that came before them, too, if it covers all.
+    assert_eq!(world.read(0, 40, 4), Ok(own));
+    assert_ne!(world.read(0, 40, 5), Ok(own));
+    assert_eq!(world.read(0, 0, 4), Ok(first));
+    assert_eq!(world.read(0, 4, 8), Ok(first), "the rest is in the next");
+    assert_eq!(world.read(0, 8, 20), Ok(second));
+    assert!(![first, second].contains(&world.read(0, 16, 1).unwrap()));
+    for _ in 0..2 {
+        world.kill_waiter(first);
+    }
+    world.check();
+    assert!(
+        world.in_table().contains(&first),
+        "it went with its readers"
+    );
+}
+
+#[test]
+fn a_read_ahead_is_for_open_objects() {
+    let mut world = World::new(1);
+    assert_eq!(world.read_ahead(0, 0, 1), Err(Refused::NotOpen));
+    let mut world = opened(1);
+    world.leave(0);
+    assert_eq!(world.read_ahead(0, 0, 1), Err(Refused::NotOpen));
+    let mut world = opened(1);
+    world.kill_cache();
+    assert_eq!(world.read_ahead(0, 0, 1), Err(Refused::Gone));
+}
+
+#[test]
+fn an_object_that_leaves_takes_what_the_daemon_has_not_seen() {
+    let mut world = opened(1);
+    let seen = world.read_ahead(0, 0, 1).unwrap();
+    assert_eq!(world.daemon_read().unwrap().0, seen);
+    let own = world.read(0, 5, 1).unwrap();
+    let unseen = world.read_ahead(0, 1, 1).unwrap();
+    world.leave(0);
+    world.check();
+    assert_eq!(world.in_table(), [seen, own]);
+    assert_eq!(world.ended[&unseen], Outcome::Failed);
+    assert!(world.cread(0, seen), "what it is at is answered as ever");
+}

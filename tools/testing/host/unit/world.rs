@@ -124,9 +124,13 @@ impl World {
     }
 
     pub(super) fn submit(&mut self, object: usize, kind: Kind) -> Result<u32, Refused> {
+        self.enter(object, Entry::new(kind, 1))
+    }
+
+    fn enter(&mut self, object: usize, entry: Entry) -> Result<u32, Refused> {
         let id = self.next_id;
         self.next_id += 1;
-        self.slots.entries.insert(id, Entry::new(kind, 1));
+        self.slots.entries.insert(id, entry);
         let entry = self.slots.entries.get_mut(&id).unwrap();
         match self.table.admit(entry, &mut self.objects[object], id) {
             Ok(admitted) => {
@@ -147,12 +151,27 @@ impl World {
 
     /// A read, as the engine does it: joined to one that covers it, or sent.
     pub(super) fn read(&mut self, object: usize, off: u64, len: u64) -> Result<u32, Refused> {
-        let joined =
-            self.table
-                .join_covering_read(&mut self.slots, &self.objects[object], off, len);
+        let state = &self.objects[object];
+        let mut joined = Table::join_covering_read(&mut self.slots, state, off, len);
+        if joined.is_none() && state.has_ahead() {
+            joined = Table::join_ahead(&mut self.slots, state, off, len, 1);
+        }
         match joined {
-            Some(at) => Ok(at.id()),
+            Some(id) => Ok(id),
             None => self.submit(object, Kind::Read { off, len }),
+        }
+    }
+
+    /// A READ ahead of those who read.
+    pub(super) fn read_ahead(&mut self, object: usize, off: u64, len: u64) -> Result<u32, Refused> {
+        self.enter(object, Entry::new_ahead(off, len))
+    }
+
+    /// The object is about to go away: what the daemon has not seen of READs ahead goes first.
+    pub(super) fn leave(&mut self, object: usize) {
+        self.objects[object].leave();
+        while let Some(id) = Table::next_unseen_ahead(&mut self.slots, &self.objects[object]) {
+            self.take_out(id, Outcome::Failed);
         }
     }
 

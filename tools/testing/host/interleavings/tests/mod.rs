@@ -2,6 +2,7 @@
 
 //! Who does what to the engine, and what must come of it.
 
+mod ahead;
 mod batches;
 mod bounded;
 mod daemon;

@@ -172,7 +172,13 @@ impl Inner {
         let (pos, end) = (page * PAGE, (page + pages) * PAGE);
         Ok(self
             .engine()
-            .fetch(object.as_arc_borrow(), &file, Hole { start: pos, end }, pos)?
+            .fetch(
+                object.as_arc_borrow(),
+                &file,
+                Hole { start: pos, end },
+                pos,
+                None,
+            )?
             .is_some())
     }
 
@@ -183,6 +189,21 @@ impl Inner {
             end: (page + pages) * PAGE,
         };
         Deferred::begin(&self.objects[object], range)
+    }
+
+    /// Asks for so many pages ahead of those who read, each by a READ.
+    pub(super) fn read_ahead(&self, object: usize, page: i64, pages: i64) {
+        self.read_ahead_in(object, page, pages, 1);
+    }
+
+    /// The same by READs of so many pages.
+    pub(super) fn read_ahead_in(&self, object: usize, page: i64, pages: i64, unit: i64) {
+        let range = Hole {
+            start: page * PAGE,
+            end: (page + pages) * PAGE,
+        };
+        let object = &self.objects[object];
+        self.engine().read_ahead(object, range, unit * PAGE);
     }
 
     /// A page is there from the beginning.

@@ -144,14 +144,21 @@ pub fn open_and_bind(actor: &mut Actor<'_>) {
         _ => "bind ondemand",
     };
     let lingers = actor.dice.chance(30);
-    let _ = actor.step(format!("{dir}, {mode}, lingers {lingers}"), |_| {
-        device.command(&format!("dir {dir}"))?;
-        device.command(&format!("tag {TAG}"))?;
-        if lingers {
-            device.set_linger(1)?;
-        }
-        device.command(mode)
-    });
+    let ahead = actor.dice.chance(50);
+    let _ = actor.step(
+        format!("{dir}, {mode}, lingers {lingers}, ahead {ahead}"),
+        |_| {
+            device.command(&format!("dir {dir}"))?;
+            device.command(&format!("tag {TAG}"))?;
+            if lingers {
+                device.set_linger(1)?;
+            }
+            if ahead {
+                device.set_readahead(256)?;
+            }
+            device.command(mode)
+        },
+    );
     actor.handles.add_device(&mut actor.dice, device);
 }
 

@@ -52,7 +52,13 @@ fn taking_a_command_apart(ctx: &Context, rows: &mut Rows) -> Result<()> {
         (
             "of-our-own",
             "EOPNOTSUPP",
-            &["timeout x", "linger x", "attach", "daemonless x"],
+            &[
+                "timeout x",
+                "linger x",
+                "readahead x",
+                "attach",
+                "daemonless x",
+            ],
         ),
         (
             "leading-space",

@@ -33,6 +33,12 @@ pub mod alloc {
     }
 }
 
+/// Pages.
+pub mod page {
+    /// Bytes of one.
+    pub const PAGE_SIZE: usize = 4096;
+}
+
 /// Strings of C.
 pub mod str {
     pub use core::ffi::CStr;

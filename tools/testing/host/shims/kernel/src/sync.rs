@@ -26,6 +26,32 @@ impl Default for LockClassKey {
     }
 }
 
+/// A lock under which nobody is interrupted: nothing in it is a step of the model.
+pub struct SpinLock<T>(std::sync::Mutex<T>);
+
+impl<T> SpinLock<T> {
+    /// One around a value.
+    pub const fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    /// Takes it.
+    pub fn lock(&self) -> std::sync::MutexGuard<'_, T> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// An initialiser of a lock.
+#[macro_export]
+macro_rules! new_spinlock {
+    ($value:expr, $name:literal) => {
+        $crate::sync::SpinLock::new($value)
+    };
+}
+pub use new_spinlock;
+
 /// A counted reference.
 pub struct Arc<T>(std::sync::Arc<T>);
 

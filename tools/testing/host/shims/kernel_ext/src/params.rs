@@ -11,3 +11,8 @@ pub fn inherit_fds() -> bool {
 pub fn reopen_tries() -> u32 {
     3
 }
+
+/// Nothing is asked for ahead of readers.
+pub fn readahead() -> u32 {
+    0
+}
