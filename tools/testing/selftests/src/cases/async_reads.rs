@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `async_reads`: readahead does not wait for the daemon.
 
-mod ahead;
+pub(super) mod ahead;
 
 use std::time::Duration;
 

@@ -36,6 +36,7 @@ mod outside;
 mod policy;
 mod position;
 mod read;
+mod readahead;
 mod refusing;
 mod reopen;
 mod restore;
@@ -69,6 +70,8 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         open::TESTS,
         refusing::TESTS,
         read::TESTS,
+        readahead::TESTS,
+        readahead::endings::TESTS,
         cread::TESTS,
         failed_reads::TESTS,
         unopened::TESTS,

@@ -13,7 +13,7 @@ use crate::session::{Mount, Session, blobs_of};
 use crate::sys;
 
 /// Where the disk cannot be filled to the block.
-const OTHERS: &[(CacheFs, &str)] = &[
+pub(super) const OTHERS: &[(CacheFs, &str)] = &[
     (CacheFs::Xfs, "it allocates ahead"),
     (CacheFs::Btrfs, "it takes blocks for what it does by itself"),
 ];

@@ -15,16 +15,16 @@ use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::session::{Mount, Session};
 use crate::task::Task;
 
-pub(super) const FSID: &str = "async";
+pub(in crate::cases) const FSID: &str = "async";
 /// What the kernel reads ahead, in bytes.
-pub(super) const WINDOW: usize = 128 << 10;
+pub(in crate::cases) const WINDOW: usize = 128 << 10;
 
-pub(super) fn switch_on() -> Result<()> {
+pub(in crate::cases) fn switch_on() -> Result<()> {
     set("async_reads", "1")
 }
 
 /// A plain file of so many windows on a blob of its own.
-pub(super) fn plain(windows: usize) -> Image {
+pub(in crate::cases) fn plain(windows: usize) -> Image {
     Builder::new()
         .device("blob")
         .chunked(
@@ -37,7 +37,7 @@ pub(super) fn plain(windows: usize) -> Image {
 }
 
 /// A mount of which the metadata is there, and whose READs of data are held.
-pub(super) fn holding(ctx: &Context, image: &Image) -> Result<(Session, Mount)> {
+pub(in crate::cases) fn holding(ctx: &Context, image: &Image) -> Result<(Session, Mount)> {
     let mut session = ctx.session(FSID, image)?;
     let mount = session.mount(&ctx.mount_point(FSID), format!("fsid={FSID}"))?;
     session.look_up(&mount.file("file"))?;
@@ -46,7 +46,7 @@ pub(super) fn holding(ctx: &Context, image: &Image) -> Result<(Session, Mount)> 
 }
 
 /// Asks for the whole file, window by window.
-pub(super) fn want(path: &Path) -> Task<Result<()>> {
+pub(in crate::cases) fn want(path: &Path) -> Task<Result<()>> {
     let path = path.to_owned();
     Task::start("fadvise", move || {
         let file = File::open(path)?;
@@ -64,7 +64,11 @@ pub(super) fn want(path: &Path) -> Task<Result<()>> {
 }
 
 /// Reads the file in pieces of 64 KiB. Returns how many READs there were at a time at most.
-pub(super) fn most_in_flight(session: &mut Session, mount: &Mount, data: &[u8]) -> Result<usize> {
+pub(in crate::cases) fn most_in_flight(
+    session: &mut Session,
+    mount: &Mount,
+    data: &[u8],
+) -> Result<usize> {
     let path = mount.file("file");
     let reader = Task::start("reading", move || -> Result<Vec<u8>> {
         let (mut file, mut all) = (File::open(path)?, Vec::new());
@@ -92,7 +96,7 @@ pub(super) fn most_in_flight(session: &mut Session, mount: &Mount, data: &[u8]) 
     Ok(most)
 }
 
-pub(super) fn end(mut session: Session, mount: Mount, image: &Image) -> Result<()> {
+pub(in crate::cases) fn end(mut session: Session, mount: Mount, image: &Image) -> Result<()> {
     session.hold_reads = None;
     session.check_files(&mount, image)?;
     session.unmount(mount)?;

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What becomes of READs that nobody waits for.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use cachefiles_protocol::{Errno, Read};
+
+use super::super::async_reads::ahead::{WINDOW, end, plain};
+use super::{NO_COMMAND, reading_ahead};
+use crate::actor::Actor;
+use crate::context::{Context, expect_errno, expect_io_errno};
+use crate::image::Image;
+use crate::registry::{Test, test};
+use crate::session::{Mount, Session};
+use crate::sys;
+use crate::task::{ReadTask, module_waits_in_a_worker, read_in_background, soon};
+
+pub const TESTS: &[Test] = &[
+    test!(
+        killed_reader_leaves_what_is_asked_for_ahead,
+        "SIGKILL ends a reader, and what is on its way is for the next one"
+    )
+    .c_fails(NO_COMMAND)
+    .limit(60),
+    test!(
+        failed_read_ahead_is_asked_for_again_by_its_reader,
+        "nobody gets an error for what it has not asked for"
+    )
+    .c_fails(NO_COMMAND),
+    test!(
+        reads_ahead_survive_a_crash,
+        "the next daemon is asked for what is on its way, restore or not"
+    )
+    .c_fails(NO_COMMAND)
+    .limit(60),
+    test!(
+        late_read_ahead_ends_as_any_other,
+        "a stuck daemon is an error, and not a hang"
+    )
+    .c_fails(NO_COMMAND)
+    .limit(60),
+    test!(
+        unmount_ends_with_reads_ahead_unanswered,
+        "what nobody reads any more holds up nobody"
+    )
+    .c_fails(NO_COMMAND)
+    .limit(60),
+    test!(
+        unmount_takes_back_what_is_asked_for_ahead,
+        "a daemon is not at what nobody wants, when there is a CLOSE to read"
+    )
+    .c_fails(NO_COMMAND)
+    .limit(60),
+    test!(
+        closed_device_ends_reads_ahead,
+        "a daemon that ends leaves nothing behind"
+    )
+    .c_fails(NO_COMMAND)
+    .limit(60),
+];
+
+/// The first window is there, and all that is to be asked for behind it is on its way. The second
+/// one is what the reader waits for, and comes first.
+fn in_flight(session: &mut Session) -> Result<Read> {
+    session.pump_until("the first READ", |session| session.held.len() == 1)?;
+    session.answer_held_backwards()?;
+    session.log.reads.clear();
+    session.pump_until("READs ahead", |session| session.held.len() > 1)?;
+    session.pump_for(Duration::from_millis(100))?;
+    let own = session.held[0];
+    ensure!(own.off == WINDOW as u64, "the first one is at {}", own.off);
+    Ok(own)
+}
+
+fn with_reader(ctx: &Context, image: &Image) -> Result<(Session, Mount, ReadTask)> {
+    let (mut session, mount) = reading_ahead(ctx, image)?;
+    let reader = read_in_background(&mount.file("file"));
+    in_flight(&mut session)?;
+    Ok((session, mount, reader))
+}
+
+/// A reader is killed that waits, so that nobody waits for anything.
+fn with_killed_reader(ctx: &Context, image: &Image) -> Result<(Session, Mount)> {
+    let (mut session, mount) = reading_ahead(ctx, image)?;
+    let reader = Actor::reader(&mount.file("file"))?;
+    let own = in_flight(&mut session)?;
+    sys::wait_for("the reader to wait", soon(), || {
+        reader.waits_for(&mount.file("file"))
+    })?;
+    reader.kill()?;
+    session.held.retain(|read| read.msg_id != own.msg_id);
+    Ok((session, mount))
+}
+
+fn killed_reader_leaves_what_is_asked_for_ahead(ctx: &Context) -> Result<()> {
+    let image = plain(12);
+    let (mut session, mount) = with_killed_reader(ctx, &image)?;
+    let ahead = session.held.len();
+    // Another one is killed that has joined the first of them.
+    let second = Actor::reader(&mount.file("file"))?;
+    session.pump_until("the READ that went with its reader", |session| {
+        session.held.len() > ahead
+    })?;
+    let own = session.held.remove(ahead);
+    session.answer_read(&own)?;
+    session.pump_for(Duration::from_millis(200))?;
+    sys::wait_for("the second reader to wait", soon(), || {
+        second.waits_for(&mount.file("file"))
+    })?;
+    second.kill()?;
+    let ahead = session.held.clone();
+    session.log.reads.clear();
+    let reader = read_in_background(&mount.file("file"));
+    session.pump_for(Duration::from_millis(200))?;
+    session.hold_reads = None;
+    session.answer_held_backwards()?;
+    session.pump_until("the reader to end", |_| reader.is_done())?;
+    ensure!(reader.finish()?? == image.files["file"], "wrong content");
+    ensure!(session.log.late == 0, "a READ ahead went with the reader");
+    for read in &session.log.reads {
+        let is_again = ahead.iter().any(|ahead| ahead.off == read.off);
+        ensure!(!is_again, "asked again for {}", read.off);
+    }
+    end(session, mount, &image)
+}
+
+fn failed_read_ahead_is_asked_for_again_by_its_reader(ctx: &Context) -> Result<()> {
+    let image = plain(6);
+    let (mut session, mount, reader) = with_reader(ctx, &image)?;
+    let own = session.held.remove(0);
+    let failed = std::mem::take(&mut session.held);
+    for read in &failed {
+        session.device.cfail(read.msg_id, Errno::IO)?;
+    }
+    session.log.reads.clear();
+    session.hold_reads = None;
+    session.answer_read(&own)?;
+    session.pump_until("the reader to end", |_| reader.is_done())?;
+    ensure!(reader.finish()?? == image.files["file"], "wrong content");
+    for read in &failed {
+        let again = session.log.reads.iter();
+        let again = again.filter(|again| again.off == read.off).count();
+        ensure!(again == 1, "{} was asked for {again} times", read.off);
+    }
+    end(session, mount, &image)
+}
+
+fn reads_ahead_survive_a_crash(ctx: &Context) -> Result<()> {
+    let image = plain(12);
+    for restores in [false, true] {
+        let (mut session, mount, reader) = with_reader(ctx, &image)?;
+        let mut before: Vec<_> = session.held.iter().map(|read| read.off).collect();
+        session.crash();
+        session.log.reads.clear();
+        if restores {
+            session.device.restore()?;
+        }
+        session.pump_until("all READs again", |session| {
+            session.held.len() == before.len()
+        })?;
+        let mut after: Vec<_> = session.held.iter().map(|read| read.off).collect();
+        before.sort_unstable();
+        after.sort_unstable();
+        ensure!(before == after, "{before:?} became {after:?}");
+        session.hold_reads = None;
+        session.answer_held_backwards()?;
+        session.pump_until("the reader to end", |_| reader.is_done())?;
+        ensure!(reader.finish()?? == image.files["file"], "wrong content");
+        end(session, mount, &image)?;
+        sys::empty_cache()?;
+    }
+    Ok(())
+}
+
+fn late_read_ahead_ends_as_any_other(ctx: &Context) -> Result<()> {
+    let image = plain(12);
+    let (mut session, mount, reader) = with_reader(ctx, &image)?;
+    session.device.set_timeout(1)?;
+    session.pump_until("the reader to end", |_| reader.is_done())?;
+    expect_io_errno(reader.finish()?, Errno::TIMEDOUT, "the reader")?;
+    // All of them, by now or soon.
+    session.device.set_readahead(0)?;
+    session.pump_for(Duration::from_secs(3))?;
+    for read in std::mem::take(&mut session.held) {
+        let answer = session
+            .object(read.object_id)?
+            .fd
+            .complete_read(read.msg_id);
+        expect_errno(answer, Errno::INVAL, "a late answer")?;
+    }
+    session.device.set_timeout(0)?;
+    end(session, mount, &image)
+}
+
+fn unmount_ends_with_reads_ahead_unanswered(ctx: &Context) -> Result<()> {
+    let image = plain(12);
+    let (mut session, mount) = with_killed_reader(ctx, &image)?;
+    let ahead = std::mem::take(&mut session.held);
+    ensure!(ahead.len() > 1, "{} READs ahead", ahead.len());
+    session.unmount(mount)?;
+    // The CLOSEs are read, and the objects are gone.
+    session.settle()?;
+    let (mut session, mount) = {
+        drop(session);
+        sys::wait_until_unused(soon())?;
+        reading_ahead(ctx, &image)?
+    };
+    session.hold_reads = None;
+    end(session, mount, &image)
+}
+
+fn unmount_takes_back_what_is_asked_for_ahead(ctx: &Context) -> Result<()> {
+    let image = plain(12);
+    let (mut session, mount) = reading_ahead(ctx, &image)?;
+    let reader = Actor::reader(&mount.file("file"))?;
+    session.pump_until("the first READ", |session| session.held.len() == 1)?;
+    let first = session.held.remove(0);
+    session.log.reads.clear();
+    session.answer_read(&first)?;
+    session.pump_until("what the reader waits for", |session| {
+        session.held.len() == 1
+    })?;
+    // The daemon is at that, and reads nothing more for now.
+    std::thread::sleep(Duration::from_millis(300));
+    let is_readable = session.device.wait_readable(Some(Duration::ZERO))?;
+    ensure!(is_readable, "nothing is asked for ahead");
+    reader.kill()?;
+    let unmount = mount.unmount();
+    sys::wait_for("the unmount, and who sends the CLOSE", soon(), || {
+        unmount.is_done() && module_waits_in_a_worker()
+    })?;
+    unmount.finish()??;
+    session.held.clear();
+    session.settle()?;
+    let reads = session.log.reads.len() - 1;
+    ensure!(reads == 0, "{reads} READs of what nobody wants");
+    Ok(())
+}
+
+fn closed_device_ends_reads_ahead(ctx: &Context) -> Result<()> {
+    let image = plain(12);
+    let (session, mount, reader) = with_reader(ctx, &image)?;
+    drop(session);
+    expect_io_errno(reader.finish()?, Errno::IO, "the reader")?;
+    mount.unmount().finish()??;
+    sys::wait_until_unused(soon())
+}
