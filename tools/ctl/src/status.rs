@@ -99,10 +99,7 @@ impl Status {
     }
 
     fn to_text(&self) -> String {
-        let mut text = match (self.holders.found.is_empty(), self.holders.hidden) {
-            (true, false) => "device   no daemon has it, as far as can be seen from here\n".into(),
-            _ => format!("device   {}\n", self.holders),
-        };
+        let mut text = self.holders_text();
         text += &format!("daemon   {}\n", self.daemon());
         for image in &self.images {
             let domain = image.domain.as_ref();
@@ -114,6 +111,23 @@ impl Status {
             Some(cache) => text + &cache.to_text(),
             None => text + "cache    not given: --dir DIR, or the daemon's --config FILE\n",
         }
+    }
+
+    /// A line for each, as command lines are long.
+    fn holders_text(&self) -> String {
+        let mut lines: Vec<String> = self
+            .holders
+            .found
+            .iter()
+            .map(|holder| format!("process {}: {}", holder.pid, holder.command))
+            .collect();
+        match (lines.is_empty(), self.holders.hidden) {
+            (true, false) => lines.push("no daemon has it, as far as can be seen from here".into()),
+            (true, true) => lines.push("only root can see which daemon has it".into()),
+            (false, true) => lines.push("and perhaps others, which only root can see".into()),
+            (false, false) => {}
+        }
+        format!("device   {}\n", lines.join("\n         "))
     }
 
     fn daemon(&self) -> String {
@@ -276,12 +290,13 @@ mod tests {
             },
             is_in_use,
         };
+        let holder = |pid, command: &str| Holder {
+            pid,
+            command: command.into(),
+        };
         Status {
             holders: Holders {
-                found: vec![Holder {
-                    pid: 7,
-                    command: "nydusd".into(),
-                }],
+                found: vec![holder(7, "nydusd"), holder(9, "systemd")],
                 hidden: false,
             },
             metrics: Err("nobody tells".into()),
@@ -305,7 +320,8 @@ mod tests {
     #[test]
     fn the_table_is_read_at_a_glance() {
         let wanted = "\
-device   it is held by process 7 (nydusd)
+device   process 7: nydusd
+         process 9: systemd
 daemon   nobody tells
 image    app, domain d: at /mnt
 cache    /c: 2 objects, 1.0 MiB present; free are 42 % of the blocks

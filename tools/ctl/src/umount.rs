@@ -68,7 +68,9 @@ fn busy(target: &Path, proc: &Path) -> String {
     let mut users = Vec::new();
     for process in fs::read_dir(proc).into_iter().flatten().flatten() {
         let name = process.file_name();
-        let Some(pid) = name.to_str().filter(|it| it.parse::<u32>().is_ok()) else {
+        let pid = name.to_str().and_then(|it| it.parse::<u32>().ok());
+        // This one is in the shell's working directory.
+        let Some(pid) = pid.filter(|&pid| pid != std::process::id()) else {
             continue;
         };
         let path = process.path();
@@ -123,8 +125,11 @@ mod tests {
         fs::create_dir_all(process.join("fd")).unwrap();
         fs::write(process.join("comm"), "sh\n").unwrap();
         symlink("/mnt/app/bin/x", process.join("fd/3")).unwrap();
+        let own = proc.path().join(std::process::id().to_string());
+        fs::create_dir(&own).unwrap();
+        symlink("/mnt/app", own.join("cwd")).unwrap();
         let of = |target| busy(Path::new(target), proc.path());
-        assert!(of("/mnt/app").contains("by 12 (sh)"));
+        assert!(of("/mnt/app").contains("by 12 (sh) (--lazy"));
         assert!(of("/mnt/ap").contains("another mount"));
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 
 use super::super::restore::{finish, one_read_in_flight, two_blobs};
-use super::program::{Daemon, check, ctl, put, unmount};
+use super::program::{Daemon, check, ctl, ctl_as, put, unmount};
 use crate::context::Context;
 use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::registry::{Module, Test, test};
@@ -148,8 +148,17 @@ fn daemon_ctl_mounts_tells_culls_and_unmounts(ctx: &Context) -> Result<()> {
     ctl(&["cull", "--dir", sys::CACHE, FSID])?;
     let said = status(&[])?;
     ensure!(line_of(&said).is_none(), "it is still there: {said}");
-    drop(mount);
-    let mount = mounted(ctx)?;
+    // As mount(8) calls it for an entry of fstab.
+    ctl_as(
+        "mount.erofs-ondemand",
+        &[FSID, &place, "-o", "ro,nosuid,noacl"],
+    )?;
+    let options = fs::read_to_string("/proc/mounts")?;
+    let options = options.lines().find(|line| line.contains(&place));
+    ensure!(
+        options.is_some_and(|line| line.contains("nosuid") && line.contains("noacl")),
+        "it is mounted so: {options:?}"
+    );
     check(&mount, "read", &image().files["read"])?;
     unmount(mount)?;
     daemon.stop()

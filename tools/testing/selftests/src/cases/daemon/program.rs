@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -156,7 +157,13 @@ fn command_of(program: &str) -> Command {
 
 /// Runs the control tool to its end, and gives what it printed.
 pub fn ctl(arguments: &[&str]) -> Result<String> {
+    ctl_as("cachefilesctl", arguments)
+}
+
+/// Runs it under another name.
+pub fn ctl_as(name: &str, arguments: &[&str]) -> Result<String> {
     let output = command_of("cachefilesctl")
+        .arg0(name)
         .args(arguments)
         .stdin(Stdio::null())
         .output()?;
