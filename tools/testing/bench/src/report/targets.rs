@@ -79,6 +79,15 @@ fn target(row: &Row) -> Vec<Target> {
         ("bystander", "mounting, times idle") => vec![AtMost(1.5)],
         // How many READs the daemon had at a time, and in all, explains the time.
         ("latency", _) if row.unit == "READs" => vec![Information],
+        ("latency", metric) if metric.ends_with("readahead 1024") => {
+            match metric.split(", ").next().unwrap_or_default() {
+                "sequential" => vec![PartOfCAt(20, 0.15)],
+                "fadvise" | "populate" => vec![PartOfCAt(20, 0.2)],
+                "exec" => vec![PartOfCAt(20, 0.5)],
+                "random" => vec![PartOfCAt(20, 1.01)],
+                _ => Vec::new(),
+            }
+        }
         ("latency", metric) if metric.ends_with("async_reads") => {
             match metric.split(", ").next().unwrap_or_default() {
                 "sequential" => vec![PartOfCAt(20, 0.55)],
