@@ -146,30 +146,24 @@ fn rename(from: &Path, to: &Path) -> Result<(), Errno> {
     renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
 }
 
+/// fscache's table of volumes.
+const VOLUMES: &str = "/proc/fs/fscache/volumes";
+
 /// Who knows what is in use.
 enum Users {
     /// The kernel, by the device of a daemon.
     Kernel(Device),
-    /// fscache's table of volumes: no daemon runs, but images may be mounted still.
-    Table(String),
+    /// That table: no daemon runs, but images may be mounted still.
+    Table(PathBuf),
 }
 
 impl Users {
     fn find() -> Result<Self> {
         let holders = borrow::holders();
         if holders.found.is_empty() && !holders.hidden {
-            return Self::table();
+            return Ok(Self::Table(VOLUMES.into()));
         }
         borrow::device().map(Self::Kernel)
-    }
-
-    fn table() -> Result<Self> {
-        match fs::read_to_string("/proc/fs/fscache/volumes") {
-            Ok(table) => Ok(Self::Table(table)),
-            // Without fscache nothing is mounted.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::Table(String::new())),
-            Err(error) => Err(error).context("looking which volumes are in use"),
-        }
     }
 
     fn have(&self, volume: &[u8], folder: &Path, name: &OsStr) -> Result<bool> {
@@ -179,12 +173,22 @@ impl Users {
                 rustix::process::chdir(folder)?;
                 match device.is_in_use(name) {
                     // The daemon's cache is another one.
-                    Err(Errno::XDEV) => Self::table()?.have(volume, folder, name),
+                    Err(Errno::XDEV) => lists(Path::new(VOLUMES), volume),
                     asked => asked.context("asking the kernel whether it is in use"),
                 }
             }
-            Self::Table(table) => Ok(has_volume(table, volume)),
+            Self::Table(path) => lists(path, volume),
         }
+    }
+}
+
+/// Whether a volume is in the table now.
+fn lists(table: &Path, volume: &[u8]) -> Result<bool> {
+    match fs::read_to_string(table) {
+        Ok(table) => Ok(has_volume(&table, volume)),
+        // Without fscache nothing is mounted.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).context("looking which volumes are in use"),
     }
 }
 

@@ -164,4 +164,12 @@ fn without_a_daemon_the_table_of_volumes_says_what_is_in_use() {
     for other in [&b"erofs,ap"[..], b"erofs,app2", b"app"] {
         assert!(!has_volume(table, other));
     }
+    // Each time anew: it may have been mounted since.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let users = Users::Table(file.path().to_owned());
+    let have = || users.have(VOLUME, Path::new("/"), OsStr::new("x")).unwrap();
+    assert!(!have());
+    fs::write(file.path(), table).unwrap();
+    assert!(have());
+    assert!(!lists(Path::new("/absent"), VOLUME).unwrap());
 }
