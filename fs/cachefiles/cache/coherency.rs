@@ -99,8 +99,8 @@ pub(crate) fn check_object(object: &Object, file: &File) -> Result {
     }
 }
 
-/// Returns the object's size that its file says it was stored with, in bytes. Whether the file is of
-/// this object is for [`check_object`] to tell.
+/// Returns the object's size that its file says it was stored with, in bytes. Whether the file is
+/// of this object is for [`check_object`] to tell.
 pub(crate) fn noted_size(object: &Object, file: &File) -> Option<u64> {
     let mut attribute = Attribute::<{ layout::MAX_LEN }>::empty_file(&object.cookie().aux());
     injected_read_error()
