@@ -102,7 +102,8 @@ fn take(
 ///
 /// Where a hole shows up later, the READ has the object opened as one whose daemon has gone.
 fn is_whole(object: &Object, file: &File) -> bool {
-    if !object.cache().is_daemonless() {
+    // As for an OPEN: no other size is the cache's to set.
+    if !object.cache().is_daemonless() || !object.cookie().wants_cache_size() {
         return false;
     }
     let size = coherency::noted_size(object, file).filter(|&size| size > 0);
