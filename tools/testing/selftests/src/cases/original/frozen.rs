@@ -8,11 +8,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use cachefiles_protocol::Device;
+use cachefiles_protocol::{Device, Errno};
 use rustix::mount::{MountFlags, mount_remount};
 
 use super::world::{BLOCK, Client, Server, bind, command_at, stored_files};
-use crate::context::Context;
+use crate::context::{Context, expect_errno};
 use crate::image::pattern;
 use crate::raw;
 use crate::registry::{Test, test};
@@ -92,7 +92,9 @@ where
     let task = Task::start(what, change);
     sleep(Duration::from_millis(500));
     let meanwhile = names()?;
+    let waited = !task.is_done();
     drop(frozen);
+    ensure!(waited, "{what} did not wait");
     let result = task.finish()?.with_context(|| what.to_owned())?;
     ensure!(
         meanwhile == before,
@@ -204,7 +206,7 @@ fn read_only_file_system_gets_no_files(ctx: &Context) -> Result<()> {
     let culled = command_at(&device, &file, "cull")?;
     let meanwhile = names()?;
     drop(read_only);
-    ensure!(culled.is_err(), "a file was culled");
+    expect_errno(culled, Errno::ROFS, "cull")?;
     ensure!(meanwhile == before, "{before:?} became {meanwhile:?}");
 
     let client = Client::mount(ctx)?;
