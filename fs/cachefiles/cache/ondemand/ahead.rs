@@ -16,10 +16,10 @@ use kernel::prelude::*;
 use kernel::sync::{new_spinlock, ArcBorrow, SpinLock};
 use kernel_ext::fs::File;
 
-/// No number of KiB.
+/// Stands for no number of KiB at all.
 const UNTOLD: u32 = u32::MAX;
 
-/// So many READs are made at a time at most, of a range that is full of small holes.
+/// Limits the READs made at a time, of a range that is full of small holes.
 const MOST_AT_ONCE: usize = 64;
 
 /// How far ahead of its readers a cache asks, and of what.
@@ -39,7 +39,7 @@ impl Readahead {
         })
     }
 
-    /// Returns it in bytes; 0 is not at all.
+    /// Returns how many bytes ahead the daemon is asked; 0 switches it off.
     fn limit(&self) -> i64 {
         let kib = match self.kib.load(Ordering::Relaxed) {
             UNTOLD => kernel_ext::params::readahead(),
@@ -97,7 +97,7 @@ impl Engine {
     /// be asked for now is left to the next read.
     #[inline(never)]
     pub(crate) fn send_ahead(&self, object: ArcBorrow<'_, Object>, file: &File, ahead: Ahead) {
-        let asked = if object.cache().has_room_ahead(ahead.end - ahead.start) {
+        let asked = if object.cache().has_room_ahead(self.readahead.limit()) {
             self.send_up_to(object, file, ahead)
         } else {
             ahead.start
@@ -108,7 +108,7 @@ impl Engine {
         }
     }
 
-    /// Does it, as far as it can be done, and returns up to where that is.
+    /// Puts READs for the holes of the range into the table. Returns up to where it could.
     fn send_up_to(&self, object: ArcBorrow<'_, Object>, file: &File, ahead: Ahead) -> i64 {
         let page = PAGE_SIZE as i64;
         let mut pos = ahead.start;

@@ -146,13 +146,13 @@ impl Engine {
     /// Completes the READ `id` of this object. Error: EINVAL there is no such READ.
     #[inline]
     pub(super) fn cread(&self, object: &Arc<Object>, id: u32) -> Result {
-        let node = self.with(object, |slots, _, state| {
+        let node = self.with(object, |slots, table, state| {
             let mut at = slots.at(id)?;
             let is_ours = Arc::ptr_eq(&at.shared().object, object);
             if !is_ours || !matches!(at.locked().kind, Kind::Read { .. }) {
                 return None;
             }
-            let gap = Table::take_out_at(&mut at, state);
+            let gap = table.take_out_at(&mut at, state);
             if let Some(gap) = gap {
                 gap.close(slots);
             }

@@ -88,6 +88,7 @@ impl Engine {
         len: u64,
         mut waiter: Waiter,
     ) -> Result<Read> {
+        let is_nobody = matches!(waiter, Waiter::Nobody);
         let (entry, least) = match waiter {
             Waiter::Nobody => (Entry::new_ahead(off, len), len),
             Waiter::Task | Waiter::Deferred(_) => (Entry::new(Kind::Read { off, len }, 1), 1),
@@ -100,7 +101,11 @@ impl Engine {
             if id.is_none() && state.has_ahead() {
                 id = Table::join_ahead(&mut slots, state, off, len, least);
             }
-            id.and_then(|id| slots.at(id)).map(|at| {
+            id.and_then(|id| slots.at(id)).map(|mut at| {
+                if is_nobody {
+                    // It is covered, and there is nobody who would leave.
+                    Table::leave(at.locked(), state);
+                }
                 if let Waiter::Deferred(mut deferred) =
                     core::mem::replace(&mut waiter, Waiter::Nobody)
                 {

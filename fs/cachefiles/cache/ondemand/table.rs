@@ -44,6 +44,10 @@ pub(crate) struct Consequence {
 /// some 65 instructions. Readers of the same range at the same time meet at the newest.
 const COALESCE_WINDOW: usize = 4;
 
+/// Limits the READs ahead in a table: readers that are killed leave theirs, and nobody's waiting
+/// bounds them.
+const MOST_AHEAD: u32 = 256;
+
 /// How many of an object's oldest READs are looked at as well, where some are ahead of those who
 /// read.
 const AHEAD_WINDOW: usize = 64;
@@ -58,6 +62,8 @@ pub(crate) struct Table {
     pub(super) alarm: Option<u32>,
     /// How long a request may be on its way, in grains; 0 is for ever.
     pub(super) timeout: u32,
+    /// READs ahead in the table, [`MOST_AHEAD`] at most: nobody's waiting bounds them.
+    ahead: u32,
 }
 
 impl Table {
@@ -67,6 +73,7 @@ impl Table {
             dead: false,
             alarm: None,
             timeout: 0,
+            ahead: 0,
         }
     }
 
@@ -90,7 +97,7 @@ impl Table {
     ///
     /// Where it is refused, the slot is for the caller to empty; else [`Admitted::enter`] follows.
     pub(crate) fn admit(
-        &self,
+        &mut self,
         entry: &mut Entry,
         object: &mut ObjectState,
         id: u32,
@@ -103,6 +110,10 @@ impl Table {
             if object.state() != State::Open || object.is_leaving() {
                 return Err(Refused::NotOpen);
             }
+            if self.ahead >= MOST_AHEAD {
+                return Err(Refused::NotNeeded);
+            }
+            self.ahead += 1;
             object.ahead_enters();
         }
         let (phase, reopen) = match entry.kind {
@@ -285,7 +296,7 @@ impl Table {
     pub(crate) fn take_out<S: Slots>(&mut self, slots: &mut S, object: &mut ObjectState, id: u32) {
         let gap = slots
             .at(id)
-            .and_then(|mut at| Self::take_out_at(&mut at, object));
+            .and_then(|mut at| self.take_out_at(&mut at, object));
         if let Some(gap) = gap {
             gap.close(slots);
         }
@@ -293,9 +304,16 @@ impl Table {
 
     /// Takes a request out, as [`Table::take_out`], whose slot is found already. The neighbours are
     /// then for the caller to close up, and the slot to empty.
-    pub(crate) fn take_out_at(at: &mut impl Cursor, object: &mut ObjectState) -> Option<Gap> {
+    pub(crate) fn take_out_at(
+        &mut self,
+        at: &mut impl Cursor,
+        object: &mut ObjectState,
+    ) -> Option<Gap> {
         let entry = at.entry();
         let gap = entry.unlink(object);
+        if gap.is_some() && entry.is_ahead() {
+            self.ahead = self.ahead.saturating_sub(1);
+        }
         if gap.is_some() && entry.kind == Kind::Open {
             object.abandon_open();
         }

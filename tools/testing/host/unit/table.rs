@@ -387,6 +387,23 @@ fn a_read_ahead_is_for_open_objects() {
 }
 
 #[test]
+fn reads_ahead_are_bounded() {
+    let mut world = opened(1);
+    let first = world.read_ahead(0, 0, 1).unwrap();
+    for page in 1..256 {
+        world.read_ahead(0, page, 1).unwrap();
+    }
+    assert_eq!(world.read_ahead(0, 256, 1), Err(Refused::NotNeeded));
+    world.read(0, 256, 1).unwrap();
+    assert_eq!(world.daemon_read().unwrap().0, first);
+    assert!(world.cread(0, first));
+    world.read_ahead(0, 257, 1).unwrap();
+    assert_eq!(world.read_ahead(0, 258, 1), Err(Refused::NotNeeded));
+    world.leave(0);
+    world.check();
+}
+
+#[test]
 fn an_object_that_leaves_takes_what_the_daemon_has_not_seen() {
     let mut world = opened(1);
     let seen = world.read_ahead(0, 0, 1).unwrap();

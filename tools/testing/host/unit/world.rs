@@ -356,7 +356,7 @@ impl World {
         if self.owner[&id] != object || !matches!(at.entry().kind, Kind::Read { .. }) {
             return false;
         }
-        let gap = Table::take_out_at(&mut at, &mut self.objects[object]);
+        let gap = self.table.take_out_at(&mut at, &mut self.objects[object]);
         gap.unwrap().close(&mut self.slots);
         self.end(id, Outcome::Done);
         true

@@ -2,4 +2,4 @@
 # what: what nobody needs yet is asked for where room is short
 # file: fs/cachefiles/cache/ondemand/ahead.rs
 # selftests: readahead_takes_no_room
-s/if object\.cache\(\)\.has_room_ahead\(ahead\.end - ahead\.start\) \{/if object.cache().has_room_ahead(0) || ahead.end > ahead.start {/
+s/if object\.cache\(\)\.has_room_ahead\(self\.readahead\.limit\(\)\) \{/if object.cache().has_room_ahead(0) || ahead.end > ahead.start {/
