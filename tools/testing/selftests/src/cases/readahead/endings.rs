@@ -109,15 +109,24 @@ fn killed_reader_leaves_what_is_asked_for_ahead(ctx: &Context) -> Result<()> {
         second.waits_for(&mount.file("file"))
     })?;
     second.kill()?;
+    // Behind these may be a READ of its own, which goes with it.
+    let others = session.held.split_off(ahead);
     let ahead = session.held.clone();
     session.log.reads.clear();
     let reader = read_in_background(&mount.file("file"));
     session.pump_for(Duration::from_millis(200))?;
     session.hold_reads = None;
+    for read in &others {
+        session.answer_read(read)?;
+    }
+    let late = session.log.late;
     session.answer_held_backwards()?;
+    ensure!(
+        session.log.late == late,
+        "a READ ahead went with the reader"
+    );
     session.pump_until("the reader to end", |_| reader.is_done())?;
     ensure!(reader.finish()?? == image.files["file"], "wrong content");
-    ensure!(session.log.late == 0, "a READ ahead went with the reader");
     for read in &session.log.reads {
         let is_again = ahead.iter().any(|ahead| ahead.off == read.off);
         ensure!(!is_again, "asked again for {}", read.off);
