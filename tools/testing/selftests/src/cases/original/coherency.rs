@@ -4,14 +4,14 @@
 
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use cachefiles_protocol::{Device, Errno};
+use cachefiles_protocol::Errno;
 
 use super::attribute::{self, Attribute, DIRTY};
-use super::world::{BLOCK, Client, Server, bind, cookie_states, graves, stored_files};
+use super::world::{BLOCK, Client, Server, bind, cookie_states, filled, graves, stored_files};
 use crate::context::Context;
 use crate::image::pattern;
 use crate::kmsg::KernelLog;
@@ -80,19 +80,6 @@ fn data() -> Vec<u8> {
     pattern(50, 6 * BLOCK)
 }
 
-/// A bound cache with the file `file` in it, which nobody uses; and where the cache keeps it.
-fn filled(ctx: &Context) -> Result<(Server, Device, PathBuf)> {
-    let server = Server::new(ctx)?;
-    server.put("file", &data())?;
-    let device = bind(ctx, &[])?;
-    let client = Client::mount(ctx)?;
-    client.check("file", &data())?;
-    let path = client.cache_file("file")?;
-    client.unmount()?;
-    ensure!(path.exists(), "{} was not stored", path.display());
-    Ok((server, device, path))
-}
-
 /// That the next mount reads the server's file, and stores it for the mount after that.
 fn expect_fetched_again(ctx: &Context, expected: &[u8]) -> Result<()> {
     let client = Client::mount(ctx)?;
@@ -131,7 +118,7 @@ fn attribute_of_a_file_has_its_size_and_the_servers_version(ctx: &Context) -> Re
 }
 
 fn attribute_says_dirty_from_the_open_for_writing_to_the_end_of_use(ctx: &Context) -> Result<()> {
-    let (_server, _device, path) = filled(ctx)?;
+    let (_server, _device, path) = filled(ctx, &data())?;
     let content = || Attribute::read(&path).map(|attribute| attribute.content);
     let client = Client::mount(ctx)?;
     client.check("file", &data())?;
@@ -151,7 +138,7 @@ fn attribute_says_dirty_from_the_open_for_writing_to_the_end_of_use(ctx: &Contex
 }
 
 fn dirty_file_is_fetched_again_and_logged(ctx: &Context) -> Result<()> {
-    let (_server, _device, path) = filled(ctx)?;
+    let (_server, _device, path) = filled(ctx, &data())?;
     let before = fs::metadata(&path)?.ino();
     let mut attribute = Attribute::read(&path)?;
     attribute.content = DIRTY;
@@ -176,7 +163,7 @@ fn dirty_file_is_fetched_again_and_logged(ctx: &Context) -> Result<()> {
 }
 
 fn file_changed_on_the_server_is_fetched_again(ctx: &Context) -> Result<()> {
-    let (server, device, _path) = filled(ctx)?;
+    let (server, device, _path) = filled(ctx, &data())?;
     for (number, size) in [(1, 6 * BLOCK), (2, 2 * BLOCK), (3, 9 * BLOCK)] {
         let data = pattern(60 + number, size);
         server.change("file", &data)?;
@@ -190,7 +177,7 @@ fn file_changed_on_the_server_is_fetched_again(ctx: &Context) -> Result<()> {
 }
 
 fn file_with_another_attribute_is_fetched_again(ctx: &Context) -> Result<()> {
-    let (_server, _device, path) = filled(ctx)?;
+    let (_server, _device, path) = filled(ctx, &data())?;
     type Change = fn(&mut Attribute);
     let changes: [(&str, Change); 4] = [
         ("type", |attribute| attribute.kind = 2),
@@ -214,7 +201,7 @@ fn file_with_another_attribute_is_fetched_again(ctx: &Context) -> Result<()> {
 
 fn file_without_a_readable_attribute_is_not_believed(ctx: &Context) -> Result<()> {
     for what in ["none", "long"] {
-        let (_server, device, path) = filled(ctx)?;
+        let (_server, device, path) = filled(ctx, &data())?;
         match what {
             "none" => attribute::remove(&path)?,
             _ => {
@@ -239,7 +226,7 @@ fn file_without_a_readable_attribute_is_not_believed(ctx: &Context) -> Result<()
 }
 
 fn something_odd_in_the_place_of_a_file_is_moved_away(ctx: &Context) -> Result<()> {
-    let (_server, _device, path) = filled(ctx)?;
+    let (_server, _device, path) = filled(ctx, &data())?;
     fs::remove_file(&path)?;
     fs::create_dir(&path)?;
     fs::write(path.join("inside"), "x")?;
@@ -254,7 +241,7 @@ fn something_odd_in_the_place_of_a_file_is_moved_away(ctx: &Context) -> Result<(
 }
 
 fn attribute_of_a_volume_is_four_zero_bytes_and_its_coherency(ctx: &Context) -> Result<()> {
-    let (_server, device, path) = filled(ctx)?;
+    let (_server, device, path) = filled(ctx, &data())?;
     let volume = volume_of(&path)?;
     // 9p has no coherency data for its volumes.
     ensure!(
@@ -282,7 +269,7 @@ fn volume_of(file: &Path) -> Result<&Path> {
 }
 
 fn volume_with_another_attribute_is_discarded_with_all_its_files(ctx: &Context) -> Result<()> {
-    let (_server, _device, path) = filled(ctx)?;
+    let (_server, _device, path) = filled(ctx, &data())?;
     let volume = volume_of(&path)?;
     for (round, bytes) in [&[0, 0, 0, 1][..], &[0, 0], &[]].into_iter().enumerate() {
         attribute::write_raw(volume, bytes)?;
@@ -304,7 +291,7 @@ fn volume_with_another_attribute_is_discarded_with_all_its_files(ctx: &Context) 
 }
 
 fn file_with_a_longer_attribute_is_replaced(ctx: &Context) -> Result<()> {
-    let (_server, _device, path) = filled(ctx)?;
+    let (_server, _device, path) = filled(ctx, &data())?;
     let mut attribute = Attribute::read(&path)?;
     attribute.coherency.extend_from_slice(b"more");
     attribute.write(&path)?;
@@ -312,7 +299,7 @@ fn file_with_a_longer_attribute_is_replaced(ctx: &Context) -> Result<()> {
 }
 
 fn volume_with_a_longer_attribute_is_discarded_with_all_its_files(ctx: &Context) -> Result<()> {
-    let (_server, _device, path) = filled(ctx)?;
+    let (_server, _device, path) = filled(ctx, &data())?;
     let volume = volume_of(&path)?;
     attribute::write_raw(volume, &[0; 12])?;
     expect_fetched_again(ctx, &data())?;
@@ -325,7 +312,7 @@ fn volume_with_a_longer_attribute_is_discarded_with_all_its_files(ctx: &Context)
 }
 
 fn atime_of_a_cache_file_is_set_when_it_is_opened(ctx: &Context) -> Result<()> {
-    let (_server, _device, path) = filled(ctx)?;
+    let (_server, _device, path) = filled(ctx, &data())?;
     let old = UNIX_EPOCH + Duration::from_secs(1_000_000);
     let times = FileTimes::new()
         .set_accessed(old)

@@ -2,12 +2,11 @@
 //! Culling as cachefilesd does it: asking whether something is in use, and having it removed.
 
 use std::fs;
-use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use cachefiles_protocol::{Device, Errno};
+use cachefiles_protocol::Errno;
 
-use super::world::{BLOCK, Client, Counts, Server, bind, command_at, graves, now};
+use super::world::{BLOCK, Client, Counts, command_at, filled, graves, now};
 use crate::context::{Context, expect_errno, expect_io_errno};
 use crate::image::pattern;
 use crate::registry::{Test, test};
@@ -43,21 +42,8 @@ fn data() -> Vec<u8> {
     pattern(3, 5 * BLOCK)
 }
 
-/// A bound cache with one file in it, which nobody uses; and where the cache keeps it.
-fn filled(ctx: &Context) -> Result<(Server, Device, PathBuf)> {
-    let server = Server::new(ctx)?;
-    server.put("file", &data())?;
-    let device = bind(ctx, &[])?;
-    let client = Client::mount(ctx)?;
-    client.check("file", &data())?;
-    let path = client.cache_file("file")?;
-    client.unmount()?;
-    ensure!(path.exists(), "{} was not stored", path.display());
-    Ok((server, device, path))
-}
-
 fn file_in_use_is_not_culled(ctx: &Context) -> Result<()> {
-    let (_server, device, path) = filled(ctx)?;
+    let (_server, device, path) = filled(ctx, &data())?;
     let client = Client::mount(ctx)?;
     let file = fs::File::open(client.path("file"))?;
     client.check_warm("file", &data())?;
@@ -71,7 +57,7 @@ fn file_in_use_is_not_culled(ctx: &Context) -> Result<()> {
 }
 
 fn directories_of_a_volume_in_use_are_not_culled_or_removed(ctx: &Context) -> Result<()> {
-    let (_server, device, path) = filled(ctx)?;
+    let (_server, device, path) = filled(ctx, &data())?;
     let fanout = path.parent().context("no parent")?.to_owned();
     let client = Client::mount(ctx)?;
     client.check_warm("file", &data())?;
@@ -101,7 +87,7 @@ fn directories_of_a_volume_in_use_are_not_culled_or_removed(ctx: &Context) -> Re
 }
 
 fn idle_file_is_unlinked_by_cull_and_fetched_again(ctx: &Context) -> Result<()> {
-    let (_server, device, path) = filled(ctx)?;
+    let (_server, device, path) = filled(ctx, &data())?;
     let counts = Counts::now()?;
     command_at(&device, &path, "cull")?.context("cull")?;
     ensure!(!path.exists(), "{} is still there", path.display());
@@ -116,7 +102,7 @@ fn idle_file_is_unlinked_by_cull_and_fetched_again(ctx: &Context) -> Result<()> 
 }
 
 fn idle_volume_goes_to_the_graveyard_by_cull(ctx: &Context) -> Result<()> {
-    let (_server, device, path) = filled(ctx)?;
+    let (_server, device, path) = filled(ctx, &data())?;
     let volume = path.ancestors().nth(2).context("no volume")?.to_owned();
     let before = now()?;
     let counts = Counts::now()?;
@@ -144,7 +130,7 @@ fn idle_volume_goes_to_the_graveyard_by_cull(ctx: &Context) -> Result<()> {
 }
 
 fn cull_and_inuse_of_what_is_not_there_fail(ctx: &Context) -> Result<()> {
-    let (_server, device, path) = filled(ctx)?;
+    let (_server, device, path) = filled(ctx, &data())?;
     for verb in ["inuse", "cull"] {
         let result = command_at(&device, &path.with_file_name("missing"), verb)?;
         expect_errno(result, Errno::NOENT, verb)?;
@@ -159,7 +145,7 @@ fn cull_and_inuse_of_what_is_not_there_fail(ctx: &Context) -> Result<()> {
 }
 
 fn cull_and_inuse_need_a_bound_cache_and_a_plain_name(ctx: &Context) -> Result<()> {
-    let (_server, device, path) = filled(ctx)?;
+    let (_server, device, path) = filled(ctx, &data())?;
     for command in ["cull a/b", "inuse ../x", "cull /cache", "inuse /"] {
         expect_errno(device.command(command), Errno::INVAL, command)?;
     }

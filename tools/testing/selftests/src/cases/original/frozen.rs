@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{Device, Errno};
 use rustix::mount::{MountFlags, mount_remount};
 
-use super::world::{BLOCK, Client, Server, bind, command_at, stored_files};
+use super::world::{BLOCK, Client, command_at, filled, stored_files};
 use crate::context::{Context, expect_errno};
 use crate::image::pattern;
 use crate::raw;
@@ -103,26 +103,13 @@ where
     Ok(result)
 }
 
-/// A bound cache with the server's one file in it, which nobody uses; and where that is.
-fn filled(ctx: &Context) -> Result<(Server, Device, PathBuf)> {
-    let server = Server::new(ctx)?;
-    server.put("file", &data())?;
-    let device = bind(ctx, &[])?;
-    let client = Client::mount(ctx)?;
-    client.check("file", &data())?;
-    let path = client.cache_file("file")?;
-    client.unmount()?;
-    ensure!(path.exists(), "{} was not stored", path.display());
-    Ok((server, device, path))
-}
-
 fn cull(device: Device, path: &Path) -> Result<Device> {
     command_at(&device, path, "cull")?.context("cull")?;
     Ok(device)
 }
 
 fn frozen_file_system_has_nothing_culled(ctx: &Context) -> Result<()> {
-    let (_server, device, file) = filled(ctx)?;
+    let (_server, device, file) = filled(ctx, &data())?;
     let volume = file.ancestors().nth(2).context("no volume")?.to_owned();
     let victim = file.clone();
     let device = waits("culling a file", move || cull(device, &victim))?;
@@ -134,7 +121,7 @@ fn frozen_file_system_has_nothing_culled(ctx: &Context) -> Result<()> {
 }
 
 fn frozen_file_system_gets_no_files(ctx: &Context) -> Result<()> {
-    let (server, _device, _path) = filled(ctx)?;
+    let (server, _device, _path) = filled(ctx, &data())?;
     let other = Client::mount_as(ctx, "other")?;
     let other = waits("reading through a new volume", move || {
         other.check("file", &data())?;
@@ -163,7 +150,7 @@ fn frozen_file_system_gets_no_files(ctx: &Context) -> Result<()> {
 }
 
 fn frozen_file_system_serves_what_it_has(ctx: &Context) -> Result<()> {
-    let (_server, _device, _path) = filled(ctx)?;
+    let (_server, _device, _path) = filled(ctx, &data())?;
     let frozen = Frozen::new()?;
     let client = Client::mount(ctx)?;
     client.check_warm("file", &data())?;
@@ -192,7 +179,7 @@ impl Drop for ReadOnly {
 }
 
 fn read_only_file_system_gets_no_files(ctx: &Context) -> Result<()> {
-    let (server, device, file) = filled(ctx)?;
+    let (server, device, file) = filled(ctx, &data())?;
     server.put("second", &data())?;
     let before = names()?;
     let read_only = ReadOnly::new()?;

@@ -34,6 +34,20 @@ pub fn bind(ctx: &Context, limits: &[&str]) -> Result<Device> {
     Ok(device)
 }
 
+/// A bound cache with the server's one file, `file`, in it, which nobody uses; and where the cache
+/// keeps it.
+pub fn filled(ctx: &Context, data: &[u8]) -> Result<(Server, Device, PathBuf)> {
+    let server = Server::new(ctx)?;
+    server.put("file", data)?;
+    let device = bind(ctx, &[])?;
+    let client = Client::mount(ctx)?;
+    client.check("file", data)?;
+    let path = client.cache_file("file")?;
+    client.unmount()?;
+    ensure!(path.exists(), "{} was not stored", path.display());
+    Ok((server, device, path))
+}
+
 /// What poll says of the device at once.
 pub fn polls(device: &Device) -> Result<PollFlags> {
     polls_within(device, PollFlags::IN | PollFlags::OUT, Duration::ZERO)
