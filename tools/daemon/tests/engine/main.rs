@@ -144,7 +144,10 @@ fn those_who_wait_for_a_unit_that_fails_fetch_what_they_want_alone() {
     kernel.open(1, 5, b"a", fd);
     // The first one takes the unit, and the others wait for it.
     let reads = [(10, 0), (11, 8192), (12, 12_288), (13, 4096)];
+    let held_back = kernel.read.lock().unwrap();
     let reads = reads.map(|(msg_id, off)| kernel.start_read_at(msg_id, 5, off));
+    kernel.let_all_wait();
+    drop(held_back);
     for read in reads {
         kernel.runtime().block_on(read).unwrap().unwrap();
     }
