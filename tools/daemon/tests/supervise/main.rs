@@ -215,8 +215,9 @@ fn the_device_passes_from_an_orphaned_worker_to_who_serves_the_same_cache() {
     assert_eq!(wait_for("restore", || kernel.command()), "restore");
     let dir = fs::canonicalize(supervisor.dir.path()).unwrap();
     let socket = control::path(&supervisor.path("run"));
-    wait_for("the socket", || socket.exists().then_some(()));
-    let refused = control::adopt(&socket, &dir).unwrap_err().to_string();
+    // Nobody is there as long as the socket is not listened to.
+    let refused = wait_for("the refusal", || control::adopt(&socket, &dir).err());
+    let refused = refused.to_string();
     let reason = format!("my supervisor lives: process {}", supervisor.child.id());
     assert!(refused.contains(&reason), "{refused}");
 

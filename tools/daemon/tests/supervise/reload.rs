@@ -19,6 +19,7 @@ fn sighup_moves_the_metrics_only_to_where_they_can_be() {
     let (_kernel, device) = FakeDevice::new();
     let supervisor = Supervisor::start(device, &["--config", config.to_str().unwrap()]);
     let worker = supervisor.wait_worker(1);
+    wait_for("the first socket", || first.exists().then_some(()));
     let hang_up = || kill_process(Pid::from_child(&supervisor.child), Signal::HUP).unwrap();
     // In place of the file there would be a socket.
     write(&config);
