@@ -20,20 +20,38 @@ impl CacheDir {
     /// Runs with the cache's credentials. Errors: EBUSY in use already; EIO not a directory; EPERM
     /// lacks an operation that we need; ENOBUFS no room for it; EROFS; what the file system says.
     pub(crate) fn open(backing: &Backing, parent: &Dentry, name: &[u8]) -> Result<(Self, bool)> {
-        let found = Self::find(parent, name).inspect_err(|&error| log_failure(name, error))?;
-        if let Some(dir) = found {
-            return Ok((dir.checked(name)?, false));
+        if let Some(dir) = Self::find(parent, name)? {
+            return Ok((dir, false));
         }
         // Write access has to be waited for while the file system is frozen: what is there is
         // found without.
         let write = backing.mount.want_write()?;
-        let (dir, is_new) = Self::make(backing, &write, parent, name)
+        Self::make(backing, &write, parent, name)
+    }
+
+    /// Opens the directory `name` in `parent` if it is there. Errors: as for [`CacheDir::open`].
+    pub(crate) fn find(parent: &Dentry, name: &[u8]) -> Result<Option<Self>> {
+        Self::mark_found(parent, name)
+            .inspect_err(|&error| log_failure(name, error))?
+            .map(|dir| dir.checked(name))
+            .transpose()
+    }
+
+    /// Makes the directory `name` in `parent`, unless somebody else has by now; and opens it. True
+    /// if it was made. Errors: as for [`CacheDir::open`].
+    pub(crate) fn make(
+        backing: &Backing,
+        write: &WantWrite<'_>,
+        parent: &Dentry,
+        name: &[u8],
+    ) -> Result<(Self, bool)> {
+        let (dir, is_new) = Self::mark_made(backing, write, parent, name)
             .inspect_err(|&error| log_failure(name, error))?;
         Ok((dir.checked(name)?, is_new))
     }
 
     /// Marks what has that name, if anything has.
-    fn find(parent: &Dentry, name: &[u8]) -> Result<Option<Self>> {
+    fn mark_found(parent: &Dentry, name: &[u8]) -> Result<Option<Self>> {
         let locked = parent.lock_as_parent()?;
         let found = injected_read_error().and_then(|()| locked.lookup(name));
         trace::lookup(None, parent, found.as_deref().map_err(|error| *error));
@@ -49,7 +67,7 @@ impl CacheDir {
     }
 
     /// Makes and marks a directory of that name; false if somebody else has made it by now.
-    fn make(
+    fn mark_made(
         backing: &Backing,
         write: &WantWrite<'_>,
         parent: &Dentry,

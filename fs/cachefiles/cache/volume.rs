@@ -114,13 +114,26 @@ impl Volume {
     pub(crate) fn fan_dir(&self, hash: u32) -> Result<ARef<Dentry>> {
         let [byte, ..] = hash.to_le_bytes();
         let (high, low) = (byte >> 4, byte & 0xf);
+        let [h, l] = [high, low].map(|nibble| HEX[usize::from(nibble)]);
+        let name = [b'@', h, l];
+
         let mut fanout = self.fanout.lock();
         let place = fanout.place(high, low)?;
         if let Some(dir) = place {
             return Ok(dir.dentry());
         }
-        let [h, l] = [high, low].map(|nibble| HEX[usize::from(nibble)]);
-        let (dir, _) = CacheDir::open(&self.cache.backing, &self.dir, &[b'@', h, l])?;
+        if let Some(dir) = CacheDir::find(&self.dir, &name)? {
+            return Ok(place.insert(dir).dentry());
+        }
+        // On a frozen file system this waits: others, whose directories are there, must not.
+        drop(fanout);
+        let write = self.cache.backing.mount.want_write()?;
+        let mut fanout = self.fanout.lock();
+        let place = fanout.place(high, low)?;
+        if let Some(dir) = place {
+            return Ok(dir.dentry());
+        }
+        let (dir, _) = CacheDir::make(&self.cache.backing, &write, &self.dir, &name)?;
         Ok(place.insert(dir).dentry())
     }
 

@@ -145,6 +145,23 @@ pub fn module_waits_in_a_worker() -> bool {
         .any(|line| line.ends_with("[cachefiles]"))
 }
 
+/// Whether a worker of the kernel waits until it may write to a file system that is frozen.
+pub fn a_worker_waits_to_write() -> bool {
+    let tasks = fs::read_dir("/proc").into_iter().flatten().flatten();
+    tasks
+        .filter(|task| {
+            fs::read_to_string(task.path().join("comm"))
+                .is_ok_and(|name| name.starts_with("kworker"))
+        })
+        .any(|task| waits_to_write(&task.path()))
+}
+
+/// Whether a task of `/proc` does.
+fn waits_to_write(task: &Path) -> bool {
+    let stack = fs::read_to_string(task.join("stack"));
+    stack.is_ok_and(|stack| stack.contains(" mnt_want_write+"))
+}
+
 /// The kernel function in which a task of `/proc` sleeps. The kernel leaves out what belongs to the
 /// scheduler and to locks, so the first line is who called that.
 fn caller_of_sleep(task: &Path) -> Option<String> {

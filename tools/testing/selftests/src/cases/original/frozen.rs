@@ -4,21 +4,22 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use cachefiles_protocol::{Device, Errno};
 use rustix::mount::{MountFlags, mount_remount};
 
-use super::world::{BLOCK, Client, command_at, filled, stored_files};
+use super::world::{BLOCK, Client, Server, command_at, filled, stored_files};
 use crate::context::{Context, expect_errno};
 use crate::image::pattern;
 use crate::raw;
 use crate::registry::{Test, test};
 use crate::share;
 use crate::sys;
-use crate::task::{Task, soon};
+use crate::task::{Task, a_worker_waits_to_write, soon};
 
 pub const TESTS: &[Test] = &[
     test!(
@@ -35,6 +36,11 @@ pub const TESTS: &[Test] = &[
         frozen_file_system_serves_what_it_has,
         "D24: what is cached is read while a snapshot is made"
     ),
+    test!(
+        frozen_file_system_holds_up_only_who_makes_a_directory,
+        "D24: what is cached is read, also beside somebody who has to wait"
+    )
+    .c_skips("it makes directories on a frozen file system, where ext4 warns"),
     test!(
         read_only_file_system_gets_no_files,
         "D24: a file system that an error made read-only is left alone"
@@ -156,6 +162,52 @@ fn frozen_file_system_serves_what_it_has(ctx: &Context) -> Result<()> {
     client.check_warm("file", &data())?;
     drop(frozen);
     client.unmount()
+}
+
+/// A file of the server whose cache file is to lie in a directory that there is not yet.
+fn file_of_a_new_directory(server: &Server, client: &Client) -> Result<String> {
+    for number in 0..64 {
+        let name = format!("new{number}");
+        server.put(&name, &data())?;
+        let path = client.cache_file(&name)?;
+        if !path.parent().context("no parent")?.exists() {
+            return Ok(name);
+        }
+    }
+    bail!("64 files, and all in the same directory")
+}
+
+fn frozen_file_system_holds_up_only_who_makes_a_directory(ctx: &Context) -> Result<()> {
+    let (server, _device, _path) = filled(ctx, &data())?;
+    let client = Arc::new(Client::mount(ctx)?);
+    let name = file_of_a_new_directory(&server, &client)?;
+    let read = |what: &str, read: fn(&Client, &str) -> Result<()>, name: &str| {
+        let (client, name) = (Arc::clone(&client), name.to_owned());
+        Task::start(what, move || read(&client, &name))
+    };
+    let frozen = Frozen::new()?;
+    let waiting = read(
+        "reading a new file",
+        |client, name| client.check(name, &data()),
+        &name,
+    );
+    sys::wait_for("who makes a directory to wait", soon(), || {
+        a_worker_waits_to_write()
+    })?;
+    let cached = read(
+        "reading what is cached",
+        |client, name| client.check_warm(name, &data()),
+        "file",
+    );
+    cached.finish()??;
+    ensure!(!waiting.is_done(), "a new file did not wait");
+    drop(frozen);
+    waiting.finish()??;
+    let client = Arc::into_inner(client).context("a client in use")?;
+    let path = client.cache_file(&name)?;
+    client.unmount()?;
+    ensure!(path.exists(), "{} was not stored", path.display());
+    Ok(())
 }
 
 /// Makes it read-only for as long as this lives.
