@@ -52,7 +52,8 @@ pub(crate) struct Device {
     /// Set by `bind`, once.
     bound: SetOnce<Arc<Pin>>,
     waiters: Arc<WaitQueue>,
-    /// Held by commands that set up, bind and cull; never by those that answer requests.
+    /// Held by commands that set up and bind; never by those that answer requests, nor by those
+    /// that cull, which wait for the disk.
     #[pin]
     config: Mutex<Config>,
     /// Goes last.
@@ -164,12 +165,20 @@ impl Device {
     fn execute(&self, command: Command<'_>) -> Result {
         let _span = kernel_ext::log::span!("command", "{command:?}");
         match command {
-            // Answers to requests take no lock here, so that none waits for another command.
+            // These take no lock here, so that none waits for another command.
             Command::Copen(args) => return self.copen(args),
             Command::Cfail(args) => return self.cfail(args),
             Command::Restore => {
                 self.ondemand()?.restore();
                 return Ok(());
+            }
+            Command::Cull(name) => {
+                check_name(name, "cull")?;
+                return cull::cull(self.live_cache("cull")?, name);
+            }
+            Command::InUse(name) => {
+                check_name(name, "inuse")?;
+                return cull::check_in_use(self.live_cache("inuse")?, name);
             }
             _ => {}
         }
@@ -179,14 +188,6 @@ impl Device {
         match command {
             Command::Bind(args) => self.bind(&mut config, args),
             Command::Attach(tag) => self.attach(&config, tag),
-            Command::Cull(name) => {
-                check_name(name, "cull")?;
-                cull::cull(self.live_cache("cull")?, name)
-            }
-            Command::InUse(name) => {
-                check_name(name, "inuse")?;
-                cull::check_in_use(self.live_cache("inuse")?, name)
-            }
             Command::Debug(args) => {
                 let mask = command::parse_debug_mask(args).map_err(|_| {
                     kernel_ext::log::error!("The debug command takes a mask");

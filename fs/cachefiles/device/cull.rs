@@ -2,6 +2,9 @@
 
 //! `cull` and `inuse`: the daemon makes room, file by file, in its working directory, which has to
 //! be inside the cache.
+//!
+//! Several threads may be at it at a time: what they look at and change is under the lock of its
+//! directory.
 
 use crate::backing::in_use::InUse;
 use crate::cache::grave;
@@ -12,7 +15,8 @@ use kernel::types::ARef;
 use kernel_ext::errno::ESTALE;
 use kernel_ext::fs::{Dentry, LockedDir, Path};
 
-/// Removes the file `name`, or moves the directory of that name to the graveyard.
+/// Removes the file `name`, or moves the directory of that name to the graveyard. Waits, and not
+/// killably, while the cache's file system is frozen.
 ///
 /// Errors: ENOTDIR the working directory can't be searched; EXDEV it is not in the cache; EROFS;
 /// EBUSY in use; ENOENT or ESTALE gone; ENOMEM; EIO for the rest.

@@ -76,6 +76,12 @@ impl<T: Send + 'static> Task<T> {
         thread != 0 && sleeps_in_read(Path::new("/proc/self/task"), thread, fd)
     }
 
+    /// Whether the thread waits until it may write to a file system that is frozen.
+    pub fn waits_to_write(&self) -> bool {
+        let thread = self.thread.load(Ordering::Relaxed);
+        thread != 0 && waits_to_write(&Path::new("/proc/self/task").join(thread.to_string()))
+    }
+
     /// How often the thread went to sleep so far.
     pub fn times_asleep(&self) -> Result<u64> {
         let thread = self.thread.load(Ordering::Relaxed);

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use cachefiles_protocol::{Device, Errno};
 use rustix::mount::{MountFlags, mount_remount};
 
-use super::world::{BLOCK, Client, Server, command_at, filled, stored_files};
+use super::world::{BLOCK, Client, Server, command_at, filled, polls, stored_files};
 use crate::context::{Context, expect_errno};
 use crate::image::pattern;
 use crate::raw;
@@ -41,6 +41,11 @@ pub const TESTS: &[Test] = &[
         "D24: what is cached is read, also beside somebody who has to wait"
     )
     .c_skips("it makes directories on a frozen file system, where ext4 warns"),
+    test!(
+        frozen_file_system_holds_up_no_other_command,
+        "D24: a daemon that culls while a snapshot is made does its other work"
+    )
+    .c_skips("it unlinks on a frozen file system, where ext4 warns"),
     test!(
         read_only_file_system_gets_no_files,
         "D24: a file system that an error made read-only is left alone"
@@ -207,6 +212,31 @@ fn frozen_file_system_holds_up_only_who_makes_a_directory(ctx: &Context) -> Resu
     let path = client.cache_file(&name)?;
     client.unmount()?;
     ensure!(path.exists(), "{} was not stored", path.display());
+    Ok(())
+}
+
+fn frozen_file_system_holds_up_no_other_command(ctx: &Context) -> Result<()> {
+    let (_server, device, file) = filled(ctx, &data())?;
+    let device = Arc::new(device);
+    let frozen = Frozen::new()?;
+    let culling = {
+        let (device, victim) = (Arc::clone(&device), file.clone());
+        Task::start("culling", move || command_at(&device, &victim, "cull"))
+    };
+    sys::wait_for("the cull to wait", soon(), || culling.waits_to_write())?;
+    let others = {
+        let device = Arc::clone(&device);
+        Task::start("other commands", move || -> Result<()> {
+            device.command("debug 0").context("debug")?;
+            expect_errno(device.command("tag x"), Errno::EXIST, "tag")?;
+            polls(&device).map(drop)
+        })
+    };
+    others.finish()??;
+    ensure!(!culling.is_done(), "a file was culled meanwhile");
+    drop(frozen);
+    culling.finish()??.context("cull")?;
+    ensure!(!file.exists(), "{} was not culled", file.display());
     Ok(())
 }
 
