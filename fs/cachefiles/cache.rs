@@ -6,6 +6,7 @@
 //! another. Objects and volumes keep it in memory, too, but not bound. An on-demand cache that is
 //! in use then is kept: see `kept`. One that was told to waits for its next daemon: see `linger`.
 
+mod behaviour;
 pub(crate) mod claim;
 pub(crate) mod coherency;
 pub(crate) mod grave;
@@ -16,6 +17,7 @@ pub(crate) mod ondemand;
 mod pin;
 pub(crate) mod volume;
 
+pub(crate) use self::behaviour::Behaviour;
 pub(crate) use self::pin::Pin;
 
 use self::object::Object;
@@ -123,15 +125,6 @@ impl Cache {
     /// Returns what is completed when the cache is gone.
     pub(crate) fn gone(&self) -> &Arc<Completion> {
         self.gone.gone()
-    }
-
-    /// Sets whether objects whose files are there as a whole need no OPEN.
-    pub(crate) fn set_daemonless(&self, is_daemonless: bool) {
-        self.daemonless.store(is_daemonless, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_daemonless(&self) -> bool {
-        self.daemonless.load(Ordering::Relaxed) && self.ondemand.is_some()
     }
 
     pub(crate) fn is_dead(&self) -> bool {

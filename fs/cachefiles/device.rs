@@ -232,19 +232,12 @@ impl Device {
             limits: config.limits,
             security_id: config.security_id,
             mode,
+            behaviour: config.behaviour,
         };
         // Before there is a cache: once there is one, somebody may wait for the daemon, who would
         // wait here for it to be withdrawn.
         let place = UniqueArc::new_uninit(GFP_KERNEL)?;
-        let got = bind::bind(&settings, &self.waiters)?;
-        let cache = got.cache();
-        if let Some(engine) = cache.engine() {
-            Engine::set_timeout(engine, config.timeout);
-            engine.set_readahead(config.readahead);
-        }
-        cache.patience.set(config.linger);
-        cache.set_daemonless(config.daemonless);
-        self.occupy(place, got);
+        self.occupy(place, bind::bind(&settings, &self.waiters)?);
         Ok(())
     }
 

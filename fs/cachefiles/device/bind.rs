@@ -7,7 +7,7 @@ use crate::backing::space::{Purpose, Space};
 use crate::backing::Backing;
 use crate::cache::kept::{self, Met, TakenOver};
 use crate::cache::ondemand::Engine;
-use crate::cache::{linger, Cache, Pin};
+use crate::cache::{linger, Behaviour, Cache, Pin};
 use crate::format::limits::Limits;
 use crate::marker::Cachefiles;
 use crate::notify::Notifier;
@@ -29,6 +29,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) limits: Limits,
     pub(crate) security_id: Option<u32>,
     pub(crate) mode: Mode,
+    pub(crate) behaviour: Behaviour,
 }
 
 /// Where the data comes from.
@@ -88,7 +89,7 @@ fn bind_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Got> 
                     check_user(&cache)?;
                 }
                 cache.backing.space.set_limits(settings.limits)?;
-                if let Some(got) = take_over(&cache) {
+                if let Some(got) = take_over(&cache, Some(&settings.behaviour)) {
                     return Ok(got);
                 }
             }
@@ -108,7 +109,7 @@ pub(crate) fn attach(tag: &CStr) -> Result<Got> {
             Met::Ending(_) | Met::Nothing => return Err(ENOENT),
             Met::Vacant { cache, .. } => {
                 check_user(&cache)?;
-                if let Some(got) = take_over(&cache) {
+                if let Some(got) = take_over(&cache, None) {
                     return Ok(got);
                 }
             }
@@ -128,15 +129,19 @@ fn check_user(cache: &Cache) -> Result {
     Err(EPERM)
 }
 
-/// Takes a lingering or kept cache over. `None` where it has come to its end in the meantime.
-fn take_over(cache: &Arc<Cache>) -> Option<Got> {
+/// Takes a lingering or kept cache over. It behaves as before unless that is given. `None` where it
+/// has come to its end in the meantime.
+fn take_over(cache: &Arc<Cache>, behaviour: Option<&Behaviour>) -> Option<Got> {
+    let behave = || behaviour.into_iter().for_each(|it| cache.behave(it));
     let got = match kept::take_over(cache)? {
         TakenOver::Kept => {
+            behave();
             cache.revive();
             Got::Unpinned(cache.clone())
         }
         TakenOver::Lingering(pin) => {
             linger::stop(cache);
+            behave();
             if let Some(engine) = cache.ondemand() {
                 engine.hand_over();
             }
@@ -206,7 +211,7 @@ fn add_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<Ca
             user,
             space: Space::new(&path, settings.limits, notifier.clone())?,
         };
-        add_cache_at(path.dentry(), backing, fscache, settings.mode, notifier)
+        add_cache_at(path.dentry(), backing, fscache, settings, notifier)
     })
 }
 
@@ -215,12 +220,12 @@ fn add_cache_at(
     root: &Dentry,
     backing: Backing,
     fscache: AcquiredCache,
-    mode: Mode,
+    settings: &Settings<'_>,
     notifier: Arc<Notifier>,
 ) -> Result<Arc<Cache>> {
     let (store, _) = CacheDir::open(&backing, root, b"cache")?;
     let (graveyard, _) = CacheDir::open(&backing, root, b"graveyard")?;
-    let engine = match mode {
+    let engine = match settings.mode {
         Mode::Original => None,
         Mode::OnDemand => Some(Arc::pin_init(Engine::new(notifier.clone()), GFP_KERNEL)?),
     };
@@ -232,6 +237,8 @@ fn add_cache_at(
     if cache.ondemand().is_some() {
         kept::list(&cache)?;
     }
+    // Before there are users, who may be there as soon as fscache has it.
+    cache.behave(&settings.behaviour);
     cache.fscache.add::<Cachefiles>(cache.clone())?;
     kernel_ext::log::info!("File cache on {} registered", cache.fscache.name());
 

@@ -5,6 +5,7 @@
 use super::args::{non_empty, to_cstring};
 use super::Device;
 use crate::cache::ondemand::Engine;
+use crate::cache::Behaviour;
 use crate::format::command::{self, Command};
 use crate::format::limits::{BadLimit, Limits};
 use kernel::prelude::*;
@@ -17,14 +18,7 @@ pub(super) struct Config {
     pub(super) tag: Option<CString>,
     pub(super) limits: Limits,
     pub(super) security_id: Option<u32>,
-    /// Seconds; 0 is for ever.
-    pub(super) timeout: u32,
-    /// Seconds, where the daemon has named some.
-    pub(super) linger: Option<u32>,
-    /// What is cached as a whole needs no OPEN.
-    pub(super) daemonless: bool,
-    /// KiB, where the daemon has named some.
-    pub(super) readahead: Option<u32>,
+    pub(super) behaviour: Behaviour,
     /// Some of it was set.
     pub(super) is_begun: bool,
 }
@@ -36,10 +30,7 @@ impl Config {
             tag: None,
             limits: Limits::DEFAULT,
             security_id: None,
-            timeout: 0,
-            linger: None,
-            daemonless: false,
-            readahead: None,
+            behaviour: Behaviour::DEFAULT,
             is_begun: false,
         }
     }
@@ -106,14 +97,14 @@ impl Device {
             Some(cache) => Some(cache.engine().ok_or(EOPNOTSUPP)?),
             None => None,
         };
-        config.timeout = command::parse_seconds(args).map_err(|_| {
+        config.behaviour.timeout = command::parse_seconds(args).map_err(|_| {
             kernel_ext::log::error!(
                 "The timeout command takes seconds: 0 for none, or up to a day"
             );
             EINVAL
         })?;
         if let Some(engine) = engine {
-            Engine::set_timeout(engine, config.timeout);
+            Engine::set_timeout(engine, config.behaviour.timeout);
         }
         Ok(())
     }
@@ -128,9 +119,9 @@ impl Device {
             kernel_ext::log::error!("The linger command takes seconds: 0 for none, or up to a day");
             EINVAL
         })?;
-        config.linger = Some(seconds);
+        config.behaviour.linger = Some(seconds);
         if let Some(cache) = cache {
-            cache.patience.set(config.linger);
+            cache.patience.set(config.behaviour.linger);
         }
         Ok(())
     }
@@ -141,7 +132,7 @@ impl Device {
             kernel_ext::log::error!("The daemonless command comes before bind");
             return Err(EBUSY);
         }
-        config.daemonless = command::parse_switch(args).map_err(|_| {
+        config.behaviour.daemonless = command::parse_switch(args).map_err(|_| {
             kernel_ext::log::error!("The daemonless command takes 0 or 1");
             EINVAL
         })?;
@@ -158,9 +149,9 @@ impl Device {
             kernel_ext::log::error!("The readahead command takes KiB: 0 for none, or up to 16384");
             EINVAL
         })?;
-        config.readahead = Some(kib);
+        config.behaviour.readahead = Some(kib);
         if let Some(engine) = engine {
-            engine.set_readahead(config.readahead);
+            engine.set_readahead(config.behaviour.readahead);
         }
         Ok(())
     }

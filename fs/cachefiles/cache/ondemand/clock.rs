@@ -58,12 +58,14 @@ impl Engine {
 
     /// Gives every request so many seconds to be answered, from when it was made; 0 is for ever.
     /// That goes for those that are on their way, too.
+    ///
+    /// Starts the clock for these only: with none, as before `bind`, it is not started.
     pub(crate) fn set_timeout(engine: &Arc<Self>, seconds: u32) {
         let mut guard = engine.table.lock();
-        let table = guard.data();
+        let (mut slots, table) = guard.slots();
         // A day of them fits well.
         table.set_timeout(task::ticks(seconds).div_ceil(ticks_in_grain()) as u32);
-        if seconds != 0 {
+        if seconds != 0 && slots.at_or_behind(0).is_some() {
             Self::start_clock_in(engine, table, 0);
         }
     }

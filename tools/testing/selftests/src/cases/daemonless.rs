@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::Errno;
@@ -16,7 +17,7 @@ use crate::registry::{Test, test};
 use crate::session::{Mount, Session, blobs_of};
 use crate::share::drop_caches;
 use crate::sys;
-use crate::task::{read_in_background, soon};
+use crate::task::{Task, read_in_background, soon};
 
 pub const TESTS: &[Test] = &[
     test!(
@@ -47,6 +48,12 @@ pub const TESTS: &[Test] = &[
         complete_image_is_mounted_in_a_kept_cache_with_daemonless,
         "images come, although the daemon has gone for good"
     )
+    .c_fails(NO_DAEMONLESS),
+    test!(
+        complete_image_needs_no_message_from_the_beginning_with_daemonless,
+        "who comes while the cache is bound is treated as who comes later"
+    )
+    .limit(120)
     .c_fails(NO_DAEMONLESS),
     test!(
         daemonless_is_0_or_1_and_comes_before_bind,
@@ -84,6 +91,59 @@ fn store(ctx: &Context, image: &Image) -> Result<()> {
     drop(session);
     sys::wait_until_unused(soon())?;
     drop_caches()
+}
+
+/// Who tries to mount until it works, or this is dropped.
+struct Mounter {
+    task: Option<Task<Option<Mount>>>,
+    tries: Arc<AtomicU32>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Mounter {
+    fn start(ctx: &Context) -> Result<Self> {
+        let target = ctx.mount_point(FSID);
+        std::fs::create_dir_all(&target)?;
+        let (tries, stop) = (Arc::<AtomicU32>::default(), Arc::<AtomicBool>::default());
+        let (tried, stopped) = (Arc::clone(&tries), Arc::clone(&stop));
+        let task = Task::start("mounting over and over", move || {
+            while !stopped.load(Ordering::Relaxed) {
+                if sys::mount_erofs(&target, format!("fsid={FSID}").as_bytes()).is_ok() {
+                    return Some(Mount::at(target));
+                }
+                tried.fetch_add(1, Ordering::Relaxed);
+            }
+            None
+        });
+        let task = Some(task);
+        Ok(Self { task, tries, stop })
+    }
+}
+
+impl Drop for Mounter {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn complete_image_needs_no_message_from_the_beginning_with_daemonless(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    store(ctx, &image)?;
+    for round in 0..8 {
+        let mut mounter = Mounter::start(ctx)?;
+        sys::wait_for("the first try", soon(), || {
+            mounter.tries.load(Ordering::Relaxed) > 0
+        })?;
+        let mut session = daemonless(ctx, &image)?;
+        let task = mounter.task.take().context("no task")?;
+        session.pump_until("mount to return", |_| task.is_done())?;
+        let mount = task.finish()?.context("not mounted")?;
+        let opens = opens(&session);
+        ensure!(opens.is_empty(), "round {round}: OPENs {opens:?}");
+        end(session, mount)?;
+        sys::wait_until_unused(soon())?;
+    }
+    Ok(())
 }
 
 /// The stored file of a blob.
