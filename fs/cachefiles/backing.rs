@@ -7,9 +7,11 @@ pub(crate) mod in_use;
 pub(crate) mod space;
 
 use self::space::Space;
+use core::sync::atomic::{AtomicBool, Ordering};
+use kernel::prelude::*;
 use kernel::types::ARef;
 use kernel_ext::cred::{Credential, User};
-use kernel_ext::fs::Mount;
+use kernel_ext::fs::{Mount, WantWrite};
 
 /// Where a cache is kept.
 pub(crate) struct Backing {
@@ -21,4 +23,31 @@ pub(crate) struct Backing {
     /// Who has bound the cache.
     pub(crate) user: User,
     pub(crate) space: Space,
+    /// Something was refused as the file system is read-only, and nothing was taken since.
+    pub(crate) is_read_only: AtomicBool,
+}
+
+impl Backing {
+    /// Gets write access to the file system, as [`Mount::want_write`]. Waits, and not killably,
+    /// while that is frozen. Error: EROFS, which is logged.
+    pub(crate) fn want_write(&self) -> Result<WantWrite<'_>> {
+        let write = self
+            .mount
+            .want_write()
+            .inspect_err(|&error| self.note_refusal(error))?;
+        self.is_read_only.store(false, Ordering::Relaxed);
+        Ok(write)
+    }
+
+    /// Says that the file system is read-only, if that is the error: once, until it is writable
+    /// again.
+    #[cold]
+    pub(crate) fn note_refusal(&self, error: Error) {
+        if error == EROFS && !self.is_read_only.swap(true, Ordering::Relaxed) {
+            kernel_ext::log::error!(
+                "The cache's file system is read-only: \
+                 nothing is stored or removed until it is writable"
+            );
+        }
+    }
 }

@@ -25,7 +25,7 @@ impl CacheDir {
         }
         // Write access has to be waited for while the file system is frozen: what is there is
         // found without.
-        let write = backing.mount.want_write()?;
+        let write = backing.want_write()?;
         Self::make(backing, &write, parent, name)
     }
 

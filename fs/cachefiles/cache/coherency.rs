@@ -30,7 +30,7 @@ pub(crate) fn set_object(object: &Object) -> Result {
     let attribute = Attribute::file(cookie.object_size(), content, &cookie.aux());
 
     let result = injected_write_error().and_then(|()| {
-        let write = object.cache().backing.mount.want_write()?;
+        let write = object.cache().backing.want_write()?;
         file.dentry().set_xattr(&write, XATTR, attribute.as_bytes())
     });
     let why = match result {
@@ -170,7 +170,7 @@ fn file_why(mismatch: Mismatch) -> Coherency {
 /// Makes a file one that will be taken for stale.
 pub(crate) fn remove_object(object: &Object, file: &File) {
     let result = injected_remove_error().and_then(|()| {
-        let write = object.cache().backing.mount.want_write()?;
+        let write = object.cache().backing.want_write()?;
         file.dentry().remove_xattr(&write, XATTR)
     });
     if let Err(error) = result {
@@ -191,7 +191,7 @@ pub(crate) fn set_volume(cache: &Cache, volume: &fscache::Volume, dir: &Dentry) 
     let inode = dir.inode().ok_or(ENOENT)?;
     let attribute = Attribute::volume(&volume.coherency());
     let result = injected_write_error().and_then(|()| {
-        let write = cache.backing.mount.want_write()?;
+        let write = cache.backing.want_write()?;
         dir.set_xattr(&write, XATTR, attribute.as_bytes())
     });
     let why = match result {

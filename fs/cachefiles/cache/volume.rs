@@ -69,7 +69,7 @@ impl Volume {
             match coherency::check_volume(cache, &netfs, &dir) {
                 Ok(()) => break dir,
                 Err(error) if error == ESTALE => {
-                    let write = cache.backing.mount.want_write()?;
+                    let write = cache.backing.want_write()?;
                     let store = cache.store.lock_as_parent()?;
                     let buried = grave::bury(cache, &write, None, store, &dir, Killed::VolumeWeird);
                     let is_there = dir.is_child_of(&cache.store);
@@ -127,7 +127,7 @@ impl Volume {
         }
         // On a frozen file system this waits: others, whose directories are there, must not.
         drop(fanout);
-        let write = self.cache.backing.mount.want_write()?;
+        let write = self.cache.backing.want_write()?;
         let mut fanout = self.fanout.lock();
         let place = fanout.place(high, low)?;
         if let Some(dir) = place {

@@ -11,6 +11,7 @@ use crate::cache::{linger, Behaviour, Cache, Pin};
 use crate::format::limits::Limits;
 use crate::marker::Cachefiles;
 use crate::notify::Notifier;
+use core::sync::atomic::AtomicBool;
 use fscache::AcquiredCache;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
@@ -210,6 +211,7 @@ fn add_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<Ca
             security_id: settings.security_id,
             user,
             space: Space::new(&path, settings.limits, notifier.clone())?,
+            is_read_only: AtomicBool::new(false),
         };
         add_cache_at(path.dentry(), backing, fscache, settings, notifier)
     })

@@ -26,7 +26,7 @@ pub(crate) fn cull(cache: &Cache, name: &[u8]) -> Result {
 }
 
 fn cull_from(cache: &Cache, path: &Path, name: &[u8]) -> Result {
-    let write = cache.backing.mount.want_write()?;
+    let write = cache.backing.want_write()?;
     let dir = path.dentry().lock_as_parent()?;
     let victim = look_up_unused(cache, &dir, name)?;
     // From here on the cache can't pick it up again, unless it is still there in the end.

@@ -55,7 +55,7 @@ pub(super) fn delete(object: &Object, file: &File, why: Killed) -> Result {
     let cache = object.cache();
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
     let name = object.name()?;
-    let write = cache.backing.mount.want_write()?;
+    let write = cache.backing.want_write()?;
     let locked = fan.lock_as_parent()?;
     let dentry = look_up_locked(object, &locked, &name)?;
     if !dentry
@@ -107,7 +107,7 @@ fn link(object: &Object, file: &File) -> Result {
     let fan = object.volume().fan_dir(object.cookie().key_hash())?;
     let fan_inode = fan.inode().ok_or(ENOENT)?;
     let name = object.name()?;
-    let write = cache.backing.mount.want_write()?;
+    let write = cache.backing.want_write()?;
     let locked = fan.lock_as_parent()?;
     let mut dentry = look_up_locked(object, &locked, &name)?;
     if let Some(inode) = dentry.inode() {

@@ -59,6 +59,7 @@ fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<InUse<File>> 
             if let Some(inode) = fan.inode() {
                 trace::vfs_error(id, inode, error, ErrorSite::Tmpfile);
             }
+            backing.note_refusal(error);
             if error == EIO {
                 object.file_error(error, "Failed to create tmpfile");
             }

@@ -65,7 +65,7 @@ pub(crate) fn look_up(object: &Arc<Object>, lookup: &Lookup<'_>) -> Result<Found
 /// Removes what has the name of the object's file, and is no file.
 fn bury_weird(object: &Object, fan: &Dentry, victim: &Dentry) -> Result {
     let cache = object.cache();
-    let write = cache.backing.mount.want_write()?;
+    let write = cache.backing.want_write()?;
     let locked = fan.lock_as_parent()?;
     grave::bury(cache, &write, Some(object), locked, victim, Killed::Weird)
 }

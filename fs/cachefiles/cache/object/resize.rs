@@ -34,7 +34,7 @@ pub(crate) fn adjust(object: &Object) -> Result {
         return Ok(());
     }
     let result = {
-        let write = object.cache().backing.mount.want_write()?;
+        let write = object.cache().backing.want_write()?;
         let mut locked = inode.lock();
         let page_start = old_size - old_size.rem_euclid(PAGE_SIZE as i64);
         let cut_tail = if old_size != page_start && new_size > old_size {

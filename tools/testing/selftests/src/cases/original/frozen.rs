@@ -3,6 +3,7 @@
 //! there then. ext4 warns where something is.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::sleep;
@@ -15,6 +16,7 @@ use rustix::mount::{MountFlags, mount_remount};
 use super::world::{BLOCK, Client, Server, command_at, filled, polls, stored_files};
 use crate::context::{Context, expect_errno};
 use crate::image::pattern;
+use crate::kmsg::KernelLog;
 use crate::raw;
 use crate::registry::{Test, test};
 use crate::share;
@@ -75,21 +77,54 @@ fn data() -> Vec<u8> {
     pattern(71, 5 * BLOCK)
 }
 
-/// Each name in the cache's directories.
-fn names() -> Result<Vec<PathBuf>> {
-    let mut names = Vec::new();
+/// What lies in the cache's directories.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Stored {
+    path: PathBuf,
+    /// Another one is another file, whatever its name.
+    inode: u64,
+    /// Of a file, what it holds.
+    content: Option<Vec<u8>>,
+}
+
+/// All of it.
+fn stored() -> Result<Vec<Stored>> {
+    let mut stored = Vec::new();
     let mut dirs = vec![PathBuf::from(sys::CACHE)];
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                dirs.push(entry.path());
-            }
-            names.push(entry.path());
+            let (path, metadata) = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)))?;
+            let content = if metadata.is_dir() {
+                dirs.push(path.clone());
+                None
+            } else {
+                Some(fs::read(&path).with_context(|| format!("reading {}", path.display()))?)
+            };
+            stored.push(Stored {
+                path,
+                inode: metadata.ino(),
+                content,
+            });
         }
     }
-    names.sort();
-    Ok(names)
+    stored.sort();
+    Ok(stored)
+}
+
+/// That nothing has changed.
+fn check_same(what: &str, before: &[Stored], after: &[Stored]) -> Result<()> {
+    let only_in = |these: &[Stored], those: &[Stored]| -> Vec<_> {
+        let these = these.iter().filter(|stored| !those.contains(stored));
+        these
+            .map(|stored| format!("{} ({})", stored.path.display(), stored.inode))
+            .collect()
+    };
+    let (gone, new) = (only_in(before, after), only_in(after, before));
+    ensure!(
+        gone.is_empty() && new.is_empty(),
+        "{what}: {gone:?} became {new:?}"
+    );
+    Ok(())
 }
 
 /// That `change`, begun while the file system is frozen, is made once it is not any more.
@@ -98,19 +133,16 @@ where
     T: Send + 'static,
     F: FnOnce() -> Result<T> + Send + 'static,
 {
-    let before = names()?;
+    let before = stored()?;
     let frozen = Frozen::new()?;
     let task = Task::start(what, change);
     sleep(Duration::from_millis(500));
-    let meanwhile = names()?;
+    let meanwhile = stored()?;
     let waited = !task.is_done();
     drop(frozen);
     ensure!(waited, "{what} did not wait");
     let result = task.finish()?.with_context(|| what.to_owned())?;
-    ensure!(
-        meanwhile == before,
-        "{what}: {before:?} became {meanwhile:?}"
-    );
+    check_same(what, &before, &meanwhile)?;
     Ok(result)
 }
 
@@ -263,7 +295,8 @@ impl Drop for ReadOnly {
 fn read_only_file_system_gets_no_files(ctx: &Context) -> Result<()> {
     let (server, device, file) = filled(ctx, &data())?;
     server.put("second", &data())?;
-    let before = names()?;
+    let before = stored()?;
+    let mut log = KernelLog::from_now()?;
     let read_only = ReadOnly::new()?;
     for tag in ["selftest", "other"] {
         let client = Client::mount_as(ctx, tag)?;
@@ -273,10 +306,15 @@ fn read_only_file_system_gets_no_files(ctx: &Context) -> Result<()> {
         client.unmount()?;
     }
     let culled = command_at(&device, &file, "cull")?;
-    let meanwhile = names()?;
+    let meanwhile = stored()?;
     drop(read_only);
     expect_errno(culled, Errno::ROFS, "cull")?;
-    ensure!(meanwhile == before, "{before:?} became {meanwhile:?}");
+    check_same("a read-only file system", &before, &meanwhile)?;
+    let lines = log.lines()?;
+    let told = lines
+        .iter()
+        .filter(|line| line.contains("read-only: nothing is stored"));
+    ensure!(told.count() == 1, "it is not told of once: {lines:?}");
 
     let client = Client::mount(ctx)?;
     client.check("second", &data())?;
