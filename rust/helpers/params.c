@@ -35,11 +35,23 @@ module_param_named(async_reads, cfh_async_reads, bool, 0644);
 MODULE_PARM_DESC(async_reads,
 		 "Readahead does not wait for the daemon (default: N)");
 
+/*
+ * EINVAL for all that is refused, as of the commands of the same name: also for
+ * a number that no unsigned int holds.
+ */
+static int set_up_to(const char *value, const struct kernel_param *param,
+		     unsigned int max)
+{
+	int ret = param_set_uint_minmax(value, param, 0, max);
+
+	return ret == -ERANGE ? -EINVAL : ret;
+}
+
 unsigned int cfh_linger;
 
 static int set_linger(const char *value, const struct kernel_param *param)
 {
-	return param_set_uint_minmax(value, param, 0, CFH_MAX_LINGER);
+	return set_up_to(value, param, CFH_MAX_LINGER);
 }
 
 static const struct kernel_param_ops linger_ops = {
@@ -56,7 +68,7 @@ unsigned int cfh_readahead;
 
 static int set_readahead(const char *value, const struct kernel_param *param)
 {
-	return param_set_uint_minmax(value, param, 0, CFH_MAX_READAHEAD);
+	return set_up_to(value, param, CFH_MAX_READAHEAD);
 }
 
 static const struct kernel_param_ops readahead_ops = {

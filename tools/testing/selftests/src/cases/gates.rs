@@ -40,6 +40,21 @@ pub fn set(name: &str, value: &str) -> Result<()> {
     fs::write(&path, value).with_context(|| format!("writing {value} to {path}"))
 }
 
+/// That a parameter is off, and takes no number above `most`, nor what is none.
+pub fn is_off_and_up_to(name: &str, most: u32) -> Result<()> {
+    let path = format!("/sys/module/cachefiles/parameters/{name}");
+    ensure!(fs::read_to_string(&path)?.trim() == "0", "it is on");
+    let above = [u64::from(most) + 1, 1 << 32, (1 << 32) + 1, u64::MAX].map(|n| n.to_string());
+    let nonsense = ["-1", "x", "5k", "99999999999999999999"];
+    for bad in above.iter().map(String::as_str).chain(nonsense) {
+        let error = fs::write(&path, bad)
+            .err()
+            .and_then(|error| error.raw_os_error());
+        ensure!(error == Some(libc::EINVAL), "{name} {bad}: {error:?}");
+    }
+    Ok(())
+}
+
 /// Has every reader wait for its own READ, so that this goes when the reader is killed, also where
 /// the machine was started with `async_reads`. The C module has nothing else.
 pub fn readers_wait() -> Result<()> {

@@ -12,7 +12,7 @@ use cachefiles_protocol::{Errno, Read};
 use rustix::fs::{Advice, fadvise};
 
 use super::async_reads::ahead::{FSID, WINDOW, end, holding, plain};
-use super::gates::{readers_wait, set};
+use super::gates::{is_off_and_up_to, readers_wait, set};
 use super::mount::fill_every;
 use super::original::filler::Filler;
 use super::room::OTHERS;
@@ -327,11 +327,7 @@ fn readahead_is_up_to_16_mib_and_for_the_on_demand_mode(ctx: &Context) -> Result
 }
 
 fn readahead_is_a_parameter_too(ctx: &Context) -> Result<()> {
-    let path = "/sys/module/cachefiles/parameters/readahead";
-    ensure!(std::fs::read_to_string(path)?.trim() == "0", "it is on");
-    for bad in ["16385", "-1", "x"] {
-        ensure!(std::fs::write(path, bad).is_err(), "{bad} was taken");
-    }
+    is_off_and_up_to("readahead", 16_384)?;
     let image = plain(12);
     // What the parameter says, and what the command says before it.
     for (parameter, command, expected) in [(KIB, None, true), (KIB, Some(0), false)] {

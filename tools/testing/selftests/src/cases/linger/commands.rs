@@ -69,11 +69,7 @@ fn linger_is_up_to_a_day_and_for_the_on_demand_mode(ctx: &Context) -> Result<()>
 }
 
 fn linger_is_a_parameter_too(ctx: &Context) -> Result<()> {
-    let path = "/sys/module/cachefiles/parameters/linger";
-    ensure!(std::fs::read_to_string(path)?.trim() == "0", "it is on");
-    for bad in ["86401", "-1", "x"] {
-        ensure!(std::fs::write(path, bad).is_err(), "{bad} was taken");
-    }
+    super::gates::is_off_and_up_to("linger", 86_400)?;
     super::gates::set("linger", "86400")?;
     let device = ctx.bound_device()?;
     drop(device);
