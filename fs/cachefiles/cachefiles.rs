@@ -18,8 +18,8 @@
 //!
 //! A file imports from what stands below its own folder in this list, or from the folder itself.
 //! No kernel is needed by `format`, `data::{extent, extent_cache, snapshot}`, `io::first_part`, and
-//! in `cache::ondemand` by `{state, entry, table, opening, time, streams, message}`: they are
-//! tested on the host, too.
+//! in `cache::ondemand` by `{state, entry, table, opening, time, reads_ahead, streams, message}`:
+//! they are tested on the host, too.
 //!
 //! How a READ goes through these files: `Documentation/architecture.rst`.
 //! Locks and lifetimes: `Documentation/locking.rst`.

@@ -8,8 +8,8 @@
 //! of the fd (`Engine::fd_closed`) puts them back, and `reopen` asks the next daemon to open the
 //! object again.
 //!
-//! - `state`, `entry`, `table`, `opening`, `time`, `streams`, `message`: the decisions and the
-//!   format, without any kernel;
+//! - `state`, `entry`, `table`, `opening`, `time`, `reads_ahead`, `streams`, `message`: the
+//!   decisions and the format, without any kernel;
 //! - `request`: a request and its slots in the xarray; `engine`: the table with its lock, waiting;
 //! - `fetch`: having holes filled by READs;
 //! - `deferral`: reads for which nobody waits; `ahead`: READs ahead of those who read in sequence,
@@ -33,6 +33,7 @@ mod hand_over;
 mod message;
 mod missing;
 mod opening;
+mod reads_ahead;
 mod reopen;
 mod request;
 mod state;

@@ -5,9 +5,12 @@
 //! Nobody waits for such a READ as it is made. A reader that comes into its range joins it, and
 //! waits for it as for one that another reader has made.
 
-use super::engine::Engine;
-use super::fetch::Waiter;
+use super::engine::{new_node, Engine};
+use super::entry::{Entry, Kind};
+use super::request::is_read_of;
 use super::streams::{Ahead, ReadAt, Streams};
+use super::table::Table;
+use super::BATCH;
 use crate::cache::object::Object;
 use crate::data::extent::{round_down, round_up, Hole};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -124,10 +127,10 @@ impl Engine {
                         start: round_down(hole.start, page),
                         end: round_up(hole.end, page).map_or(end, |hole_end| hole_end.min(end)),
                     };
-                    if self.fetch_ahead(object, hole).is_err() {
-                        break;
+                    match self.fetch_ahead(object, hole) {
+                        Ok(asked) => pos = asked,
+                        Err(_) => break,
                     }
-                    pos = hole.end;
                 }
                 Err(_) => break,
             }
@@ -135,10 +138,50 @@ impl Engine {
         pos
     }
 
-    /// Puts a READ into the table for which nobody waits, unless one is there that covers it.
-    fn fetch_ahead(&self, object: ArcBorrow<'_, Object>, hole: Hole) -> Result {
+    /// Puts a READ into the table for which nobody waits, unless one is there that asks for the
+    /// beginning of it. Returns up to where is asked then: behind the beginning, and at most to the
+    /// end.
+    fn fetch_ahead(&self, object: ArcBorrow<'_, Object>, hole: Hole) -> Result<i64> {
         let off = u64::try_from(hole.start).map_err(|_| EINVAL)?;
         let len = u64::try_from(hole.end.saturating_sub(hole.start)).map_err(|_| EINVAL)?;
-        self.submit_read(object, off, len, Waiter::Nobody).map(drop)
+        let node = new_node(object, Entry::new_ahead(off, len))?;
+        let mut guard = self.table.lock();
+        let asked = Self::with_guard(&mut guard, &object, |slots, _, state| {
+            Table::asked_up_to(slots, state, off)
+        })?;
+        if let Some(asked) = asked {
+            drop(guard);
+            drop(node);
+            return Ok(i64::try_from(asked).map_or(hole.end, |asked| asked.min(hole.end)));
+        }
+        self.enter(guard, object, node, Kind::Read { off, len })?;
+        Ok(hole.end)
+    }
+
+    /// Fails the object's READs ahead that the daemon has not seen, as the object goes away.
+    ///
+    /// Drops the lock after every batch, however many READs there are. No more can come.
+    pub(super) fn take_back_ahead(&self, object: &Object) {
+        let mut from = None;
+        loop {
+            let looked = self.with(object, |slots, table, state| {
+                let from = from.filter(|&id| is_read_of(slots, object, id));
+                let looked = Table::next_unseen_ahead(slots, state, from, BATCH);
+                let node = looked.found.and_then(|id| {
+                    table.take_out(slots, state, id);
+                    slots.remove(id)
+                });
+                (node, looked.next)
+            });
+            let Ok((node, next)) = looked else { return };
+            if let Some(node) = node {
+                node.shared().complete(Err(EIO));
+            }
+            if next.is_none() {
+                return;
+            }
+            from = next;
+            kernel_ext::task::cond_resched();
+        }
     }
 }

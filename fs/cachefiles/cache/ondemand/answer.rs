@@ -5,7 +5,8 @@
 use super::engine::Engine;
 use super::entry::Kind;
 use super::opening::Closer;
-use super::request::RequestGuard;
+use super::reads_ahead::AHEAD_WINDOW;
+use super::request::{is_read_of, RequestGuard};
 use super::state::{AfterRefusal, ObjectState, State};
 use super::table::Table;
 use super::BATCH;
@@ -203,10 +204,7 @@ impl Engine {
         loop {
             let swept = self.with(object, |slots, _, state| {
                 // Where it has gone meanwhile, all are told once more.
-                let from = from.filter(|&id| {
-                    let at = slots.at(id);
-                    at.is_some_and(|at| core::ptr::eq(&*at.shared().object, object))
-                });
+                let from = from.filter(|&id| is_read_of(slots, object, id));
                 Table::sweep(slots, state, from, BATCH)
             });
             let Ok(swept) = swept else { return };
@@ -249,13 +247,25 @@ impl Engine {
 
     /// Takes note that an anonymous fd is of no use any more.
     pub(super) fn fd_lost(&self, object: &Arc<Object>, fd: NonZeroU32, closer: Closer) {
+        let mut forgotten = [const { None }; AHEAD_WINDOW];
         let closed = self.with(object, |slots, table, state| {
             let consequence = table.close_fd(slots, state, fd, closer);
+            if consequence.forget {
+                // With the lock held all the time: nobody can join one in between.
+                for place in &mut forgotten {
+                    let Some(id) = Table::next_read(slots, state) else {
+                        break;
+                    };
+                    table.take_out(slots, state, id);
+                    *place = slots.remove(id);
+                }
+            }
             if consequence.clock {
                 Self::start_clock_of(object, table);
             }
             (consequence, state.has_close())
         });
+        drop(forgotten);
         let Ok((consequence, closes)) = closed else {
             return;
         };

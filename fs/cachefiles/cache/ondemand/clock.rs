@@ -56,7 +56,8 @@ impl Engine {
         }
     }
 
-    /// Gives every request so many seconds to be answered, from when it was made; 0 is for ever.
+    /// Gives every request so many seconds to be answered, from when it was made, or, for a READ
+    /// ahead, from when somebody first waited for it; 0 is for ever.
     /// That goes for those that are on their way, too.
     ///
     /// Starts the clock for these only: with none, as before `bind`, it is not started.
@@ -99,7 +100,7 @@ impl Engine {
                 let Some(state) = request.state(states) else {
                     return;
                 };
-                let (tick, left) = Table::tick(at, state, request.since, now, timeout);
+                let (tick, left) = Table::tick(at, state, request.since(), now, timeout);
                 if let Some(left) = left {
                     again = Some(again.map_or(left, |again| again.min(left)));
                 }
@@ -136,7 +137,7 @@ impl Engine {
             // Else the id has gone to another request, which is not this old.
             let is_ours = Arc::ptr_eq(&at.shared().object, object);
             let node: Arc<RequestNode> = at.node().into();
-            let since = node.shared().since;
+            let since = node.shared().since();
             let expiry = is_ours.then(|| table.expire(at.locked(), state, since, now))??;
             Some((expiry, node))
         });

@@ -131,9 +131,7 @@ impl Engine {
     pub(crate) fn drop_object(&self, object: &Arc<Object>) {
         let fd = self.with(object, |_, _, state| state.leave());
         // In front of the CLOSE, or the daemon would be at these first.
-        self.fail_requests(object, EIO, |slots, state| {
-            Table::next_unseen_ahead(slots, state)
-        });
+        self.take_back_ahead(object);
         if let Ok(Some(fd)) = fd {
             self.tell_closed(object, fd);
         }

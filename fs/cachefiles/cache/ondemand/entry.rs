@@ -90,6 +90,16 @@ impl Entry {
         self.flags & AHEAD != 0
     }
 
+    /// Returns whether this is a READ ahead for which nobody waits.
+    pub(super) fn is_unawaited(&self) -> bool {
+        self.is_ahead() && self.waiters <= 1
+    }
+
+    /// Returns whether this is a READ ahead for which one waits: the first, who has just joined it.
+    pub(super) fn is_awaited_by_one(&self) -> bool {
+        self.is_ahead() && self.waiters == 2
+    }
+
     /// Returns whether the daemon has seen it at least once.
     pub(super) fn is_seen(&self) -> bool {
         self.flags & SEEN != 0
@@ -105,6 +115,14 @@ impl Entry {
         match self.kind {
             Kind::Read { off: o, len } => o <= off && o.checked_add(len).is_some_and(|e| end <= e),
             Kind::Open | Kind::Close(_) => false,
+        }
+    }
+
+    /// Returns where this READ ends if it asks for what lies at `off`.
+    pub(super) fn end_behind(&self, off: u64) -> Option<u64> {
+        match self.kind {
+            Kind::Read { off: o, len } if o <= off => o.checked_add(len).filter(|&end| off < end),
+            _ => None,
         }
     }
 

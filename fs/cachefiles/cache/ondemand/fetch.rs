@@ -18,8 +18,6 @@ pub(super) enum Waiter {
     Task,
     /// A read, in the place of its task.
     Deferred(DeferredNode),
-    /// It is ahead of those who read.
-    Nobody,
 }
 
 /// A READ to wait for.
@@ -88,26 +86,20 @@ impl Engine {
         len: u64,
         mut waiter: Waiter,
     ) -> Result<Read> {
-        let is_nobody = matches!(waiter, Waiter::Nobody);
-        let (entry, least) = match waiter {
-            Waiter::Nobody => (Entry::new_ahead(off, len), len),
-            Waiter::Task | Waiter::Deferred(_) => (Entry::new(Kind::Read { off, len }, 1), 1),
-        };
-        let node = new_node(object, entry)?;
+        let node = new_node(object, Entry::new(Kind::Read { off, len }, 1))?;
         let mut guard = self.table.lock();
         let joined = {
             let (mut slots, _, state) = guard.with(object.ondemand()?)?;
             let mut id = Table::join_covering_read(&mut slots, state, off, len);
             if id.is_none() && state.has_ahead() {
-                id = Table::join_ahead(&mut slots, state, off, len, least);
+                id = Table::join_ahead(&mut slots, state, off, len);
             }
             id.and_then(|id| slots.at(id)).map(|mut at| {
-                if is_nobody {
-                    // It is covered, and there is nobody who would leave.
-                    Table::leave(at.locked(), state);
+                if at.locked().is_awaited_by_one() {
+                    at.shared().begin_time();
                 }
                 if let Waiter::Deferred(mut deferred) =
-                    core::mem::replace(&mut waiter, Waiter::Nobody)
+                    core::mem::replace(&mut waiter, Waiter::Task)
                 {
                     deferred.set_own(false);
                     at.shared().add_deferred(deferred);

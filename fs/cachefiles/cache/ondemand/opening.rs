@@ -161,9 +161,10 @@ impl Table {
     /// Takes an anonymous fd away that is closed for good.
     ///
     /// Reads that were served through it can't be any more: they are to be swept, and the object is
-    /// opened again. An unanswered OPEN is handed out again: at once if its daemon dies, else after
-    /// a while, if there is no answer until then. A CLOSE is answered by this; it stays for the
-    /// caller to take out, see [`Table::next_stale_close`].
+    /// opened again, unless nobody waits for any of them: then they are to be forgotten. An
+    /// unanswered OPEN is handed out again: at once if its daemon dies, else after a while, if there
+    /// is no answer until then. A CLOSE is answered by this; it stays for the caller to take out,
+    /// see [`Table::next_stale_close`].
     pub(crate) fn close_fd<S: Slots>(
         &mut self,
         slots: &mut S,
@@ -190,7 +191,8 @@ impl Table {
                 }
             }
         }
-        consequence.sweep = entry::has_reads(slots, object);
+        consequence.forget = Self::has_unawaited_only(slots, object);
+        consequence.sweep = !consequence.forget && entry::has_reads(slots, object);
         consequence.reopen = consequence.sweep && object.begin_reopen();
         consequence
     }

@@ -7,7 +7,7 @@ use super::entry::{self, Entry, Slots};
 use super::state::ObjectState;
 use super::table::Table;
 use crate::cache::object::Object;
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel_ext::sync::{Completion, Stack};
@@ -27,8 +27,8 @@ pub(crate) struct Request {
     /// Reads that wait for it, with no task that does. They come while it is in the table, under
     /// the table's lock, or before it gets there.
     deferred: Stack<Deferred>,
-    /// When it was made, in grains (`time.rs`).
-    pub(super) since: u32,
+    /// When its time began, in grains (`time.rs`). Changes under the table's lock.
+    since: AtomicU32,
 }
 
 impl Request {
@@ -38,7 +38,7 @@ impl Request {
             done <- Completion::new(),
             outcome: AtomicI32::new(UNANSWERED),
             deferred: Stack::new(),
-            since: super::clock::grain(),
+            since: AtomicU32::new(super::clock::grain()),
         })
     }
 
@@ -50,6 +50,18 @@ impl Request {
     ) -> Option<&'a ObjectState> {
         let state = states.get(self.object.ondemand().ok()?).ok()?;
         Some(state)
+    }
+
+    /// Returns when its time began, in grains: as it was made, or somebody first waited for it.
+    #[inline]
+    pub(super) fn since(&self) -> u32 {
+        self.since.load(Ordering::Relaxed)
+    }
+
+    /// Begins its time anew, as somebody waits for it now.
+    #[cold]
+    pub(super) fn begin_time(&self) {
+        self.since.store(super::clock::grain(), Ordering::Relaxed);
     }
 
     /// Adds a read that waits for it without a task. Dropped with the request, it fails.
@@ -94,6 +106,14 @@ pub(crate) type RequestTable = LockedXArray<Request, Entry, Table>;
 pub(crate) type RequestGuard<'a> = xarray::Guard<'a, Request, Entry, Table>;
 /// The slots, while the lock is held.
 pub(crate) type RequestSlots<'a> = xarray::Slots<'a, Request, Entry>;
+
+/// Returns whether `id` is that of a READ of this object: where a walk through its READs goes on,
+/// after the lock was dropped.
+pub(super) fn is_read_of(slots: &mut RequestSlots<'_>, object: &Object, id: u32) -> bool {
+    slots
+        .at(id)
+        .is_some_and(|mut at| core::ptr::eq(&*at.shared().object, object) && at.locked().is_read())
+}
 
 /// The mark of a request that may be handed out.
 pub(crate) const READY: Mark = Mark::One;

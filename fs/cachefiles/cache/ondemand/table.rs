@@ -36,21 +36,20 @@ pub(crate) struct Consequence {
     pub(crate) sweep: bool,
     /// Start the clock: see `time.rs`.
     pub(crate) clock: bool,
+    /// Take the object's READs out, of which there are `AHEAD_WINDOW` at most: nobody waits for
+    /// any.
+    pub(crate) forget: bool,
 }
 
 /// How many of an object's newest requests are looked at for one that covers a new read.
 ///
 /// A bound, so that the cost of a read does not grow with the reads already waiting: each costs it
 /// some 65 instructions. Readers of the same range at the same time meet at the newest.
-const COALESCE_WINDOW: usize = 4;
+pub(super) const COALESCE_WINDOW: usize = 4;
 
 /// Limits the READs ahead in a table: readers that are killed leave theirs, and nobody's waiting
 /// bounds them.
 const MOST_AHEAD: u32 = 256;
-
-/// How many of an object's oldest READs are looked at as well, where some are ahead of those who
-/// read.
-const AHEAD_WINDOW: usize = 64;
 
 /// Protected by the table's lock, beside the slots.
 #[derive(Debug)]
@@ -155,50 +154,6 @@ impl Table {
                 return Some(id);
             }
             link = entry.prev;
-        }
-        None
-    }
-
-    /// Joins one of the object's oldest READs that covers the given range, as a waiter; or, if it
-    /// is one ahead of those who read, the first `least` bytes of it. Returns its id.
-    ///
-    /// Called where the object may have some of these: what is needed first is the oldest then.
-    pub(crate) fn join_ahead<S: Slots>(
-        slots: &mut S,
-        object: &ObjectState,
-        off: u64,
-        len: u64,
-        least: u64,
-    ) -> Option<u32> {
-        let (end, least) = (off.checked_add(len)?, off.checked_add(least)?);
-        let mut id = entry::find(slots, object, Entry::is_read)?;
-        for _ in 0..AHEAD_WINDOW {
-            let mut at = slots.at(id)?;
-            let entry = at.entry();
-            let wanted = if entry.is_ahead() { least } else { end };
-            if entry.covers(off, wanted) && entry.join() {
-                return Some(id);
-            }
-            id = entry.next.id()?;
-        }
-        None
-    }
-
-    /// Finds a READ ahead of those who read that the daemon has not seen, as the object goes away.
-    ///
-    /// It need not fetch what nobody will read. What it is at may be answered as ever.
-    pub(crate) fn next_unseen_ahead<S: Slots>(slots: &mut S, object: &ObjectState) -> Option<u32> {
-        if !object.has_ahead() {
-            return None;
-        }
-        let mut id = entry::find(slots, object, Entry::is_read)?;
-        for _ in 0..AHEAD_WINDOW {
-            let mut at = slots.at(id)?;
-            let entry = at.entry();
-            if entry.is_ahead() && !entry.is_seen() {
-                return Some(id);
-            }
-            id = entry.next.id()?;
         }
         None
     }

@@ -73,8 +73,8 @@ impl Table {
         self.timeout
     }
 
-    /// Returns in how many grains the time of a request that was made at `since` is over: 0 if it
-    /// is. `None` where there is no limit to it, or nobody waits for it.
+    /// Returns in how many grains the time of a request is over that began at `since`: 0 if it is
+    /// over. `None` where there is no limit to it, or nobody waits for it.
     fn time_left(timeout: u32, entry: &Entry, since: u32, now: u32) -> Option<u32> {
         let is_limited = timeout != 0 && entry.waiters != 0;
         // It may have been made since the clock was read. No request is older than 17 years.
@@ -84,8 +84,9 @@ impl Table {
         is_limited.then(|| limit.saturating_sub(age.unsigned_abs()))
     }
 
-    /// Looks at what time has brought to a request that was made at `since`; and in how many grains
-    /// it is to be looked at again, if that may bring anything. `timeout` is that of the table.
+    /// Looks at what time has brought to a request whose time began at `since`; and in how many
+    /// grains it is to be looked at again, if that may bring anything. `timeout` is that of the
+    /// table.
     pub(crate) fn tick(
         at: &mut impl Cursor,
         object: &ObjectState,

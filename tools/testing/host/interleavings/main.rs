@@ -46,6 +46,7 @@ mod ondemand {
     mod message;
     mod missing;
     mod opening;
+    mod reads_ahead;
     mod reopen;
     mod request;
     mod state;
@@ -99,6 +100,16 @@ mod ondemand {
                 unit,
             };
             self.send_ahead(object.as_arc_borrow(), &file, ahead);
+        }
+
+        /// How many wait for each READ of the object: for one ahead, one more.
+        pub(crate) fn waiters_of(&self, object: &crate::cache::object::Object) -> Vec<u16> {
+            let ids = self.ids_in_table();
+            self.with(object, |slots, _, _| {
+                let waiters = |id| slots.at(id).map(|mut at| at.locked().waiters);
+                ids.into_iter().filter_map(waiters).collect()
+            })
+            .unwrap()
         }
 
         pub(crate) fn deferrals(&self) -> u32 {

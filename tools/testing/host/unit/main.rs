@@ -58,6 +58,7 @@ mod driver {
         mod entry;
         mod message;
         mod opening;
+        mod reads_ahead;
         mod state;
         mod streams;
         mod table;

@@ -148,3 +148,25 @@ fn a_close_that_nobody_reads_in_time_stays_to_be_read() {
     assert_eq!(world.daemon_read(), Some((id, Kind::Close(fd))));
     assert!(world.in_table().is_empty());
 }
+
+#[test]
+fn a_read_ahead_has_its_time_from_when_somebody_waits() {
+    let mut world = opened(1);
+    world.set_timeout(3);
+    let ahead = world.read_ahead(0, 0, 8).unwrap();
+    let alone = world.read_ahead(0, 8, 8).unwrap();
+    world.daemon_read().unwrap();
+    world.tick();
+    world.tick();
+    assert_eq!(world.read(0, 0, 4), Ok(ahead));
+    world.tick();
+    // The second to join it has what is left of the time of the first.
+    assert_eq!(world.read(0, 0, 4), Ok(ahead));
+    assert_eq!(world.in_table(), [ahead], "{:?}", world.ended);
+    assert_eq!(world.ended[&alone], Outcome::Failed);
+    world.tick();
+    assert_eq!(world.in_table(), [ahead]);
+    world.tick();
+    assert_eq!(world.ended[&ahead], Outcome::Failed);
+    world.check();
+}

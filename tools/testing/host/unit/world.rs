@@ -46,7 +46,7 @@ pub(super) struct World {
     now: u32,
     /// The clock is to ring.
     clock: bool,
-    /// When each request was made.
+    /// When the time of each request began.
     since: BTreeMap<u32, u32>,
     /// CLOSEs that nobody waits for any more.
     pub(super) released: BTreeSet<u32>,
@@ -154,12 +154,22 @@ impl World {
         let state = &self.objects[object];
         let mut joined = Table::join_covering_read(&mut self.slots, state, off, len);
         if joined.is_none() && state.has_ahead() {
-            joined = Table::join_ahead(&mut self.slots, state, off, len, 1);
+            joined = Table::join_ahead(&mut self.slots, state, off, len);
         }
         match joined {
-            Some(id) => Ok(id),
+            Some(id) => {
+                if self.slots.entries[&id].is_awaited_by_one() {
+                    self.since.insert(id, self.now);
+                }
+                Ok(id)
+            }
             None => self.submit(object, Kind::Read { off, len }),
         }
+    }
+
+    /// Up to where it is asked for what is at `off`.
+    pub(super) fn asked_up_to(&mut self, object: usize, off: u64) -> Option<u64> {
+        Table::asked_up_to(&mut self.slots, &self.objects[object], off)
     }
 
     /// A READ ahead of those who read.
@@ -170,8 +180,19 @@ impl World {
     /// The object is about to go away: what the daemon has not seen of READs ahead goes first.
     pub(super) fn leave(&mut self, object: usize) {
         self.objects[object].leave();
-        while let Some(id) = Table::next_unseen_ahead(&mut self.slots, &self.objects[object]) {
-            self.take_out(id, Outcome::Failed);
+        let mut from = None;
+        loop {
+            let is_there = |id: &u32| self.slots.entries.contains_key(id);
+            let from_there = from.filter(is_there);
+            let state = &self.objects[object];
+            let looked = Table::next_unseen_ahead(&mut self.slots, state, from_there, self.batch);
+            if let Some(id) = looked.found {
+                self.take_out(id, Outcome::Failed);
+            }
+            if looked.next.is_none() {
+                break;
+            }
+            from = looked.next;
         }
     }
 
@@ -384,6 +405,11 @@ impl World {
         let consequence =
             self.table
                 .close_fd(&mut self.slots, &mut self.objects[object], fd, closer);
+        if consequence.forget {
+            while let Some(id) = Table::next_read(&mut self.slots, &self.objects[object]) {
+                self.take_out(id, Outcome::Failed);
+            }
+        }
         self.finish_stale_closes(object);
         self.follow_up(object, consequence);
     }

@@ -3,11 +3,16 @@
 //! READs ahead of those who read: nobody waits for one as it is made, and none is left at the end.
 
 use super::daemon::{daemon, daemon_with_a_child, successor, threads, Manner};
-use super::explore::all_orders;
+use super::explore::{all_orders, once};
 use super::serving::reader;
-use super::world::{world, World};
+use super::world::{world, World, PAGES};
+use crate::cache::ondemand::Engine;
 use cachefiles_bindings::sched;
+use cachefiles_protocol::WireMessage;
 use kernel::error::code::{EINTR, EIO};
+use kernel_ext::delayed_work::Delayed;
+use kernel_ext::errno::ETIMEDOUT;
+use kernel_ext::fs::PAGE;
 use shuttle::thread::{spawn, JoinHandle};
 
 /// A reader of the first page, who asks for so many pages behind it, as for one who reads in
@@ -214,5 +219,106 @@ fn reads_ahead_end_with_the_cache() {
             spawn(move || world.kill())
         };
         world.end(worker, [daemon], [task, killer]);
+    });
+}
+
+/// A daemon of this task has opened the object.
+fn open_by_hand(world: &World) {
+    kernel_ext::anon_file::enter_process(1);
+    let opener = opened_by(world);
+    let poller = world.poller(false);
+    let open = loop {
+        match world.read(1024, false).unwrap() {
+            Some(message) => break WireMessage::try_from(&message.bytes[..]).unwrap(),
+            None => poller.wait(),
+        }
+    };
+    let size = PAGES * PAGE;
+    let answered = world.engine().copen(open.msg_id().into(), Ok(size));
+    answered.unwrap();
+    opener.join().unwrap();
+}
+
+/// The ranges, in pages, of all READs that are there to be read.
+fn ranges(world: &World) -> Vec<(u64, u64)> {
+    let page = PAGE as u64;
+    let mut ranges = Vec::new();
+    while let Some(message) = world.read(1024, false).unwrap() {
+        let WireMessage::Read(read) = WireMessage::try_from(&message.bytes[..]).unwrap() else {
+            panic!("no READ");
+        };
+        ranges.push((read.off / page, (read.off + read.len) / page));
+    }
+    ranges
+}
+
+#[test]
+fn what_a_reader_asks_for_itself_is_not_asked_for_ahead() {
+    once(|| {
+        let (world, worker) = world(1);
+        open_by_hand(&world);
+        let page = PAGE as u64;
+        world.engine().send_read(&world.objects[0], page, 2 * page);
+        // It begins in the middle of that, and before it.
+        world.read_ahead_in(0, 2, 3, 3);
+        world.read_ahead_in(0, 0, 8, 8);
+        assert_eq!(ranges(&world), [(1, 3), (3, 5), (0, 8)]);
+        kernel_ext::anon_file::close_all();
+        world.kill();
+        world.end(worker, None::<JoinHandle<()>>, []);
+    });
+}
+
+#[test]
+fn a_read_ahead_has_its_time_from_when_somebody_waits() {
+    once(|| {
+        let (world, worker) = world(1);
+        open_by_hand(&world);
+        kernel_ext::workqueue::hold_time(true);
+        world.set_timeout(5);
+        world.read_ahead(0, 0, 1);
+        kernel_ext::task::pass(400);
+        let reader = {
+            let world = world.clone();
+            spawn(move || assert_eq!(world.fetch(0, 0), Err(ETIMEDOUT)))
+        };
+        while world.engine().waiters_of(&world.objects[0]) != [2] {
+            kernel_ext::task::cond_resched();
+        }
+        let look_after = |ticks| {
+            kernel_ext::task::pass(ticks);
+            Engine::run(world.pin.cache.engine.clone());
+            world.engine().ids_in_table().len()
+        };
+        assert_eq!(
+            look_after(300),
+            1,
+            "after seven seconds, three of them waited for"
+        );
+        assert_eq!(look_after(300), 0);
+        reader.join().unwrap();
+        kernel_ext::anon_file::close_all();
+        world.end(worker, None::<JoinHandle<()>>, []);
+    });
+}
+
+#[test]
+fn reads_ahead_alone_have_nothing_opened_again() {
+    all_orders("fd closed with READs ahead only", 2, || {
+        let (world, worker) = world(1);
+        let manner = Manner {
+            closes: 1,
+            ..Manner::default()
+        };
+        let daemon = daemon(&world, 1, manner);
+        let task = {
+            let (world, known) = (world.clone(), opened_by(&world));
+            spawn(move || {
+                known.join().unwrap();
+                world.read_ahead(0, 0, 2);
+                assert_eq!(world.fetch(0, 1), Ok(true));
+            })
+        };
+        world.end(worker, [daemon], [task]);
     });
 }

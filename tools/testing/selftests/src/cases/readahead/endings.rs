@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What becomes of READs that nobody waits for.
 
-use std::time::Duration;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{Errno, Read};
+use rustix::fs::{Advice, fadvise};
 
 use super::super::async_reads::ahead::{WINDOW, end, plain};
 use super::{NO_COMMAND, reading_ahead};
 use crate::actor::Actor;
 use crate::context::{Context, expect_errno, expect_io_errno};
-use crate::image::Image;
-use crate::registry::{Test, test};
-use crate::session::{Mount, Session};
+use crate::image::{BLOCK, Image};
+use crate::registry::{Skip, Test, test};
+use crate::session::{Log, Mount, Session};
 use crate::sys;
-use crate::task::{ReadTask, module_waits_in_a_worker, read_in_background, soon};
+use crate::task::{ReadTask, Task, module_waits_in_a_worker, read_in_background, soon};
 
 pub const TESTS: &[Test] = &[
     test!(
@@ -34,6 +37,18 @@ pub const TESTS: &[Test] = &[
     )
     .c_fails(NO_COMMAND)
     .limit(60),
+    test!(
+        crash_with_reads_ahead_alone_has_nothing_opened,
+        "the next daemon is not asked for what nobody wants"
+    )
+    .c_fails(NO_COMMAND)
+    .limit(60),
+    test!(
+        read_ahead_has_its_time_from_when_it_is_waited_for,
+        "who comes late gets no error for what has waited before"
+    )
+    .c_fails(NO_COMMAND)
+    .limit(240),
     test!(
         late_read_ahead_ends_as_any_other,
         "a stuck daemon is an error, and not a hang"
@@ -180,6 +195,85 @@ fn reads_ahead_survive_a_crash(ctx: &Context) -> Result<()> {
         sys::empty_cache()?;
     }
     Ok(())
+}
+
+fn crash_with_reads_ahead_alone_has_nothing_opened(ctx: &Context) -> Result<()> {
+    let image = plain(12);
+    let (mut session, mount) = with_killed_reader(ctx, &image)?;
+    session.crash();
+    session.log = Log::default();
+    session.hold_reads = None;
+    session.pump_for(Duration::from_millis(500))?;
+    let opens = session.log.opens.len();
+    ensure!(opens == 0, "{opens} OPENs for nobody");
+    let reader = read_in_background(&mount.file("file"));
+    session.pump_until("the reader to end", |_| reader.is_done())?;
+    ensure!(reader.finish()?? == image.files["file"], "wrong content");
+    end(session, mount, &image)
+}
+
+/// Has a reader join a READ ahead, and answers that after the time that it had before, but before
+/// its reader has waited for as long. `None` where the machine was too slow for that.
+fn answer_between(ctx: &Context, image: &Image, timeout: u32) -> Result<Option<()>> {
+    let limit = Duration::from_secs(timeout.into());
+    let (mut session, mount) = with_killed_reader(ctx, image)?;
+    let made_before = Instant::now();
+    session.device.set_timeout(timeout)?;
+    let last = session.held.iter().max_by_key(|read| read.off);
+    let last = *last.context("no READ ahead")?;
+    std::thread::sleep(limit * 5 / 8);
+    let joined_after = Instant::now();
+    let (path, off) = (mount.file("file"), last.off);
+    let reader = Task::start("reading", move || -> Result<Vec<u8>> {
+        let file = File::open(path)?;
+        fadvise(&file, 0, None, Advice::Random)?;
+        let mut data = vec![0; BLOCK];
+        file.read_exact_at(&mut data, off)?;
+        Ok(data)
+    });
+    // It sleeps, and not for the disk: that would be over.
+    let mut calm = (0, 0);
+    while calm.1 < 20 {
+        ensure!(joined_after.elapsed() < soon(), "the reader does not wait");
+        std::thread::sleep(Duration::from_millis(20));
+        let times = reader.sleeps().then(|| reader.times_asleep());
+        calm = match times {
+            Some(Ok(times)) if times == calm.0 => (times, calm.1 + 1),
+            Some(Ok(times)) => (times, 0),
+            _ => (0, 0),
+        };
+    }
+    let is_joined = made_before.elapsed() < limit;
+    let over = limit + Duration::from_secs(1);
+    std::thread::sleep(over.saturating_sub(made_before.elapsed()));
+    session.hold_reads = None;
+    session.log.late = 0;
+    session.answer_read(&last)?;
+    let is_in_time = joined_after.elapsed() < limit;
+    let late = session.log.late;
+    session.device.set_timeout(0)?;
+    session.pump_until("the reader to end", |_| reader.is_done())?;
+    let data = reader.finish()?;
+    session.held.clear();
+    end(session, mount, image)?;
+    sys::empty_cache()?;
+    if !is_joined || !is_in_time {
+        return Ok(None);
+    }
+    let at = usize::try_from(off)?;
+    ensure!(data? == image.files["file"][at..][..BLOCK], "wrong content");
+    ensure!(late == 0, "the READ was over before its reader had waited");
+    Ok(Some(()))
+}
+
+fn read_ahead_has_its_time_from_when_it_is_waited_for(ctx: &Context) -> Result<()> {
+    let image = plain(12);
+    for timeout in [5, 20] {
+        if answer_between(ctx, &image, timeout)?.is_some() {
+            return Ok(());
+        }
+    }
+    Err(Skip("the machine is too slow".into()).into())
 }
 
 fn late_read_ahead_ends_as_any_other(ctx: &Context) -> Result<()> {
