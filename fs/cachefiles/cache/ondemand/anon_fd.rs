@@ -130,7 +130,8 @@ impl AnonFileOps for Operations {
         Ok(found)
     }
 
-    /// Completes a READ. Errors: EINVAL another command, or not a READ of this object.
+    /// Completes a READ. Errors: EINVAL another command, not a READ of this object, or not the fd
+    /// that the object's daemon has of it.
     #[inline]
     fn ioctl(fd: &ObjectFd, command: u32, argument: usize) -> Result<isize> {
         if command != READ_COMPLETE {
@@ -138,7 +139,7 @@ impl AnonFileOps for Operations {
         }
         let id = u32::try_from(argument).map_err(|_| EINVAL)?;
         let engine = fd.object.cache().ondemand().ok_or(EOPNOTSUPP)?;
-        engine.cread(&fd.object, id)?;
+        engine.cread(&fd.object, fd.id, id)?;
         Ok(0)
     }
 }

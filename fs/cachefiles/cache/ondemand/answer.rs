@@ -144,10 +144,14 @@ impl Engine {
         }
     }
 
-    /// Completes the READ `id` of this object. Error: EINVAL there is no such READ.
+    /// Completes the READ `id` of this object, by its anonymous fd `fd`. Error: EINVAL there is no
+    /// such READ, or the fd is one that a daemon before has left to others.
     #[inline]
-    pub(super) fn cread(&self, object: &Arc<Object>, id: u32) -> Result {
+    pub(super) fn cread(&self, object: &Arc<Object>, fd: NonZeroU32, id: u32) -> Result {
         let node = self.with(object, |slots, table, state| {
+            if state.fd() != Some(fd) {
+                return None;
+            }
             let mut at = slots.at(id)?;
             let is_ours = Arc::ptr_eq(&at.shared().object, object);
             if !is_ours || !matches!(at.locked().kind, Kind::Read { .. }) {

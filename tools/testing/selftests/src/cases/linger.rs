@@ -56,6 +56,11 @@ pub const TESTS: &[Test] = &[
     )
     .c_fails(NO_LINGER),
     test!(
+        linger_takes_no_answers_by_fds_that_others_have,
+        "what is left of a daemon does not complete what the next one has been handed"
+    )
+    .c_fails(NO_LINGER),
+    test!(
         linger_lets_images_come_and_go,
         "mounting waits for the next daemon, and unmounting does not"
     )
@@ -293,6 +298,32 @@ fn linger_does_not_leave_objects_with_fds_that_others_have(ctx: &Context) -> Res
         !session.log.opens.iter().any(key),
         "blob-b was opened again"
     );
+    end(session, mount)
+}
+
+fn linger_takes_no_answers_by_fds_that_others_have(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    let (mut session, mount, reader) = in_flight(ctx, &image, LONG)?;
+    let left = std::mem::take(&mut session.objects);
+    let before = session.held[0];
+    drop(session);
+    let mut session = attached(ctx, &image)?;
+    session.hold_data(FSID, &image);
+    session.pump_until("the READ again", |session| !session.held.is_empty())?;
+    let again = session.held[0];
+    ensure!(
+        again.msg_id == before.msg_id && again.object_id != before.object_id,
+        "{before:?} became {again:?}"
+    );
+    let old = &left.get(&before.object_id).context("no old fd")?.fd;
+    let answer = old.complete_read(before.msg_id);
+    expect_errno(answer, Errno::INVAL, "an answer by an old fd")?;
+    ensure!(!reader.is_done(), "the reader did not wait for the daemon");
+    session.hold_reads = None;
+    session.answer_held_backwards()?;
+    ensure!(session.log.late == 0, "the answer of the daemon was late");
+    is_served(&mut session, reader, &image)?;
+    drop(left);
     end(session, mount)
 }
 
