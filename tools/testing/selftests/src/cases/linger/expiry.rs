@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::Errno;
 
-use super::{FSID, LONG, NO_LINGER, attached, end, in_flight, served};
-use crate::context::{Context, TAG, expect_errno};
+use super::{FSID, LONG, NO_LINGER, attached, end, in_flight, is_served, served};
+use crate::context::{Context, TAG, expect_errno, expect_io_errno};
 use crate::registry::{Test, test};
 use crate::session::Session;
 use crate::share::drop_caches;
 use crate::sys;
-use crate::task::{read_in_background, soon};
+use crate::task::{Task, read_in_background, soon};
 
 pub const TESTS: &[Test] = &[
     test!(
@@ -36,6 +36,12 @@ pub const TESTS: &[Test] = &[
     test!(
         linger_that_ends_meets_daemons_that_come,
         "there is no bad moment to attach"
+    )
+    .limit(180)
+    .c_fails(NO_LINGER),
+    test!(
+        linger_that_is_over_late_ends_no_other,
+        "a clock that was stopped too late does not cut short the next waiting"
     )
     .limit(180)
     .c_fails(NO_LINGER),
@@ -65,12 +71,17 @@ fn linger_is_over_after_its_time(ctx: &Context) -> Result<()> {
     let (session, mount, reader) = in_flight(ctx, &image, 2)?;
     let begun = Instant::now();
     drop(session);
-    ensure!(
-        reader.finish()?.is_err(),
-        "b was read, and nobody served it"
-    );
+    // Its OPEN waits as well.
+    let other = ctx.mount_point("other");
+    std::fs::create_dir_all(&other)?;
+    let other = Task::start("mounting", move || sys::mount_erofs(&other, b"fsid=other"));
+    expect_io_errno(reader.finish()?, Errno::IO, "the reader")?;
     let took = begun.elapsed();
     ensure!(took >= Duration::from_millis(1900), "it took {took:?} only");
+    ensure!(
+        other.finish()?.is_err(),
+        "nobody has opened the other image"
+    );
     is_kept(&mount, &image)?;
     // And the next daemon takes it over, as ever; by `attach`, too.
     let mut session = attached(ctx, &image)?;
@@ -96,6 +107,11 @@ fn linger_that_is_over_leaves_nothing_behind(ctx: &Context) -> Result<()> {
             drop(ctx.bound_device()?);
         }
     }
+    // The directory is free for another cache.
+    let device = ctx.device()?;
+    device.bind_ondemand(sys::CACHE.as_ref(), Some("another"))?;
+    drop(device);
+    sys::wait_until_unused(soon())?;
     sys::remove_unused_module(soon())?;
     ctx.load_own_module()
 }
@@ -125,6 +141,43 @@ fn linger_that_is_over_waits_for_fds_that_others_have(ctx: &Context) -> Result<(
     end(session, mount)
 }
 
+/// Removes what is cached of `b`, so that there is something to be fetched again.
+fn forget_b() -> Result<()> {
+    drop_caches()?;
+    let blob = cachefiles_protocol::key_path(format!("erofs,{FSID}").as_bytes(), b"blob-b");
+    let blob = std::path::Path::new(sys::CACHE).join(blob);
+    let file = std::fs::OpenOptions::new().write(true).open(blob)?;
+    let flags = rustix::fs::FallocateFlags::PUNCH_HOLE;
+    let flags = flags | rustix::fs::FallocateFlags::KEEP_SIZE;
+    Ok(rustix::fs::fallocate(&file, flags, 0, 64 * 4096)?)
+}
+
+fn linger_that_is_over_late_ends_no_other(ctx: &Context) -> Result<()> {
+    let image = super::two_blobs();
+    let (mut session, mount) = served(ctx, &image, 1)?;
+    for round in 0..8 {
+        drop(session);
+        // The time is about to be over, or just was.
+        std::thread::sleep(Duration::from_millis(980 + 20 * round));
+        session = attached(ctx, &image)?;
+        session.device.set_linger(LONG)?;
+        session.hold_data(FSID, &image);
+        let reader = read_in_background(&mount.file("b"));
+        session.pump_until("a READ", |session| !session.held.is_empty())?;
+        drop(session);
+        std::thread::sleep(Duration::from_secs(1));
+        ensure!(
+            !reader.is_done(),
+            "round {round}: the time of before has ended it"
+        );
+        session = attached(ctx, &image)?;
+        is_served(&mut session, reader, &image)?;
+        forget_b()?;
+        session.device.set_linger(1)?;
+    }
+    end(session, mount)
+}
+
 fn linger_that_ends_meets_daemons_that_come(ctx: &Context) -> Result<()> {
     const ROUNDS: u64 = 16;
     let image = super::two_blobs();
@@ -149,14 +202,7 @@ fn linger_that_ends_meets_daemons_that_come(ctx: &Context) -> Result<()> {
             Err(_) => lost += 1,
         }
         drop(session);
-        // So that there is something to be fetched again.
-        drop_caches()?;
-        let blob = cachefiles_protocol::key_path(format!("erofs,{FSID}").as_bytes(), b"blob-b");
-        let blob = std::path::Path::new(sys::CACHE).join(blob);
-        let file = std::fs::OpenOptions::new().write(true).open(blob)?;
-        let flags = rustix::fs::FallocateFlags::PUNCH_HOLE;
-        let flags = flags | rustix::fs::FallocateFlags::KEEP_SIZE;
-        rustix::fs::fallocate(&file, flags, 0, 64 * 4096)?;
+        forget_b()?;
         session = attached(ctx, &image)?;
     }
     ensure!(lost < ROUNDS, "not one of them came in time");
