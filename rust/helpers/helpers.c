@@ -18,6 +18,7 @@
 #error "The kernel has no fscache: build it with CONFIG_FSCACHE=y"
 #endif
 
+#include "debugfs.c"
 #include "file.c"
 #include "slab.c"
 #include "sync.c"

@@ -14,6 +14,7 @@
 
 pub mod anon_file;
 pub mod cred;
+pub mod debugfs;
 pub mod delayed_work;
 pub mod errno;
 pub mod fs;

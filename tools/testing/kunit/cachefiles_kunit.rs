@@ -13,6 +13,7 @@ mod cache;
 mod completion;
 mod cookie;
 mod cred;
+mod debugfs;
 mod delayed;
 mod device;
 mod dir;
