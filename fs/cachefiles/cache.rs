@@ -6,6 +6,7 @@
 //! another. Objects and volumes keep it in memory, too, but not bound. An on-demand cache that is
 //! in use then is kept: see `kept`. One that was told to waits for its next daemon: see `linger`.
 
+pub(crate) mod all;
 mod behaviour;
 pub(crate) mod claim;
 pub(crate) mod coherency;
@@ -222,6 +223,15 @@ impl Cache {
         self.objects.remove(object.debug_id()).is_some()
     }
 
+    /// Shows the object with the lowest debug id that is not below `id`, with the list locked, and
+    /// returns its debug id. `look` does not sleep.
+    pub(crate) fn look_at_object(&self, id: u32, look: impl FnOnce(&Object)) -> Option<u32> {
+        let objects = self.objects.lock();
+        let (id, object) = objects.at_or_behind(id)?;
+        look(&object);
+        Some(id)
+    }
+
     /// Lists a volume for withdrawal. Errors: as for [`Cache::add_object`].
     pub(crate) fn add_volume(&self, volume: &Arc<Volume>) -> Result {
         self.volumes
@@ -260,6 +270,7 @@ impl Cache {
     /// else it might wait for an answer that nobody gives.
     pub(crate) fn withdraw(&self) {
         kernel_ext::log::info!("File cache on {} unregistering", self.fscache.name());
+        all::remove(self);
         if let Some(engine) = self.ondemand() {
             engine.stop_clock();
         }

@@ -31,13 +31,14 @@ mod backend;
 mod backing;
 mod cache;
 mod data;
+mod debugfs;
 mod device;
 mod format;
 mod io;
 mod marker;
 mod notify;
 
-use cache::{kept, ondemand};
+use cache::{all, kept, ondemand};
 use kernel::prelude::*;
 use kernel_ext::miscdevice::MiscDeviceRegistration;
 use kernel_ext::params::ErrorInjection;
@@ -53,8 +54,9 @@ module! {
     license: "GPL",
 }
 
-/// What lives as long as the module is loaded. The device goes first.
+/// What lives as long as the module is loaded. The files and the device go first.
 struct Module {
+    _debugfs: kernel_ext::debugfs::Directory,
     _device: Pin<KBox<MiscDeviceRegistration<device::Device>>>,
     _error_injection: ErrorInjection,
     /// Go last.
@@ -66,8 +68,10 @@ impl kernel::Module for Module {
         let loaded = ErrorInjection::register().and_then(|error_injection| {
             let object_fds = ondemand::OBJECT_FDS.create()?;
             let device = MiscDeviceRegistration::register(kernel::c_str!("cachefiles"), module);
+            let device = KBox::pin_init(device, GFP_KERNEL)?;
             Ok(Self {
-                _device: KBox::pin_init(device, GFP_KERNEL)?,
+                _debugfs: debugfs::create(module)?,
+                _device: device,
                 _error_injection: error_injection,
                 _object_fds: object_fds,
             })
@@ -84,6 +88,7 @@ impl Drop for Module {
     fn drop(&mut self) {
         kernel_ext::log::info!("Unloading");
         kept::unload();
+        all::unload();
         device::unload();
         // There are no callers any more, but the last one may still be on the way out:
         // the end of an operation or of a withdrawal drops the cache before it returns.

@@ -63,6 +63,14 @@ impl DataMap {
         self.slot.lock().file().map(InUse::held)
     }
 
+    /// Returns the space that the file takes, in blocks of 512 bytes; 0 without one. Any context.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.slot
+            .lock()
+            .file()
+            .map_or(0, |file| file.inode().blocks())
+    }
+
     /// Returns the file to be written to, if there is one at the moment, also if it is stale.
     pub(crate) fn file_to_write(&self) -> Option<FileToWrite> {
         let mut slot = self.slot.lock();

@@ -16,7 +16,8 @@
 //!   which `streams` recognises;
 //! - `deliver`: the daemon's read; `answer`: `copen`, `cread`, `cfail`, `restore`;
 //! - `hand_over`: from one daemon to the next, with all that is on its way;
-//! - `anon_fd`: the fd of an object; `reopen`: opening objects again; `clock`: what time brings.
+//! - `anon_fd`: the fd of an object; `reopen`: opening objects again; `clock`: what time brings;
+//! - `report`: how all of that stands, for debugfs.
 
 mod ahead;
 mod anon_fd;
@@ -35,6 +36,7 @@ mod missing;
 mod opening;
 mod reads_ahead;
 mod reopen;
+mod report;
 mod request;
 mod state;
 mod streams;

@@ -7,7 +7,7 @@ use crate::backing::space::{Purpose, Space};
 use crate::backing::Backing;
 use crate::cache::kept::{self, Met, TakenOver};
 use crate::cache::ondemand::Engine;
-use crate::cache::{linger, Behaviour, Cache, Pin};
+use crate::cache::{all, linger, Behaviour, Cache, Pin};
 use crate::format::limits::Limits;
 use crate::marker::Cachefiles;
 use crate::notify::Notifier;
@@ -241,7 +241,9 @@ fn add_cache_at(
     }
     // Before there are users, who may be there as soon as fscache has it.
     cache.behave(&settings.behaviour);
-    cache.fscache.add::<Cachefiles>(cache.clone())?;
+    all::add(&cache)?;
+    let added = cache.fscache.add::<Cachefiles>(cache.clone());
+    added.inspect_err(|_| all::remove(&cache))?;
     kernel_ext::log::info!("File cache on {} registered", cache.fscache.name());
 
     // Only the culling state is of interest here: a full cache can still be read.

@@ -21,6 +21,7 @@ pub const STEPS: &[Step] = &[
     step!(command_cull_of_a_directory, HERE_WITH_COPIES),
     step!(command_inuse, HERE_WITH_COPIES),
     step!(read_state, HERE_WITH_COPIES),
+    step!(read_lists, HERE_WITH_COPIES),
 ];
 
 fn open_device(walk: &mut Walk<'_>) -> Result<()> {
@@ -133,6 +134,20 @@ fn read_state(walk: &mut Walk<'_>) -> Result<()> {
             "the state is {:?}",
             String::from_utf8_lossy(&buffer[..length])
         );
+        Ok(outcome(&result))
+    })
+}
+
+/// What debugfs shows. C shows nothing: then there is nothing to fail.
+fn read_lists(walk: &mut Walk<'_>) -> Result<()> {
+    walk.each(Below::Module, |walk, fault| {
+        let _device = bound(walk.ctx)?;
+        let path = "/sys/kernel/debug/cachefiles/caches";
+        let result = fault.hit(|| std::fs::read(path))?;
+        let result = result.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        if result.as_ref().is_err_and(|&error| error != Errno::NOENT) {
+            std::fs::read(path).context("reading the list again")?;
+        }
         Ok(outcome(&result))
     })
 }

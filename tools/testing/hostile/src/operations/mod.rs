@@ -72,6 +72,7 @@ const OPERATIONS: &[(u32, Who, Operation)] = &[
     // Waiting.
     (25, Any, watch::poll),
     (25, Any, watch::epoll),
+    (15, Any, watch::look),
     (30, Any, ring::ring),
 ];
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Waiting for the device, by `poll` and `epoll`, while others close it.
+//! Waiting for the device, by `poll` and `epoll`, while others close it; and looking on.
 
 use cachefiles_protocol::Errno;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll as ep, poll as poll_call};
+use rustix::fs::{self, Mode, OFlags, SeekFrom};
 
 use crate::actor::Actor;
 
@@ -83,4 +84,26 @@ pub fn epoll(actor: &mut Actor<'_>) {
     if actor.dice.chance(30) {
         drop(actor.epolls.swap_remove(place));
     }
+}
+
+/// What debugfs shows, read in odd pieces and from anywhere, and not always to the end.
+pub fn look(actor: &mut Actor<'_>) {
+    let name = actor.dice.pick(&["caches", "objects", "requests"]);
+    let from = actor.dice.below(5000) as u64;
+    let mut piece = vec![0; 1 + actor.dice.below(700)];
+    let most = actor.dice.below(40);
+    let _ = actor.step(format!("look at {name} from {from}"), |_| {
+        let path = format!("/sys/kernel/debug/cachefiles/{name}");
+        let file = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut length = 0;
+        fs::seek(&file, SeekFrom::Start(from))?;
+        for _ in 0..most {
+            let count = rustix::io::read(&file, &mut piece)?;
+            length += count;
+            if count == 0 {
+                break;
+            }
+        }
+        Ok(length)
+    });
 }

@@ -8,6 +8,7 @@ mod crash;
 mod cread;
 mod daemon;
 mod daemonless;
+mod debugfs;
 mod device;
 mod events;
 mod failed_reads;
@@ -96,6 +97,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         independent::TESTS,
         crash::TESTS,
         kept::TESTS,
+        debugfs::TESTS,
         on_disk::TESTS,
         tracepoint::TESTS,
         module::TESTS,

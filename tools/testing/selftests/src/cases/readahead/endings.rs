@@ -88,7 +88,8 @@ fn in_flight(session: &mut Session) -> Result<Read> {
     Ok(own)
 }
 
-fn with_reader(ctx: &Context, image: &Image) -> Result<(Session, Mount, ReadTask)> {
+/// A reader that waits, and READs ahead of it that are held.
+pub fn with_reader(ctx: &Context, image: &Image) -> Result<(Session, Mount, ReadTask)> {
     let (mut session, mount) = reading_ahead(ctx, image)?;
     let reader = read_in_background(&mount.file("file"));
     in_flight(&mut session)?;
