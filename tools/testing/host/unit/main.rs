@@ -71,6 +71,9 @@ mod driver {
         #[path = "../../../../tools/testing/host/unit/message.rs"]
         mod message_tests;
         #[cfg(test)]
+        #[path = "../../../../tools/testing/host/unit/reads_ahead.rs"]
+        mod reads_ahead_tests;
+        #[cfg(test)]
         #[path = "../../../../tools/testing/host/unit/sequences.rs"]
         mod sequence_tests;
         #[cfg(test)]
