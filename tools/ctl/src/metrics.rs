@@ -47,7 +47,8 @@ impl Metrics {
         Ok(Self::parse(body))
     }
 
-    fn parse(text: &str) -> Self {
+    /// Understands the daemon's words.
+    pub fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let pairs = lines.filter_map(|line| {
             let (name, value) = line.rsplit_once(' ')?;

@@ -101,6 +101,9 @@ impl Status {
     fn to_text(&self) -> String {
         let mut text = self.holders_text();
         text += &format!("daemon   {}\n", self.daemon());
+        if let Some(settings) = self.settings() {
+            text += &format!("settings {settings}\n");
+        }
         for image in &self.images {
             let domain = image.domain.as_ref();
             let domain = domain.map_or_else(String::new, |it| format!(", domain {it}"));
@@ -150,6 +153,28 @@ impl Status {
             get("reads_answered_total{outcome=\"failed\"}"),
             size::text(bytes)
         )
+    }
+}
+
+impl Status {
+    /// What the daemon has told the kernel of the cache.
+    fn settings(&self) -> Option<String> {
+        let metrics = self.metrics.as_ref().ok()?;
+        let seconds = |name: &str, value: f64| match value {
+            0.0 => format!("no {name}"),
+            value => format!("{name} {value} s"),
+        };
+        let linger = metrics.get("linger_seconds");
+        let ahead = metrics.get("readahead_bytes").map(|bytes| match bytes {
+            0.0 => "no readahead".to_owned(),
+            bytes => format!("readahead {}", size::text(bytes.max(0.0) as u64)),
+        });
+        let told = [
+            Some(seconds("timeout", metrics.get("timeout_seconds")?)),
+            linger.map(|value| seconds("linger", value)),
+            ahead,
+        ];
+        Some(told.into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -331,6 +356,19 @@ yes     1.0 MiB  1.0 MiB  all  erofs,app  app
 ?       4.0 KiB  1.0 MiB  0 %  erofs,app  layer
 ";
         assert_eq!(status().to_text(), wanted);
+    }
+
+    #[test]
+    fn what_the_kernel_was_told_has_a_line() {
+        let mut status = status();
+        assert!(!status.to_text().contains("settings"));
+        let told = "cachefiles_ondemandd_timeout_seconds 0\n\
+                    cachefiles_ondemandd_linger_seconds 60\n\
+                    cachefiles_ondemandd_readahead_bytes 1048576\n";
+        status.metrics = Ok(Metrics::parse(told));
+        let said = status.to_text();
+        let wanted = "\nsettings no timeout, linger 60 s, readahead 1.0 MiB\n";
+        assert!(said.contains(wanted), "{said}");
     }
 
     #[test]

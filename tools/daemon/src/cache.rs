@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Opening, configuring and binding a cache, with errors that say what to do.
 
+mod live;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use cachefiles_protocol::{DEVICE_PATH, Device, Errno, Limit};
 use clap::Args;
 
+pub use self::live::LiveArgs;
 use crate::doctor;
 use crate::holders::Holders;
 
@@ -40,24 +43,23 @@ pub struct CacheArgs {
     /// Free blocks in percent below which nothing more is stored
     #[arg(long, default_value_t = 1, value_name = "PERCENT", value_parser = percent())]
     pub bstop: u8,
-    /// Seconds after which those who wait for an answer get an error; 0: they wait for as long as
-    /// it takes
-    #[arg(
-        long,
-        default_value_t = 0,
-        value_name = "SECONDS",
-        value_parser = clap::value_parser!(u32).range(..=86_400)
-    )]
-    pub timeout: u32,
+    /// Have blobs that are in the cache as a whole looked up without the daemon: for blobs whose
+    /// names tell their content
+    #[arg(long)]
+    pub daemonless: bool,
+    /// What the kernel takes later on as well.
+    #[command(flatten)]
+    pub live: LiveArgs,
 }
 
 fn percent() -> clap::builder::RangedI64ValueParser<u8> {
     clap::value_parser!(u8).range(0..100)
 }
 
-/// Opens the device and binds the cache in on-demand mode.
-pub fn open_and_bind(args: &CacheArgs) -> Result<Device> {
-    let Some(dir) = &args.dir else {
+/// Opens the device and binds the cache in on-demand mode. What the module does not have, and can be
+/// done without, is taken out of the options.
+pub fn open_and_bind(args: &mut CacheArgs) -> Result<Device> {
+    let Some(dir) = args.dir.clone() else {
         bail!("no cache directory: give --dir DIR (or a device that is already bound)");
     };
     let device = Device::open_path(&args.device).map_err(|errno| {
@@ -84,8 +86,9 @@ pub fn open_and_bind(args: &CacheArgs) -> Result<Device> {
     ];
     set_limits(&device, files)?;
     set_limits(&device, blocks)?;
-    set_timeout(&device, args.timeout)?;
-    device.bind_ondemand(dir, Some(&args.tag)).map_err(|errno| {
+    args.live.set(&device)?;
+    args.daemonless = args.daemonless && set_daemonless(&device)?;
+    device.bind_ondemand(&dir, Some(&args.tag)).map_err(|errno| {
         let way_out = match errno {
             Errno::NOENT | Errno::NOTDIR => "the directory does not exist: create it",
             Errno::OPNOTSUPP => {
@@ -99,7 +102,13 @@ pub fn open_and_bind(args: &CacheArgs) -> Result<Device> {
         };
         anyhow::Error::from(errno).context(format!("cannot bind the cache to {}: {way_out}", dir.display()))
     })?;
-    tracing::info!("cache bound to {}, tag {}", dir.display(), args.tag);
+    tracing::info!(
+        "cache bound to {}, tag {}{}{}",
+        dir.display(),
+        args.tag,
+        if args.daemonless { ", daemonless" } else { "" },
+        args.live
+    );
     doctor::warn_without_erofs();
     Ok(device)
 }
@@ -126,16 +135,17 @@ pub fn is_busy(error: &anyhow::Error) -> bool {
     error.downcast_ref() == Some(&Errno::BUSY)
 }
 
-/// Nothing is written for the default, so that kernels without the command do.
-pub fn set_timeout(device: &Device, seconds: u32) -> Result<()> {
-    if seconds == 0 {
-        return Ok(());
-    }
-    match device.set_timeout(seconds) {
-        Err(Errno::OPNOTSUPP) => {
-            bail!("this kernel's cachefiles has no time limit for requests: leave --timeout out")
+/// Whether the kernel has it, before the cache is bound. Without it images are mounted as ever, as
+/// long as there is a daemon.
+fn set_daemonless(device: &Device) -> Result<bool> {
+    match device.set_daemonless(true) {
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::NOTTY) => {
+            let lacks = live::lacks("daemonless", "28 November 2026");
+            tracing::warn!("{lacks}; going on without: each mount needs the daemon");
+            Ok(false)
         }
-        result => result.with_context(|| format!("cannot set the timeout to {seconds} s")),
+        Err(errno) => Err(errno).context("cannot have complete blobs looked up without the daemon"),
     }
 }
 

@@ -217,10 +217,26 @@ impl Machine<'_> {
                     "" => String::new(),
                     version => format!(", version {version}"),
                 };
-                Verdict::Good(format!("runs; {whose}{version}"))
+                Verdict::Good(format!("runs; {whose}{version}{}", self.parameters_set()))
             }
             State::Installed(path) => Verdict::Good(format!("not loaded; {path}, {whose}")),
             State::Absent => Verdict::Missing("there is no such module".into(), MODULE_WAY),
+        }
+    }
+
+    /// The parameters of ours by which all its caches do what they do not by default.
+    fn parameters_set(&self) -> String {
+        let dir = self.root.join("sys/module/cachefiles/parameters");
+        let values =
+            ["async_reads", "linger", "readahead"].map(|name| (name, text(&dir.join(name))));
+        let set = values.iter().filter_map(|(name, value)| {
+            let value = value.trim_end();
+            (!matches!(value, "" | "0" | "N")).then(|| format!(" {name}={value}"))
+        });
+        let set: String = set.collect();
+        match set.as_str() {
+            "" => set,
+            _ => format!("; parameters:{set}"),
         }
     }
 

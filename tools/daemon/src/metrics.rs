@@ -21,6 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 
+use crate::cache::LiveArgs;
 use crate::control;
 use crate::stats::Stats;
 
@@ -58,6 +59,34 @@ impl Metrics {
         );
         registry.register_collector(Box::new(Counts { stats, waiting }));
         Self { registry }
+    }
+
+    /// Tells as well what the kernel was told of the cache.
+    pub fn with_settings(mut self, live: &LiveArgs) -> Self {
+        let kib = live.readahead.map(|kib| u64::from(kib) << 10);
+        let settings = [
+            (
+                "timeout_seconds",
+                "Time after which the kernel fails a request; 0 is never",
+                Some(live.timeout.into()),
+            ),
+            (
+                "linger_seconds",
+                "For how long the cache waits for another daemon, if it was told",
+                live.linger.map(u64::from),
+            ),
+            (
+                "readahead_bytes",
+                "How much the kernel asks for ahead of readers, if it was told",
+                kib,
+            ),
+        ];
+        for (name, help, value) in settings {
+            if let Some(value) = value {
+                self.registry.register(name, help, ConstGauge::new(value));
+            }
+        }
+        self
     }
 
     /// An empty histogram of latencies.
@@ -252,7 +281,12 @@ mod tests {
         let latency = Metrics::latency();
         latency.observe(0.002);
         let waiting = Arc::new(Ages(vec![0, 2, 7, 7]));
+        let live = LiveArgs {
+            linger: Some(60),
+            ..LiveArgs::default()
+        };
         let text = Metrics::new(Arc::new(stats), waiting, latency)
+            .with_settings(&live)
             .text()
             .unwrap();
         for line in [
@@ -266,9 +300,12 @@ mod tests {
             "cachefiles_ondemandd_reads_waiting{seconds=\"5\"} 2",
             "cachefiles_ondemandd_reads_waiting{seconds=\"30\"} 0",
             "cachefiles_ondemandd_reads_in_flight 4",
+            "cachefiles_ondemandd_timeout_seconds 0",
+            "cachefiles_ondemandd_linger_seconds 60",
         ] {
             assert!(text.lines().any(|it| it == line), "{line}: {text}");
         }
+        assert!(!text.contains("readahead"), "it was told nothing: {text}");
         let oldest = text
             .lines()
             .find_map(|line| line.strip_prefix("cachefiles_ondemandd_reads_oldest_seconds "));

@@ -169,9 +169,8 @@ pub fn run(args: &ServeArgs, reread: Reread) -> Result<()> {
     raise_fd_limit();
     let (backend, policy) = args.fetch.open(&args.source)?;
     let holder = args.fd_from.as_deref().map(connect).transpose()?;
-    let Handoff { device, stats } = obtain_device(args, holder.as_ref())?;
-    // Bound by somebody else, it may have another limit or none.
-    cache::set_timeout(&device, args.cache.timeout)?;
+    let mut cache = args.cache.clone();
+    let Handoff { device, stats } = obtain_device(&mut cache, holder.as_ref())?;
     let stats = match (stats, &args.stats) {
         (Some(file), _) => Stats::open(&file)?,
         (None, Some(path)) => Stats::create(&Stats::create_file(path)?)?,
@@ -201,7 +200,8 @@ pub fn run(args: &ServeArgs, reread: Reread) -> Result<()> {
     if let Some(path) = &args.metrics {
         let _inside = runtime.enter();
         let listener = metrics::listen(path)?;
-        runtime.spawn(metrics::serve(listener, engine.metrics()));
+        let metrics = engine.metrics().with_settings(&cache.live);
+        runtime.spawn(metrics::serve(listener, metrics));
     }
     let listener = args.control.as_deref().map(control::listen).transpose()?;
     if let Some(mut holder) = holder.as_ref() {
@@ -223,7 +223,8 @@ pub fn run(args: &ServeArgs, reread: Reread) -> Result<()> {
     }
     let outcome = runtime.block_on(dispatch::run(Arc::clone(&engine), stop));
     if args.fd_from.is_none() {
-        warn_of_images(&args.cache.tag);
+        warn_of_images(&cache);
+        cache.live.leave(engine.device(), &cache.tag);
     }
     // Threads whose source does not answer are not waited for.
     runtime.shutdown_background();
@@ -236,28 +237,32 @@ pub fn run(args: &ServeArgs, reread: Reread) -> Result<()> {
 }
 
 /// For whoever stops what has no holder but systemd, which keeps the device for a restart only.
-fn warn_of_images(tag: &str) {
-    let in_use = mounts::in_use(tag);
+fn warn_of_images(cache: &CacheArgs) {
+    let in_use = mounts::in_use(&cache.tag);
     if !in_use.is_empty() {
         tracing::warn!(
-            "images are in use: {}. Unless this is started again, what is not cached of them fails",
-            in_use.join(", ")
+            "images are in use: {}. Unless this is started again, {}",
+            in_use.join(", "),
+            cache.live.outlook()
         );
     }
 }
 
 /// Gets the device from wherever the options and the environment say.
-fn obtain_device(args: &ServeArgs, holder: Option<&UnixStream>) -> Result<Handoff> {
-    if let Some(socket) = holder {
-        return handoff::take(socket);
-    }
-    if let Some(device) = systemd::device_from_environment()? {
-        return Ok(Handoff {
+fn obtain_device(cache: &mut CacheArgs, holder: Option<&UnixStream>) -> Result<Handoff> {
+    let bound = match holder {
+        Some(socket) => Some(handoff::take(socket)?),
+        None => systemd::device_from_environment()?.map(|device| Handoff {
             device,
             stats: None,
-        });
+        }),
+    };
+    if let Some(handoff) = bound {
+        // Bound by somebody else, it may have another limit or none.
+        cache.live.set(&handoff.device)?;
+        return Ok(handoff);
     }
-    let device = cache::open_and_bind(&args.cache)?;
+    let device = cache::open_and_bind(cache)?;
     systemd::store(&device);
     Ok(Handoff {
         device,

@@ -112,10 +112,10 @@ enum Ended {
 pub type Reload<'a> = &'a dyn Fn() -> Result<(SuperviseArgs, String)>;
 
 /// Runs until SIGTERM or SIGINT, or until no worker can be started.
-pub fn run(args: SuperviseArgs, log_level: String, reload: Reload<'_>) -> Result<()> {
+pub fn run(mut args: SuperviseArgs, log_level: String, reload: Reload<'_>) -> Result<()> {
     let signals = Signals::catch()?;
     // Before the counters: those of a supervisor that runs must not be emptied.
-    let device = obtain_device(&args)?;
+    let device = obtain_device(&mut args)?;
     let stats_file = match &args.stats {
         Some(path) => Stats::create_file(path)?,
         None => Stats::memory_file()?,
@@ -135,6 +135,10 @@ pub fn run(args: SuperviseArgs, log_level: String, reload: Reload<'_>) -> Result
         is_to_stop: false,
     };
     let result = supervisor.keep_running();
+    if result.is_ok() {
+        let cache = &supervisor.args.cache;
+        cache.live.leave(&supervisor.device, &cache.tag);
+    }
     if let Some(path) = &pid_file {
         // It may never have been written.
         let _ = std::fs::remove_file(path);
@@ -245,11 +249,15 @@ impl Supervisor<'_> {
     /// Takes over what may change while the cache is bound, unless the next worker would stumble
     /// over it.
     fn reload(&mut self) -> Result<()> {
-        let (args, log_level) = (self.reload)()?;
+        let (mut args, log_level) = (self.reload)()?;
         args.fetch.open(&args.source)?;
         if let Some(path) = &args.metrics {
             place::check_socket(path)?;
         }
+        args.cache
+            .live
+            .set_after(&self.args.cache.live, &self.device)?;
+        self.args.cache.live = args.cache.live.clone();
         if args.cache != self.args.cache || args.stats != self.args.stats {
             tracing::warn!(
                 "what has changed of the cache's options, and of --stats, holds after a restart"
@@ -269,12 +277,14 @@ impl Supervisor<'_> {
         }
         let names = in_use.join(", ");
         if self.args.stop_in_use || self.is_to_stop {
-            tracing::warn!("stopping though images are in use, which will fail: {names}");
+            let outlook = self.args.cache.live.outlook();
+            tracing::warn!("stopping though images are in use: {names}; {outlook}");
             return true;
         }
         tracing::warn!(
-            "images are in use: {names}. Stopping would fail them, so this stops when they are \
-             unmounted; send SIGTERM again to stop now (or give --stop-in-use)"
+            "images are in use: {names}. If this stopped, {}; so it stops when they are \
+             unmounted. Send SIGTERM again to stop now (or give --stop-in-use)",
+            self.args.cache.live.outlook()
         );
         self.is_to_stop = true;
         false
@@ -324,10 +334,15 @@ impl Supervisor<'_> {
             ["--log-level", &self.log_level, "serve", "--fd-from", "-"]
                 .map(OsStr::new)
                 .to_vec();
-        let unit = fetch
-            .fetch_unit
-            .map(|unit| ("--fetch-unit", unit.to_string()));
-        for (name, number) in numbers.iter().chain(&unit) {
+        let live = &cache.live;
+        let given = [
+            ("--timeout", (live.timeout > 0).then_some(live.timeout)),
+            ("--linger", live.linger),
+            ("--readahead", live.readahead),
+            ("--fetch-unit", fetch.fetch_unit),
+        ];
+        let given = given.map(|(name, number)| Some((name, number?.to_string())));
+        for (name, number) in numbers.iter().chain(given.iter().flatten()) {
             arguments.extend([OsStr::new(name), OsStr::new(number)]);
         }
         if let Some(dir) = &cache.dir {

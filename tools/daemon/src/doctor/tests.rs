@@ -131,6 +131,14 @@ fn symbols_tell_the_modes_of_what_runs() {
     ];
     let wanted = "ok       x: runs; in Rust, with failover, version 0.1.0";
     assert_eq!(World::new(&ours, None).line("cachefiles"), wanted);
+    let mut set = ours.to_vec();
+    set.extend([
+        ("sys/module/cachefiles/parameters/async_reads", "Y\n"),
+        ("sys/module/cachefiles/parameters/linger", "60\n"),
+        ("sys/module/cachefiles/parameters/readahead", "0\n"),
+    ]);
+    let wanted = format!("{wanted}; parameters: async_reads=Y linger=60");
+    assert_eq!(World::new(&set, None).line("cachefiles"), wanted);
     // A module that runs counts, not the one that would be loaded next.
     assert_eq!(world.line(EROFS), "ok       x: runs");
     fs::write(

@@ -13,10 +13,10 @@ use crate::control;
 use crate::systemd;
 
 /// The device: from systemd, opened and bound, or from a worker whose supervisor is dead.
-pub fn obtain_device(args: &SuperviseArgs) -> Result<Device> {
+pub fn obtain_device(args: &mut SuperviseArgs) -> Result<Device> {
     let device = match systemd::device_from_environment()? {
         Some(device) => device,
-        None => match cache::open_and_bind(&args.cache) {
+        None => match cache::open_and_bind(&mut args.cache) {
             Ok(device) => {
                 systemd::store(&device);
                 return Ok(device);
@@ -32,7 +32,7 @@ pub fn obtain_device(args: &SuperviseArgs) -> Result<Device> {
     device
         .restore()
         .context("asking the kernel to repeat unanswered requests (restore)")?;
-    cache::set_timeout(&device, args.cache.timeout)?;
+    args.cache.live.set(&device)?;
     Ok(device)
 }
 

@@ -6,6 +6,7 @@ mod blobs;
 mod ctl;
 mod full;
 mod program;
+mod settings;
 mod slow;
 mod supervisor;
 mod web;
@@ -17,6 +18,7 @@ pub const ALL: &[&[Test]] = &[
     blobs::TESTS,
     ctl::TESTS,
     full::TESTS,
+    settings::TESTS,
     slow::TESTS,
     supervisor::TESTS,
     web::TESTS,
