@@ -17,6 +17,7 @@
 mod backoff;
 mod child;
 mod device;
+mod fixed;
 mod signals;
 
 use std::ffi::{OsStr, OsString};
@@ -257,12 +258,13 @@ impl Supervisor<'_> {
         args.cache
             .live
             .set_after(&self.args.cache.live, &self.device)?;
-        self.args.cache.live = args.cache.live.clone();
-        if args.cache != self.args.cache || args.stats != self.args.stats {
-            tracing::warn!(
-                "what has changed of the cache's options, and of --stats, holds after a restart"
-            );
+        for change in fixed::changes(&self.args, &args) {
+            change.warn();
         }
+        let live = &mut self.args.cache.live;
+        live.timeout = args.cache.live.timeout;
+        live.linger = args.cache.live.linger.or(live.linger);
+        live.readahead = args.cache.live.readahead.or(live.readahead);
         (self.args.source, self.args.fetch) = (args.source, args.fetch);
         self.args.metrics = args.metrics;
         self.log_level = log_level;

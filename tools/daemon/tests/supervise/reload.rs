@@ -96,3 +96,42 @@ fn sighup_reads_the_configuration_again_unless_it_is_wrong() {
     assert!(options(second).contains("--tries 6"), "{}", options(second));
     assert_eq!(supervisor.stop(), Some(0));
 }
+
+#[test]
+fn sighup_names_each_key_that_stays_as_it_was() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let write = |text: &str| fs::write(file.path(), text).unwrap();
+    write("tag = 'a'\nlinger = 60\nreadahead = 512\n");
+    let (kernel, device) = FakeDevice::new();
+    let supervisor = Supervisor::start(device, &["--config", file.path().to_str().unwrap()]);
+    let first = supervisor.wait_worker(1);
+    for command in ["restore", "linger 60", "readahead 512"] {
+        assert_eq!(wait_for(command, || kernel.command()), command);
+    }
+    let hang_up = || kill_process(Pid::from_child(&supervisor.child), Signal::HUP).unwrap();
+    write("tag = 'b'\nbstop = 2\npid_file = '/p'\nlinger = 30\ntimeout = 9\n");
+    hang_up();
+    assert_ne!(supervisor.wait_worker(2), first);
+    let log = fs::read_to_string(supervisor.path("log")).unwrap();
+    for wanted in [
+        "tag: \"a\" stays in force; for \"b\", stop this",
+        "bstop: 1 stays in force; for 2, stop this",
+        "readahead: 512 stays in force; for the default, stop this",
+    ] {
+        assert!(log.contains(wanted), "no {wanted} in: {log}");
+    }
+    assert_eq!(log.matches("stays in force").count(), 3, "{log}");
+    // These hold at once: by the supervisor, and each worker says its own.
+    let mut told = Vec::new();
+    wait_for("timeout and linger", || {
+        told.extend(kernel.command());
+        let has = |command: &str| told.iter().any(|it| it == command);
+        (has("timeout 9") && has("linger 30")).then_some(())
+    });
+    // And those that stay are still known as they are.
+    hang_up();
+    supervisor.wait_worker(3);
+    let log = fs::read_to_string(supervisor.path("log")).unwrap();
+    assert_eq!(log.matches("tag: \"a\" stays").count(), 2, "{log}");
+    assert_eq!(supervisor.stop(), Some(0));
+}
