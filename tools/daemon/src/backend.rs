@@ -10,7 +10,7 @@ mod verified;
 use std::fmt::Write as _;
 use std::io;
 
-pub use error::{Fault, SourceError, errno, may_pass, source_error};
+pub use error::{Fault, SourceError, errno, may_pass, retry_after, source_error};
 pub use http::{BaseUrl, Http, HttpOptions};
 pub use local_dir::LocalDir;
 pub use verified::{Verified, Verify};

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use cachefiles_protocol::Errno;
 
@@ -39,13 +40,26 @@ impl Fault {
 pub struct SourceError {
     fault: Fault,
     message: String,
+    retry_after: Option<Duration>,
 }
 
 impl SourceError {
     /// A failure of that kind.
     pub fn new(fault: Fault, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { fault, message }
+        Self {
+            fault,
+            message,
+            retry_after: None,
+        }
+    }
+
+    /// The same, where the source has said for how long it is not to be asked again.
+    pub fn until(self, retry_after: Option<Duration>) -> Self {
+        Self {
+            retry_after,
+            ..self
+        }
     }
 
     /// Its kind.
@@ -84,4 +98,9 @@ pub fn errno(error: &io::Error) -> Option<Errno> {
 /// Whether a source failed in a way that may pass.
 pub fn may_pass(error: &io::Error) -> bool {
     source_error(error).is_some_and(|error| error.fault == Fault::Passing)
+}
+
+/// For how long a source does not want to be asked again, if it has said so.
+pub fn retry_after(error: &io::Error) -> Option<Duration> {
+    source_error(error)?.retry_after
 }

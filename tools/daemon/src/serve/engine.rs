@@ -241,7 +241,7 @@ impl Engine {
                 found => return Ok(found),
             };
             failures += 1;
-            let wait = self.policy.wait(failures);
+            let wait = self.policy.wait_before(failures, &error, deadline);
             if failures >= self.policy.tries || tokio::time::Instant::now() + wait >= deadline {
                 return Ok(Err(error));
             }
@@ -295,7 +295,7 @@ impl Engine {
                 continue;
             }
             failures += 1;
-            let wait = self.policy.wait(failures);
+            let wait = self.policy.wait_before(failures, &error, deadline);
             if is_final(&error)
                 || (failures >= self.policy.tries && !is_of_another(&error))
                 || tokio::time::Instant::now() + wait >= deadline

@@ -3,7 +3,12 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::io;
 use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backend::retry_after;
 
 /// When to try again and when to give up.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +63,22 @@ impl Policy {
         whole / 2 + whole / 2 * chance / 1024
     }
 
+    /// How long to wait after that many failures, of which this is the last.
+    pub fn wait_before(&self, failures: u32, error: &io::Error, deadline: Instant) -> Duration {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.wait_after(failures, retry_after(error), left)
+    }
+
+    /// The same where the source has said for how long it is not to be asked, and so much of the
+    /// request's time is `left`. Half of that is waited at most, which leaves as much for the answer:
+    /// who says more gets fewer requests, and its readers an error when their time is over.
+    fn wait_after(&self, failures: u32, retry_after: Option<Duration>, left: Duration) -> Duration {
+        let own = self.wait(failures);
+        let wanted =
+            retry_after.map_or(own, |said| said.min(left / 2).saturating_add(self.wait(1)));
+        own.max(wanted)
+    }
+
     /// The longest time to wait after that many failures.
     pub fn delay(&self, failures: u32) -> Duration {
         let factor = 1u32
@@ -82,6 +103,21 @@ mod tests {
             [1, 2, 3, 7, 8, 32, 33, u32::MAX].map(of),
             [10, 20, 40, 640, 1000, 1000, 1000, 1000]
         );
+    }
+
+    #[test]
+    fn a_source_that_says_when_is_not_asked_before_within_half_of_what_is_left() {
+        let seconds = Duration::from_secs;
+        let policy = Policy::REMOTE;
+        let of = |failures, said, left| policy.wait_after(failures, said, seconds(left));
+        let exact = of(1, Some(seconds(9)), 30);
+        assert!((seconds(9)..seconds(10)).contains(&exact), "{exact:?}");
+        let bounded = of(1, Some(seconds(3600)), 20);
+        assert!((seconds(10)..seconds(11)).contains(&bounded), "{bounded:?}");
+        assert!(of(1, Some(Duration::MAX), 20) < seconds(11));
+        // It never comes sooner than by itself.
+        assert!(of(8, Some(seconds(0)), 30) >= policy.delay(8) / 2);
+        assert!(of(8, None, 0) >= policy.delay(8) / 2);
     }
 
     #[test]

@@ -38,6 +38,8 @@ struct Memory {
     read: Arc<Mutex<Vec<(u64, usize)>>>,
     /// How many times more opening fails, in a way that may pass.
     away: Arc<AtomicU32>,
+    /// For how long it is not to be asked then, as it says.
+    until: Arc<Mutex<Option<Duration>>>,
     /// How many are being opened, and the most there were at a time.
     opening: Arc<AtomicU32>,
     most: Arc<AtomicU32>,
@@ -61,7 +63,8 @@ impl Backend for Memory {
         self.opening.fetch_sub(1, Relaxed);
         let less = |times: u32| times.checked_sub(1);
         if self.away.fetch_update(Relaxed, Relaxed, less).is_ok() {
-            return Err(SourceError::new(Fault::Passing, "the store is away").into());
+            let error = SourceError::new(Fault::Passing, "the store is away");
+            return Err(error.until(*self.until.lock().unwrap()).into());
         }
         let bytes = self.blobs.get(cookie_key).cloned().ok_or(Errno::NOENT)?;
         Ok(Box::new(MemoryBlob {
@@ -112,6 +115,7 @@ pub struct Kernel {
     pub broken: Arc<AtomicBool>,
     pub changed: Arc<AtomicBool>,
     pub away: Arc<AtomicU32>,
+    pub until: Arc<Mutex<Option<Duration>>>,
     /// The most OPENs that the source was asked for at a time.
     pub most_opening: Arc<AtomicU32>,
     pub read: Arc<Mutex<Vec<(u64, usize)>>>,
@@ -152,6 +156,7 @@ impl Kernel {
         let (broken, changed) = (Arc::clone(&backend.broken), Arc::clone(&backend.changed));
         let (away, read) = (Arc::clone(&backend.away), Arc::clone(&backend.read));
         let most_opening = Arc::clone(&backend.most);
+        let until = Arc::clone(&backend.until);
         let stats = Stats::create(&Stats::memory_file().unwrap()).unwrap();
         let policy = Policy {
             tries: 3,
@@ -171,6 +176,7 @@ impl Kernel {
             broken,
             changed,
             away,
+            until,
             most_opening,
             read,
         }

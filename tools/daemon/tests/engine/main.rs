@@ -63,6 +63,18 @@ fn an_open_whose_source_is_away_for_a_moment_is_tried_again() {
 }
 
 #[test]
+fn a_source_that_says_when_to_come_back_is_not_asked_before() {
+    let kernel = Kernel::new(&[(b"a", blob(4096))]);
+    kernel.away.store(1, Ordering::Relaxed);
+    let pause = Duration::from_millis(300);
+    *kernel.until.lock().unwrap() = Some(pause);
+    let start = Instant::now();
+    kernel.open(1, 5, b"a", cache_file().1);
+    assert!(start.elapsed() >= pause, "{:?}", start.elapsed());
+    assert_eq!(kernel.command().as_deref(), Some("copen 1,4096"));
+}
+
+#[test]
 fn a_read_writes_whole_pages_and_zeros_behind_the_end() {
     let bytes = blob(30_000);
     let kernel = Kernel::new(&[(b"a", bytes.clone())]);

@@ -9,7 +9,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use cachefiles_daemon::backend::{
-    Backend, BaseUrl, Blob, Fault, Http, HttpOptions, Verified, Verify, chunks, source_error,
+    Backend, BaseUrl, Blob, Fault, Http, HttpOptions, Verified, Verify, chunks, retry_after,
+    source_error,
 };
 use cachefiles_harness::web::{Manner, Web};
 use cachefiles_protocol::Errno;
@@ -150,6 +151,27 @@ fn an_answer_that_is_wrong_is_an_error() {
     }
     web.behave(Manner::Right);
     assert_eq!(read(&*blob, 4096, 8192).unwrap(), bytes[4096..12_288]);
+}
+
+#[test]
+fn a_server_that_is_busy_says_when_to_come_back() {
+    let (web, _, blob) = opened(Manner::Right);
+    let after = |manner| {
+        web.behave(manner);
+        let error = blob.read_exact_at(&mut [0; 512], 0).unwrap_err();
+        (failure(&error).0, retry_after(&error))
+    };
+    let seconds = |number| (Fault::Passing, Some(Duration::from_secs(number)));
+    assert_eq!(after(Manner::Busy(429, "7")), seconds(7));
+    assert_eq!(after(Manner::Busy(503, "120")), seconds(120));
+    let long = after(Manner::Busy(503, "Tue, 31 Dec 2999 23:59:59 GMT")).1;
+    assert!(long.unwrap() > Duration::from_secs(3600));
+    for past in ["Sun, 06 Nov 1994 08:49:37 GMT", "later"] {
+        assert_eq!(after(Manner::Busy(503, past)), (Fault::Passing, None));
+    }
+    assert_eq!(after(Manner::Status(503)), (Fault::Passing, None));
+    // Where trying again is of no use anyway nobody waits.
+    assert_eq!(after(Manner::Busy(404, "7")), (Fault::Absent, None));
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub enum Manner {
     Right,
     /// It answers this status, without a body.
     Status(u16),
+    /// It answers this status, without a body, and says when to come back (Retry-After).
+    Busy(u16, &'static str),
     /// It has no ranges: 200, and all of the file.
     Whole,
     /// It sends the range before the one that was asked for, and says so.
@@ -264,6 +266,11 @@ fn answer(
     if let Manner::Status(status) = manner {
         let more = "Location: http://127.0.0.1:9/elsewhere\r\n";
         stream.write_all(&empty(status, more))?;
+        return Ok(true);
+    }
+    if let Manner::Busy(status, until) = manner {
+        let more = format!("Retry-After: {until}\r\n");
+        stream.write_all(&empty(status, &more))?;
         return Ok(true);
     }
     let Some(page) = page else {

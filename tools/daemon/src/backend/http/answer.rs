@@ -6,11 +6,12 @@
 //! told by the head of the answer, and refused there.
 
 use std::ops::Range;
+use std::time::{Duration, SystemTime};
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use ureq::http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_MATCH,
-    IF_UNMODIFIED_SINCE, LAST_MODIFIED, LOCATION,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName, IF_MATCH,
+    IF_UNMODIFIED_SINCE, LAST_MODIFIED, LOCATION, RETRY_AFTER,
 };
 use ureq::http::{HeaderMap, StatusCode, Uri};
 
@@ -215,5 +216,51 @@ fn refusal(status: StatusCode, headers: &HeaderMap) -> SourceError {
         ),
         _ => (Fault::Useless, said),
     };
-    SourceError::new(fault, message)
+    let until = (fault == Fault::Passing).then(|| retry_after(headers, SystemTime::now()));
+    SourceError::new(fault, message).until(until.flatten())
+}
+
+/// For how long the server does not want to be asked again, in seconds or until a date. That is by
+/// the server's clock, if it says what time it is.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let said = text(headers, RETRY_AFTER)?;
+    if let Some(seconds) = number(said) {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text: &str| httpdate::parse_http_date(text).ok();
+    let now = text(headers, DATE).and_then(date).unwrap_or(now);
+    // One that is over is no reason to wait.
+    date(said)?.duration_since(now).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use ureq::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn servers_say_when_to_come_back_in_seconds_or_by_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let of = |retry: &'static str, date: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(retry));
+            if let Some(date) = date {
+                headers.insert(DATE, HeaderValue::from_static(date));
+            }
+            retry_after(&headers, now).map(|after| after.as_secs())
+        };
+        assert_eq!(of("120", None), Some(120));
+        assert_eq!(of("0", None), Some(0));
+        assert_eq!(of("Thu, 01 Jan 1970 00:17:00 GMT", None), Some(20));
+        let later = "Thu, 01 Jan 1970 02:00:30 GMT";
+        let there = "Thu, 01 Jan 1970 02:00:00 GMT";
+        assert_eq!(of(later, Some(there)), Some(30));
+        assert_eq!(of(later, Some("no date")), Some(6230));
+        assert_eq!(of(there, Some(later)), None);
+        for wrong in ["", "-1", "+1", "1.5", "soon", "99999999999999999999999"] {
+            assert_eq!(of(wrong, None), None, "{wrong}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
 }
