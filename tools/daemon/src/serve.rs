@@ -236,12 +236,14 @@ pub fn run(args: &ServeArgs, reread: Reread) -> Result<()> {
     outcome
 }
 
-/// For whoever stops what has no holder but systemd, which keeps the device for a restart only.
+/// For whoever stops what has no holder but systemd, which may keep the device over a stop, or for a
+/// restart only.
 fn warn_of_images(cache: &CacheArgs) {
     let in_use = mounts::in_use(&cache.tag);
     if !in_use.is_empty() {
         tracing::warn!(
-            "images are in use: {}. Unless this is started again, {}",
+            "images are in use: {}. Unless this is started again, {} (or waits on, where systemd keeps \
+             the device)",
             in_use.join(", "),
             cache.live.outlook()
         );
