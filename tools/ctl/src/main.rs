@@ -11,6 +11,7 @@ mod images;
 mod metrics;
 mod mount;
 mod objects;
+mod prefetch;
 mod settings;
 mod size;
 mod status;
@@ -58,6 +59,12 @@ enum Command {
     Mount(mount::MountArgs),
     /// Unmount an image, by its name or by where it is mounted
     Umount(umount::UmountArgs),
+    /// Read a mounted image once, so that all of it that files need is in the cache
+    Prefetch {
+        /// The image: its name, or where it is mounted
+        #[arg(value_name = "NAME|DIR")]
+        image: String,
+    },
     /// Remove from the cache what nobody uses, of the blobs of these names
     Cull {
         #[command(flatten)]
@@ -115,6 +122,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Status { place, json } => status::run(&Settings::read(place)?, *json)?,
         Command::Mount(args) => mount::run(args)?,
         Command::Umount(args) => umount::run(args)?,
+        Command::Prefetch { image } => return prefetch::run(image),
         Command::Cull { place, key, .. } => return cull::run(&cache_dir(place)?, key),
         Command::Invalidate { place, force, key } => {
             let count = invalidate::invalidate(&cache_dir(place)?, key, *force)?;
