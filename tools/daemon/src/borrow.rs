@@ -13,7 +13,7 @@ use cachefiles_protocol::{DEVICE_PATH, Device};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use crate::holders::Holders;
+use crate::holders::{self, Holders};
 
 /// Who has the device open.
 pub fn holders() -> Holders {
@@ -56,8 +56,7 @@ fn copy(process: u32) -> Result<Device> {
 fn number_of(fds: &Path, file: &Path) -> Option<i32> {
     let entries = fs::read_dir(fds).ok()?.flatten();
     let mut numbers = entries.filter_map(|entry| {
-        let is_it = fs::read_link(entry.path()).is_ok_and(|target| target == file);
-        is_it.then(|| entry.file_name().to_str()?.parse().ok())?
+        holders::is_of(&entry.path(), file).then(|| entry.file_name().to_str()?.parse().ok())?
     });
     numbers.next()
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
 /// How much of a command line is shown, in characters.
@@ -74,12 +75,30 @@ impl fmt::Display for Holders {
 
 fn has_open(process: &Path, device: &Path) -> io::Result<bool> {
     for fd in fs::read_dir(process.join("fd"))? {
-        // One that was closed meanwhile is none.
-        if fs::read_link(fd?.path()).is_ok_and(|target| target == device) {
+        if is_of(&fd?.path(), device) {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Whether a link of `/proc` is to the device. A service has mounts of its own, and systemd keeps
+/// its fds when these are gone: then the path has no directory, and the device number tells.
+pub fn is_of(link: &Path, device: &Path) -> bool {
+    // One that was closed meanwhile is none.
+    let Ok(target) = fs::read_link(link) else {
+        return false;
+    };
+    // Files of other names are not looked at: those of a server that is away might not answer.
+    target == device || (target.file_name() == device.file_name() && is_same_node(link, device))
+}
+
+fn is_same_node(link: &Path, device: &Path) -> bool {
+    let number = |path: &Path| {
+        let about = fs::metadata(path).ok()?;
+        about.file_type().is_char_device().then(|| about.rdev())
+    };
+    number(link).is_some_and(|it| number(device) == Some(it))
 }
 
 /// What the process was started as, in one line.
@@ -136,6 +155,22 @@ mod tests {
         ]);
         let wanted = "it is held by process 9 (name), process 712 (/usr/bin/nydusd --fscache)";
         assert_eq!(holders(&proc).to_string(), wanted);
+    }
+
+    /// As of a service that systemd has started anew: its first mounts are gone.
+    #[test]
+    fn a_device_that_is_mounted_elsewhere_is_known_by_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = |name: &str, target: &Path| {
+            let path = dir.path().join(name);
+            symlink(target, &path).unwrap();
+            path
+        };
+        let (null, zero) = (Path::new("/dev/null"), Path::new("/dev/zero"));
+        let elsewhere = link("null", null);
+        assert!(is_of(&link("7", &elsewhere), null));
+        assert!(!is_of(&link("8", zero), null));
+        assert!(!is_of(&link("9", Path::new("/absent/null")), null));
     }
 
     #[test]
