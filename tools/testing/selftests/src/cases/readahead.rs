@@ -41,12 +41,6 @@ pub const TESTS: &[Test] = &[
     .c_fails(NO_COMMAND)
     .limit(60),
     test!(
-        readahead_of_less_than_a_read_asks_for_no_byte_twice,
-        "what a reader asks for itself is not asked for ahead as well"
-    )
-    .c_fails(NO_COMMAND)
-    .limit(60),
-    test!(
         readahead_is_nothing_to_random_readers,
         "who reads here and there is not made to wait for more than that"
     )
@@ -184,27 +178,6 @@ fn readahead_asks_for_no_byte_twice(ctx: &Context) -> Result<()> {
         session.unmount(mount)?;
     }
     session.settle()
-}
-
-fn readahead_of_less_than_a_read_asks_for_no_byte_twice(ctx: &Context) -> Result<()> {
-    let image = plain(24);
-    // Neither as much as a read, nor a part of one.
-    for kib in [100, 60, 4] {
-        let (mut session, mount) = reading_ahead(ctx, &image)?;
-        session.device.set_readahead(kib)?;
-        session.log.reads.clear();
-        let reader = read_in_background(&mount.file("file"));
-        while !reader.is_done() {
-            session.pump_for(Duration::from_millis(10))?;
-            // What is ahead is there when its reader comes.
-            session.answer_held_backwards()?;
-        }
-        ensure!(reader.finish()?? == image.files["file"], "wrong content");
-        check_once(&session.log.reads, 24 * WINDOW).with_context(|| format!("{kib} KiB"))?;
-        end(session, mount, &image)?;
-        sys::empty_cache()?;
-    }
-    Ok(())
 }
 
 fn readahead_is_nothing_to_random_readers(ctx: &Context) -> Result<()> {
