@@ -56,8 +56,8 @@ fn percent() -> clap::builder::RangedI64ValueParser<u8> {
     clap::value_parser!(u8).range(0..100)
 }
 
-/// Opens the device and binds the cache in on-demand mode. What the module does not have, and can be
-/// done without, is taken out of the options.
+/// Opens the device and binds the cache in on-demand mode. What the module does not have, and can
+/// be done without, is taken out of the options.
 pub fn open_and_bind(args: &mut CacheArgs) -> Result<Device> {
     let Some(dir) = args.dir.clone() else {
         bail!("no cache directory: give --dir DIR (or a device that is already bound)");

@@ -236,8 +236,8 @@ pub fn run(args: &ServeArgs, reread: Reread) -> Result<()> {
     outcome
 }
 
-/// For whoever stops what has no holder but systemd, which may keep the device over a stop, or for a
-/// restart only.
+/// For whoever stops what has no holder but systemd, which may keep the device over a stop, or for
+/// a restart only.
 fn warn_of_images(cache: &CacheArgs) {
     let in_use = mounts::in_use(&cache.tag);
     if !in_use.is_empty() {

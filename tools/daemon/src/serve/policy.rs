@@ -70,8 +70,8 @@ impl Policy {
     }
 
     /// The same where the source has said for how long it is not to be asked, and so much of the
-    /// request's time is `left`. Half of that is waited at most, which leaves as much for the answer:
-    /// who says more gets fewer requests, and its readers an error when their time is over.
+    /// request's time is `left`. Half of that is waited at most, which leaves as much for the
+    /// answer: who says more gets fewer requests, and its readers an error when their time is over.
     fn wait_after(&self, failures: u32, retry_after: Option<Duration>, left: Duration) -> Duration {
         let own = self.wait(failures);
         let wanted =
