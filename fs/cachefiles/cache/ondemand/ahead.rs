@@ -139,8 +139,7 @@ impl Engine {
     }
 
     /// Puts a READ into the table for which nobody waits, unless one is there that asks for the
-    /// beginning of it. Returns up to where is asked then: behind the beginning, and at most to the
-    /// end.
+    /// beginning of it. Returns up to where is asked then, which may be behind the end.
     fn fetch_ahead(&self, object: ArcBorrow<'_, Object>, hole: Hole) -> Result<i64> {
         let off = u64::try_from(hole.start).map_err(|_| EINVAL)?;
         let len = u64::try_from(hole.end.saturating_sub(hole.start)).map_err(|_| EINVAL)?;
@@ -152,7 +151,7 @@ impl Engine {
         if let Some(asked) = asked {
             drop(guard);
             drop(node);
-            return Ok(i64::try_from(asked).map_or(hole.end, |asked| asked.min(hole.end)));
+            return Ok(i64::try_from(asked).unwrap_or(i64::MAX));
         }
         self.enter(guard, object, node, Kind::Read { off, len })?;
         Ok(hole.end)
