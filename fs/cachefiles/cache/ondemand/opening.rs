@@ -162,9 +162,9 @@ impl Table {
     ///
     /// Reads that were served through it can't be any more: they are to be swept, and the object is
     /// opened again, unless nobody waits for any of them: then they are to be forgotten. An
-    /// unanswered OPEN is handed out again: at once if its daemon dies, else after a while, if there
-    /// is no answer until then. A CLOSE is answered by this; it stays for the caller to take out,
-    /// see [`Table::next_stale_close`].
+    /// unanswered OPEN is handed out again: at once if its daemon dies, else after a while, if
+    /// there is no answer until then. A CLOSE is answered by this; it stays for the caller to take
+    /// out, see [`Table::next_stale_close`].
     pub(crate) fn close_fd<S: Slots>(
         &mut self,
         slots: &mut S,
