@@ -84,6 +84,7 @@ impl fmt::Write for Line {
 ///
 /// # Invariants
 ///
+/// The module is not unloaded before this is dropped: the files name tables that are in it.
 /// `dentry` is what `debugfs_create_dir` returned: a directory, or an error, which the other
 /// functions of debugfs accept as well.
 pub struct Directory {
@@ -112,7 +113,7 @@ impl Directory {
     /// Adds a file that lists `T`. Sleeps.
     pub fn add<T: Listing>(&self, name: &'static CStr) {
         // SAFETY: The name ends with a NUL; the parent is a directory or an error, by the type
-        // invariant; the table is a constant that the module keeps, and is this module's.
+        // invariant; the table is a constant of this module, which is there until this is dropped.
         unsafe {
             bindings::cfh_debugfs_create_file(
                 name.as_char_ptr(),
@@ -196,6 +197,8 @@ impl<T: Listing> Operations<T> {
         // SAFETY: `open` has put it there, and the mutex makes this the only access.
         let line = unsafe { &mut *(*sequence).private.cast::<Line>() };
         line.clear();
+        // A list may be long, and is walked from its beginning after a seek.
+        crate::task::cond_resched();
         // Position 0 is the header's.
         let found = match u64::try_from(*position) {
             Ok(0) => {
@@ -237,7 +240,10 @@ impl<T: Listing> Operations<T> {
     ) -> *mut c_void {
         // SAFETY: seq_file lends us the position during the call.
         let position = unsafe { &mut *position };
-        *position = position.saturating_add(1);
+        let Some(next) = position.checked_add(1) else {
+            return null_mut();
+        };
+        *position = next;
         // SAFETY: seq_file holds its mutex during the call.
         unsafe { Self::find(sequence, position) }
     }

@@ -14,10 +14,11 @@ use core::sync::atomic::Ordering;
 /// How a request stands.
 pub(crate) struct RequestReport {
     pub(crate) id: u32,
-    /// `OPEN`, `CLOSE`, `READ`; or `AHEAD`, a READ for which nobody waits.
+    /// `OPEN`, `CLOSE`, `READ`; or `AHEAD`, a READ that was sent ahead of those who read.
     pub(crate) kind: &'static str,
     pub(crate) phase: &'static str,
-    /// Since it was made, in steps of a quarter of a second.
+    /// Since it was made, or since a reader first waited for a READ ahead, in steps of a quarter of
+    /// a second.
     pub(crate) age_ms: u64,
     /// Tasks and reads that wait for the answer.
     pub(crate) waiters: u16,
