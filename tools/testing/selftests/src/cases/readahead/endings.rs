@@ -234,7 +234,7 @@ fn answer_between(ctx: &Context, image: &Image, timeout: u32) -> Result<Option<(
     });
     // It sleeps, and not for the disk: that would be over.
     let mut calm = (0, 0);
-    while calm.1 < 20 {
+    while calm.1 < 20 && !reader.is_done() {
         ensure!(joined_after.elapsed() < soon(), "the reader does not wait");
         std::thread::sleep(Duration::from_millis(20));
         let times = reader.sleeps().then(|| reader.times_asleep());
@@ -244,7 +244,7 @@ fn answer_between(ctx: &Context, image: &Image, timeout: u32) -> Result<Option<(
             _ => (0, 0),
         };
     }
-    let is_joined = made_before.elapsed() < limit;
+    let is_joined = calm.1 >= 20 && made_before.elapsed() < limit;
     let over = limit + Duration::from_secs(1);
     std::thread::sleep(over.saturating_sub(made_before.elapsed()));
     session.hold_reads = None;
