@@ -53,6 +53,8 @@ const NEEDED: &[&str] = &[
     "netfs_io_stream",
     "netfs_io_subrequest",
     "path",
+    "seq_file",
+    "seq_operations",
     "super_block",
     "task_struct",
     "vfsmount",
