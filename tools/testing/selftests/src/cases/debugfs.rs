@@ -20,6 +20,7 @@ use super::restore::{finish, one_read_in_flight, two_blobs};
 use crate::context::{Context, TAG, expect_errno};
 use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::registry::{Test, test};
+use crate::share::bind_device;
 use crate::sys;
 use crate::task::{read_in_background, soon};
 
@@ -290,6 +291,12 @@ fn caches_are_shown_until_they_are_gone(ctx: &Context) -> Result<()> {
         let shown = lines(name)?;
         ensure!(shown.is_empty(), "{name} has {shown:?}");
     }
+    let device = ctx.device()?;
+    bind_device(&device, sys::CACHE.as_ref(), TAG)?;
+    let shown = lines("caches")?;
+    ensure!(shown == [[TAG, "original", "alive", "0"]], "{shown:?}");
+    drop(device);
+    ensure!(lines("caches")?.is_empty(), "the cache was withdrawn");
     Ok(())
 }
 
