@@ -242,8 +242,8 @@ fn warn_of_images(cache: &CacheArgs) {
     let in_use = mounts::in_use(&cache.tag);
     if !in_use.is_empty() {
         tracing::warn!(
-            "images are in use: {}. Unless this is started again, {} (or waits on, where systemd keeps \
-             the device)",
+            "images are in use: {}. Unless this is started again, {} (or waits on, where systemd \
+             keeps the device)",
             in_use.join(", "),
             cache.live.outlook()
         );
