@@ -8,7 +8,7 @@
 
 pub mod content;
 
-mod access;
+pub mod access;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use crate::store::Store;
 use access::Access;
 
 /// Where the module has its parameters, if it is ours.
-const PARAMETERS: &str = "/sys/module/cachefiles/parameters";
+pub const PARAMETERS: &str = "/sys/module/cachefiles/parameters";
 /// What it is measured with: the end of the name, `async_reads` and `readahead`.
 const MODES: [(&str, &str, &str); 4] = [
     ("", "0", "0"),
@@ -89,13 +89,7 @@ impl Latencies<'_> {
         let mut daemon = Daemon::new()?;
         let mount = daemon.mount("latency", blob.to_vec(), "")?;
         let root = mount.path.clone();
-        let mut far = Far {
-            daemon: &mut daemon,
-            latency: Duration::from_millis(latency as u64),
-            due: VecDeque::new(),
-            most: 0,
-            reads: 0,
-        };
+        let mut far = Far::new(&mut daemon, Duration::from_millis(latency as u64));
         let time = far.serve_during(Task::start(name, move || (access.run)(&root)))??;
         let (most, reads) = (far.most, far.reads);
         daemon.unmount(mount)?;
@@ -113,20 +107,31 @@ impl Latencies<'_> {
 }
 
 /// A daemon whose server is far away, and answers as many at once as it is asked.
-struct Far<'a> {
+pub struct Far<'a> {
     daemon: &'a mut Daemon,
     latency: Duration,
     /// READs that were taken, in the order in which they are to be answered.
     due: VecDeque<(Instant, Read)>,
     /// The largest number of them.
-    most: usize,
+    pub most: usize,
     /// READs taken so far.
-    reads: usize,
+    pub reads: usize,
 }
 
-impl Far<'_> {
+impl<'a> Far<'a> {
+    /// Makes one of a daemon whose server is near.
+    pub fn new(daemon: &'a mut Daemon, latency: Duration) -> Self {
+        Self {
+            daemon,
+            latency,
+            due: VecDeque::new(),
+            most: 0,
+            reads: 0,
+        }
+    }
+
     /// Serves until the reader has ended.
-    fn serve_during<T: Send + 'static>(&mut self, reader: Task<T>) -> Result<T> {
+    pub fn serve_during<T: Send + 'static>(&mut self, reader: Task<T>) -> Result<T> {
         let end = Instant::now() + PATIENCE;
         while !reader.is_done() {
             ensure!(Instant::now() < end, "the reader has not ended");

@@ -12,6 +12,7 @@ mod meter;
 mod output;
 mod pool;
 mod raw;
+mod rivals;
 mod rows;
 mod store;
 
@@ -42,6 +43,9 @@ enum Command {
     Concurrent(Run),
     /// Measures cold reads with a daemon whose server is far away; for a machine in virtual time.
     Latency(Latency),
+    /// Measures the same file through FUSE and through a network block device; for a machine in
+    /// virtual time.
+    Rivals(Rivals),
     /// Writes what the image of the latency rows holds; on the host.
     Files {
         /// The files of the image, but for the program.
@@ -103,11 +107,24 @@ struct Latency {
     latencies: Vec<usize>,
 }
 
+#[derive(clap::Args)]
+struct Rivals {
+    #[command(flatten)]
+    run: Run,
+    /// The image, not compressed.
+    #[arg(long)]
+    image: PathBuf,
+    /// Of the server, in milliseconds.
+    #[arg(long, default_value_t = 20)]
+    latency: u64,
+}
+
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Run(run) => run.run(),
         Command::Concurrent(run) => run.concurrent(),
         Command::Latency(latency) => latency.measure(),
+        Command::Rivals(rivals) => rivals.measure(),
         Command::Files { files, sources } => latency::content::write(&files, &sources),
         Command::Part(part) => part.play(),
     }
@@ -273,6 +290,36 @@ impl Latency {
                     .with_context(|| format!("module {name}"))?;
                 eprintln!("# boot {} round {round}: {name}, latency", self.run.boot);
             }
+        }
+        Ok(())
+    }
+}
+
+impl Rivals {
+    fn measure(self) -> Result<()> {
+        task::be_patient(5.0);
+        vary(self.run.boot);
+        let modules = self
+            .run
+            .modules
+            .iter()
+            .map(|module| {
+                let (name, file) = module.split_once('=').context("a module is NAME=FILE")?;
+                Ok((name.to_owned(), file.into()))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut output = self.run.output();
+        output.labels.store = Store::Ram.name().to_owned();
+        for round in 0..self.run.rounds {
+            output.labels.round = round;
+            rivals::Rivals {
+                output: &mut output,
+                modules: &modules,
+                image: &self.image,
+                ram_image: &self.run.ram_image,
+                latency: std::time::Duration::from_millis(self.latency),
+            }
+            .run()?;
         }
         Ok(())
     }

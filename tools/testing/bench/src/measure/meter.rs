@@ -5,7 +5,7 @@
 //! executed by everybody else, kernel threads and interrupts included.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -15,9 +15,10 @@ use crate::raw;
 /// Turns of the idle thread's loop between two looks at the counter.
 const CALIBRATION: u64 = 200_000;
 
-/// The counter, and the idle thread.
+/// The counter, and the idle thread, which ends with it.
 pub struct Meter {
     turns: Arc<AtomicU64>,
+    ended: Arc<AtomicBool>,
     /// Instructions in a thousand turns of the idle thread's loop.
     per_thousand: u64,
 }
@@ -39,7 +40,7 @@ fn spin(turns: &AtomicU64) {
 }
 
 impl Meter {
-    /// Starts the idle thread. Once in a process.
+    /// Starts the idle thread. There is to be one at a time.
     pub fn start() -> Result<Self> {
         let own = AtomicU64::new(0);
         // The smallest of several: an interrupt only ever adds.
@@ -56,19 +57,21 @@ impl Meter {
             "the counter does not count instructions: {per_thousand} in a thousand turns; is this -icount shift=0?"
         );
         let turns = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&turns);
+        let ended = Arc::new(AtomicBool::new(false));
+        let meter = Self {
+            turns: Arc::clone(&turns),
+            ended: Arc::clone(&ended),
+            per_thousand,
+        };
         std::thread::Builder::new()
             .name("idle".into())
             .spawn(move || {
                 raw::only_when_idle().expect("SCHED_IDLE needs no rights");
-                loop {
-                    spin(&counted);
+                while !ended.load(Ordering::Relaxed) {
+                    spin(&turns);
                 }
             })?;
-        Ok(Self {
-            turns,
-            per_thousand,
-        })
+        Ok(meter)
     }
 
     /// Now.
@@ -107,5 +110,11 @@ impl Meter {
                 0
             };
         }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
     }
 }

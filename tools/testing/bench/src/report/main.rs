@@ -8,6 +8,7 @@ mod curves;
 mod data;
 mod noise;
 mod publish;
+mod rivals;
 mod table;
 mod targets;
 mod words;
@@ -103,6 +104,10 @@ impl Results {
         write("summary.md", table::summary(&self.title, &rows, other))?;
         write("words.md", words::page(&self.title, &rows))?;
         write("results.json", serde_json::to_string_pretty(&rows)? + "\n")?;
+        if let Some(page) = rivals::page(&self.title, &lines) {
+            println!("\n{page}");
+            write("rivals.md", page)?;
+        }
         let curves = curves::draw(&rows, &self.out, &self.module)?;
         println!("\n{}, {} curves", table::count(&rows), curves.len());
         Ok(())

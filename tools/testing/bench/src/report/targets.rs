@@ -78,7 +78,7 @@ fn target(row: &Row) -> Vec<Target> {
         ("duplicates", "messages per range") => vec![AtMost(1.0)],
         ("bystander", "mounting, times idle") => vec![AtMost(1.5)],
         // How many READs the daemon had at a time, and in all, explains the time.
-        ("latency", _) if row.unit == "READs" => vec![Information],
+        ("latency" | "rivals", _) if row.unit == "READs" => vec![Information],
         ("latency", metric) if metric.ends_with("readahead 1024") => {
             match metric.split(", ").next().unwrap_or_default() {
                 "sequential" => vec![PartOfCAt(20, 0.15)],

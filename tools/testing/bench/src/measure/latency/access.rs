@@ -22,6 +22,8 @@ const READ: usize = 64 << 10;
 const WINDOW: usize = 128 << 10;
 /// Pages that all random readers together read.
 const RANDOM: usize = 64;
+/// Far from each other, each once: this and the number of pages have no divisor.
+const STRIDE: usize = 557;
 
 /// One of them.
 #[derive(Clone, Copy)]
@@ -111,6 +113,11 @@ fn populated(root: &Path) -> Result<Duration> {
     Ok(time)
 }
 
+/// The pages that the random readers read, of a file of so many bytes.
+pub fn random_pages(size: usize) -> impl Iterator<Item = usize> {
+    (0..RANDOM).map(move |number| number * STRIDE % (size / BLOCK))
+}
+
 /// Pages here and there, `readers` at a time, of a file that is read without readahead.
 fn random(root: &Path, readers: usize) -> Result<Duration> {
     let (file, expected) = large(root)?;
@@ -126,9 +133,7 @@ fn random(root: &Path, readers: usize) -> Result<Duration> {
             );
             std::thread::spawn(move || -> Result<()> {
                 barrier.wait();
-                for number in (reader..RANDOM).step_by(readers) {
-                    // Far from each other, each once: the stride and the number have no divisor.
-                    let page = number * 557 % (expected.len() / BLOCK);
+                for page in random_pages(expected.len()).skip(reader).step_by(readers) {
                     let mut data = [0; BLOCK];
                     file.read_exact_at(&mut data, (page * BLOCK) as u64)?;
                     ensure!(data == expected[page * BLOCK..][..BLOCK], "wrong data");
