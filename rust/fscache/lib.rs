@@ -49,6 +49,7 @@ pub mod stats;
 mod subrequest;
 mod use_count;
 mod volume;
+mod windowed;
 
 pub use self::{
     backend::{Backend, Begin, IoSource, Prepared, ReadHole, WantState},
@@ -59,6 +60,7 @@ pub use self::{
     resources::Resources,
     subrequest::{SubreqFlags, WriteLimits, WriteSubrequest},
     volume::{Volume, VolumeHandle, VolumeRef},
+    windowed::Windowed,
 };
 
 use core::mem::MaybeUninit;

@@ -6,12 +6,14 @@
 #include <linux/fs.h>
 #include <linux/fs_struct.h>
 #include <linux/ioprio.h>
+#include <linux/iov_iter.h>
 #include <linux/mount.h>
 #include <linux/namei.h>
 #include <linux/pagemap.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/security.h>
+#include <linux/uaccess.h>
 #include <linux/uio.h>
 
 /* Mounts and paths */
@@ -224,6 +226,36 @@ void cfh_iov_iter_reexpand(struct iov_iter *iter, size_t count)
 bool cfh_iov_iter_is_bvec(const struct iov_iter *iter)
 {
 	return iov_iter_is_bvec(iter);
+}
+
+bool cfh_user_backed_iter(const struct iov_iter *iter)
+{
+	return user_backed_iter(iter);
+}
+
+static size_t copy_step(void *to, size_t progress, size_t len, void *from,
+			void *unused)
+{
+	return len - copy_from_iter(to, len, from);
+}
+
+/*
+ * Copies up to len bytes from one iterator to another, which is over memory of
+ * the kernel, and advances both. Does not sleep: where memory of user space is
+ * not there, it ends. Returns the bytes copied.
+ */
+size_t cfh_copy_iter_nofault(struct iov_iter *to, struct iov_iter *from,
+			     size_t len)
+{
+	size_t copied;
+
+	if (WARN_ON_ONCE(user_backed_iter(to)))
+		return 0;
+	len = min(len, iov_iter_count(from));
+	pagefault_disable();
+	copied = iterate_and_advance_kernel(to, len, from, NULL, copy_step);
+	pagefault_enable();
+	return copied;
 }
 
 const unsigned int CFH_CONST_LOOKUP_DIRECTORY = LOOKUP_DIRECTORY;

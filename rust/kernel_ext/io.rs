@@ -8,9 +8,11 @@
 
 mod iter;
 mod request;
+mod window;
 
 pub use self::iter::{Dest, Direction, IovIter, IovIterDest, IovIterSource, Source};
 pub use self::request::{IoCompletion, Lender, RequestSlot, Transfer};
+pub use self::window::{OpenWindow, View, Window};
 
 use crate::{errno::error, fs::File};
 use cachefiles_bindings as bindings;

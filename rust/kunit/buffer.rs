@@ -12,8 +12,8 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel_ext::fs::File;
 use kernel_ext::io::{
-    Dest, Direction, IoCompletion, IovIter, IovIterDest, IovIterSource, Lender, RequestSlot,
-    Source, Transfer,
+    Dest, Direction, IoCompletion, IovIter, IovIterDest, IovIterSource, Lender, OpenWindow,
+    RequestSlot, Source, Transfer, Window,
 };
 use kernel_ext::sync::SetOnce;
 
@@ -92,6 +92,28 @@ impl Buffer {
         f: impl FnOnce(&mut IovIterSource<'_>) -> R,
     ) -> R {
         self.iterate(bytes, f)
+    }
+
+    /// Calls `f` with a window onto the first `bytes` of this. Returns also whether all of these
+    /// were filled through it. Errors: ENOMEM.
+    pub fn through_window<R>(
+        &mut self,
+        bytes: usize,
+        is_list: bool,
+        f: impl FnOnce(&Arc<Window>) -> R,
+    ) -> Result<(R, bool)> {
+        let look = |iter: &mut IovIterDest<'_>| {
+            // SAFETY: The memory is borrowed for as long as the closure runs, at the end of which
+            // the window is closed.
+            let open = unsafe { OpenWindow::new(iter) }?;
+            let result = f(open.window());
+            Ok((result, open.close()))
+        };
+        if is_list {
+            self.to_read_into_pages(bytes, look)
+        } else {
+            self.to_read_into(bytes, look)
+        }
     }
 
     fn iterate<D: Direction, R>(

@@ -134,6 +134,14 @@ impl<'a, D: Direction> IovIter<'a, D> {
 }
 
 impl IovIterSource<'_> {
+    /// Returns another iterator over what is left, as long as this one stays where it is.
+    #[inline]
+    pub fn duplicate(&self) -> IovIterSource<'_> {
+        // SAFETY: Valid (type invariant), over memory that is only read. The lifetime is that of
+        // the borrow, for which this one can be neither moved nor advanced.
+        unsafe { IovIter::copy_of(self.iter.get()) }
+    }
+
     /// Extends the iterator by `bytes` behind its end.
     ///
     /// # Safety
@@ -148,6 +156,15 @@ impl IovIterSource<'_> {
 }
 
 impl IovIterDest<'_> {
+    /// Returns the C iterator, for a [`Window`] onto the memory.
+    ///
+    /// [`Window`]: super::Window
+    #[inline]
+    pub(super) fn to_raw(&self) -> bindings::iov_iter {
+        // SAFETY: A valid iterator (type invariant), which has no owner of anything in it.
+        unsafe { self.iter.get().read() }
+    }
+
     /// Clears the next bytes, at most those left, and advances by them. Returns the number of bytes
     /// cleared, which is smaller where memory of user space faults.
     #[inline]

@@ -4,8 +4,9 @@
 
 use crate::scratch::Scratch;
 use kernel::prelude::*;
+use kernel::sync::Arc;
 use kernel_ext::fs::File;
-use kernel_ext::io::{read_sync, write_sync};
+use kernel_ext::io::{read_sync, write_sync, Window};
 use kunit::{ensure, ensure_eq, submit_read, submit_write, Buffer, Outcome};
 
 kunit::suite!(
@@ -23,6 +24,9 @@ kunit::suite!(
         memory_is_cleared_as_far_as_it_goes,
         an_iterator_moves_up_to_its_end,
         an_iterator_is_cut,
+        a_write_can_be_read_again,
+        a_window_is_filled_from_the_front,
+        a_window_shows_nothing_once_it_is_shut_or_closed,
     ]
 );
 
@@ -234,5 +238,76 @@ fn an_iterator_is_cut() -> Outcome {
     ensure_eq!(counts, [100, 100, 10, 10]);
     ensure_eq!(cleared, 10);
     ensure!(buffer.is_all(0, 10, 0) && buffer.is_all(10, BLOCK, 0xee));
+    Ok(())
+}
+
+fn a_write_can_be_read_again() -> Outcome {
+    for at in Scratch::on_each()? {
+        let file = at.nameless()?;
+        let mut buffer = Buffer::new(2, 1)?;
+        let counts = buffer.to_write_from(2 * BLOCK, |iter| -> Result<_> {
+            let written = write_sync(&file, 0, &mut iter.duplicate())?;
+            let left = iter.count();
+            iter.advance(BLOCK);
+            Ok((written, left, iter.duplicate().count()))
+        });
+        ensure_eq!(counts, Ok((2 * BLOCK, 2 * BLOCK, BLOCK)));
+    }
+    Ok(())
+}
+
+fn a_window_is_filled_from_the_front() -> Outcome {
+    for is_list in [false, true] {
+        let mut memory = Buffer::new(40, 0xee)?;
+        let len = 40 * BLOCK - 100;
+        let mut sources = [Buffer::new(1, 1)?, Buffer::new(20, 2)?, Buffer::new(20, 3)?];
+        let fills = |window: &Arc<Window>| {
+            let mut seen = [(0, 0); 3];
+            for (source, seen) in sources.iter_mut().zip(&mut seen) {
+                let wanted = source.len();
+                let filled = source.to_write_from(wanted, |iter| {
+                    iter.advance(50);
+                    window.look().map_or(0, |mut view| view.fill(iter, wanted))
+                });
+                let left = window.look().map_or(usize::MAX, |view| view.left());
+                *seen = (filled, left);
+            }
+            (seen, window.is_full())
+        };
+        let ((seen, was_full), is_full) = memory.through_window(len, is_list, fills)?;
+        let (second, third) = (BLOCK - 50, 21 * BLOCK - 100);
+        // Each source has 50 bytes less than was asked for; the last one more than there is room.
+        ensure_eq!(seen[0], (second, len - second));
+        ensure_eq!(seen[1], (20 * BLOCK - 50, len - third));
+        ensure_eq!(seen[2], (len - third, 0));
+        ensure!(was_full && is_full);
+        ensure!(memory.is_all(0, second, 1) && memory.is_all(second, third, 2));
+        ensure!(memory.is_all(third, len, 3) && memory.is_all(len, 40 * BLOCK, 0xee));
+    }
+    Ok(())
+}
+
+fn a_window_shows_nothing_once_it_is_shut_or_closed() -> Outcome {
+    for is_shut in [false, true] {
+        let (mut memory, mut source) = (Buffer::new(2, 0xee)?, Buffer::new(2, 1)?);
+        let (window, is_full) = memory.through_window(2 * BLOCK, false, |window| {
+            source.to_write_from(BLOCK, |iter| {
+                window.look().map(|mut view| view.fill(iter, BLOCK))
+            });
+            if is_shut {
+                source.to_write_from(BLOCK, |iter| {
+                    window.look().map(|mut view| {
+                        view.fill(iter, BLOCK);
+                        view.shut();
+                    })
+                });
+                return (window.clone(), window.look().is_none() && !window.is_full());
+            }
+            (window.clone(), window.look().is_some() && !window.is_full())
+        })?;
+        let (window, was_as_expected) = window;
+        ensure!(was_as_expected && !is_full);
+        ensure!(window.look().is_none() && !window.is_full());
+    }
     Ok(())
 }
