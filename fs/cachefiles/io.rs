@@ -6,6 +6,7 @@ mod deferred;
 mod first_part;
 mod prepare_read;
 mod read;
+mod straight;
 mod write;
 
 pub(crate) use self::prepare_read::{prepare_ondemand_read, prepare_read, query_occupancy};

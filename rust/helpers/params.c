@@ -35,6 +35,11 @@ module_param_named(async_reads, cfh_async_reads, bool, 0644);
 MODULE_PARM_DESC(async_reads,
 		 "Readahead does not wait for the daemon (default: N)");
 
+bool cfh_straight_reads;
+module_param_named(straight_reads, cfh_straight_reads, bool, 0644);
+MODULE_PARM_DESC(straight_reads,
+		 "What the daemon writes is copied to the waiting reader (default: N)");
+
 /*
  * EINVAL for all that is refused, as of the commands of the same name: also for
  * a number that no unsigned int holds.

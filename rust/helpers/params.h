@@ -8,6 +8,7 @@ extern unsigned int cfh_debug;
 /* Read by Rust. */
 extern bool cfh_inherit_fds;
 extern bool cfh_async_reads;
+extern bool cfh_straight_reads;
 extern unsigned int cfh_reopen_tries;
 /* A day, in seconds; and what is never above it. */
 #define CFH_MAX_LINGER 86400

@@ -65,6 +65,16 @@ pub fn async_reads() -> bool {
     is_async.load(Ordering::Relaxed)
 }
 
+/// Returns `straight_reads`: whether what the daemon writes is copied to the reader that waits for
+/// it.
+#[inline]
+pub fn straight_reads() -> bool {
+    // SAFETY: An aligned variable that lives as long as the module, and is only ever true or false.
+    // C stores a new value in one access.
+    let is_straight = unsafe { AtomicBool::from_ptr(&raw mut bindings::cfh_straight_reads) };
+    is_straight.load(Ordering::Relaxed)
+}
+
 /// Returns `linger`: the seconds for which an on-demand cache waits for its next daemon, a day at
 /// most.
 #[inline]

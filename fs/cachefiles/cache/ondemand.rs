@@ -8,12 +8,13 @@
 //! of the fd (`Engine::fd_closed`) puts them back, and `reopen` asks the next daemon to open the
 //! object again.
 //!
-//! - `state`, `entry`, `table`, `opening`, `time`, `reads_ahead`, `streams`, `message`: the
-//!   decisions and the format, without any kernel;
+//! - `state`, `entry`, `table`, `opening`, `time`, `reads_ahead`, `streams`, `filling`, `message`:
+//!   the decisions and the format, without any kernel;
 //! - `request`: a request and its slots in the xarray; `engine`: the table with its lock, waiting;
 //! - `fetch`: having holes filled by READs;
 //! - `deferral`: reads for which nobody waits; `ahead`: READs ahead of those who read in sequence,
 //!   which `streams` recognises;
+//! - `fetched`: the daemon's writes; `windows`: who gets a copy of them;
 //! - `deliver`: the daemon's read; `answer`: `copen`, `cread`, `cfail`, `restore`;
 //! - `hand_over`: from one daemon to the next, with all that is on its way;
 //! - `anon_fd`: the fd of an object; `reopen`: opening objects again; `clock`: what time brings;
@@ -30,6 +31,7 @@ mod engine;
 mod entry;
 mod fetch;
 mod fetched;
+mod filling;
 mod hand_over;
 mod message;
 mod missing;
@@ -42,6 +44,7 @@ mod state;
 mod streams;
 mod table;
 mod time;
+mod windows;
 
 /// Requests that are looked at for each time that the lock of the table is taken, where all have to
 /// be.
@@ -53,3 +56,4 @@ pub(crate) use deferred::Deferred;
 pub(crate) use engine::Engine;
 pub(crate) use missing::Missing;
 pub(crate) use state::ObjectState;
+pub(crate) use windows::ListedWindow;

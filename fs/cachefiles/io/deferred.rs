@@ -6,12 +6,12 @@
 //! answered: see [`Deferred`] and `Documentation/ondemand.rst`.
 
 use super::prepare_read::read_on;
-use super::wait_for_file;
+use super::{straight, wait_for_file};
 use crate::cache::object::read::{start_read, Failure};
 use crate::cache::object::Object;
 use crate::cache::ondemand::{Deferral, Deferred, Missing};
 use crate::marker::Cachefiles;
-use fscache::{Begun, ReadOperation, WantState};
+use fscache::{Begun, ReadOperation, WantState, Windowed};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
@@ -46,6 +46,10 @@ pub(super) fn read<'op>(mut operation: ReadOperation<'op, Cachefiles>, start: i6
     let Some((object, file)) = wait_for_file(&mut resources, WantState::Read) else {
         return operation.finish(Failure::Whole.outcome(ENOBUFS));
     };
+    let is_straight = kernel_ext::params::straight_reads();
+    if is_straight && !is_to_be_deferred(&object, iter.count()) {
+        return straight::read(operation, start);
+    }
     fscache::stats::count_read();
     let end = start.saturating_add_unsigned(iter.count() as u64);
     let hole = match object.data().next_hole(file, start, end) {
@@ -70,10 +74,18 @@ pub(super) fn read<'op>(mut operation: ReadOperation<'op, Cachefiles>, start: i6
     };
     // What is asked for ahead of this read is behind it, when it may have ended.
     let file: ARef<File> = file.into();
+    let is_missing = hole.start == start && hole.end == end;
+    let operation = if is_straight && is_missing {
+        Windowed::open(operation)
+    } else {
+        Windowed::without_window(operation)
+    };
     match operation.defer() {
         Ok((read, begun)) => {
+            let listed = straight::list(&object, start, end, read.window());
             let deferred = Deferred {
                 deferral,
+                listed,
                 read,
                 slot,
                 start,
@@ -84,7 +96,10 @@ pub(super) fn read<'op>(mut operation: ReadOperation<'op, Cachefiles>, start: i6
             begun
         }
         // EROFS is always told.
-        Err(operation) => operation.finish(Failure::Whole.outcome(ENOBUFS)),
+        Err(operation) => {
+            let (operation, _) = operation.close();
+            operation.finish(Failure::Whole.outcome(ENOBUFS))
+        }
     }
 }
 

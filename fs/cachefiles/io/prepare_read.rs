@@ -16,6 +16,7 @@ use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
 use kernel_ext::errno::{ENOBUFS, ENODATA};
 use kernel_ext::fs::File;
+use kernel_ext::io::Window;
 
 /// Decides where the read of `len` bytes at `start` is to be served from, by a network file system:
 /// `len` is shortened to what comes from one source.
@@ -55,7 +56,7 @@ pub(crate) fn prepare_read(
 }
 
 /// Has the daemon fill every hole in `len` bytes at `start`, so that they can be read; or leaves
-/// that to the read, see [`super::deferred`].
+/// that to the read, see [`super::deferred`] and [`super::straight`].
 ///
 /// The range is never shortened, as EROFS can't cope with an answer for a part of a compressed
 /// extent.
@@ -81,10 +82,10 @@ pub(crate) fn prepare_ondemand_read(
                     read_on(object, file, start, end);
                 }
                 Ok(Prepared::Filled)
-            } else if is_to_be_deferred(&object, len) {
+            } else if kernel_ext::params::straight_reads() || is_to_be_deferred(&object, len) {
                 Ok(Prepared::Left)
             } else {
-                fill(object, file, start, end, flags).map(|()| Prepared::Filled)
+                fill(object, file, start, end, None, None, Some(flags)).map(|()| Prepared::Filled)
             };
             (Some(object), filled)
         }
@@ -190,24 +191,25 @@ type Failure = (Error, IoSource, PrepRead);
 
 /// Fills every hole of the range, one request for each: for whole pages, as the daemon may write
 /// nothing else. On file systems with smaller blocks a hole may be less.
+///
+/// `first` is what is at the start, if that is known; `window` that of a read of just this range.
 #[inline(never)]
-fn fill(
+pub(super) fn fill(
     object: ArcBorrow<'_, Object>,
     file: &File,
     start: i64,
     end: i64,
-    flags: &mut SubreqFlags<'_>,
+    mut first: Option<Extent>,
+    window: Option<&Window>,
+    mut flags: Option<&mut SubreqFlags<'_>>,
 ) -> Result<(), Failure> {
     let mut pos = start;
     let mut is_missing = false;
     while pos < end {
-        let extent = object
-            .data()
-            .likely_extent_at(file, pos, end)
-            .map_err(|error| {
-                let (source, why) = seek_failed(&object, file, error);
-                (error, source, why)
-            })?;
+        let extent = match first.take() {
+            Some(extent) => extent,
+            None => extent_at(&object, file, pos, end)?,
+        };
         let page = PAGE_SIZE as i64;
         let (hole_end, why) = match extent {
             Extent::Data(data_end) => {
@@ -221,7 +223,9 @@ fn fill(
             Extent::Hole(_) => (end, PrepRead::FoundHole),
             Extent::LastHole => (end, PrepRead::SeekNxio),
         };
-        flags.set_copy_to_cache();
+        if let Some(flags) = &mut flags {
+            flags.set_copy_to_cache();
+        }
         let fetched = match object.cache().ondemand() {
             Some(engine) => {
                 let hole = Hole {
@@ -232,14 +236,16 @@ fn fill(
                 let ahead = is_first
                     .then(|| engine.note_read(&object, start, end, true))
                     .flatten();
-                engine.fetch(object, file, hole, pos, ahead)
+                engine.fetch(object, file, hole, pos, ahead, window)
             }
             // EROFS on a cache that is bound without a daemon to ask.
             None => Ok(None),
         };
         match fetched {
             Ok(Some(data_end)) => {
-                flags.clear_ondemand();
+                if let Some(flags) = &mut flags {
+                    flags.clear_ondemand();
+                }
                 pos = data_end;
             }
             // The daemon said that it is done, and the data is not there.
@@ -251,6 +257,20 @@ fn fill(
         read_on(object, file, start, end);
     }
     Ok(())
+}
+
+/// Returns what is at `pos`. Errors: those of `lseek()`.
+pub(super) fn extent_at(
+    object: &Object,
+    file: &File,
+    pos: i64,
+    end: i64,
+) -> Result<Extent, Failure> {
+    let extent = object.data().likely_extent_at(file, pos, end);
+    extent.map_err(|error| {
+        let (source, why) = seek_failed(object, file, error);
+        (error, source, why)
+    })
 }
 
 /// Goes on with READs ahead, after a read that has found all in the cache.

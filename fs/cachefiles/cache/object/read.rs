@@ -132,3 +132,14 @@ pub(crate) fn start_read<'op>(
     let file = file.into();
     operation.submit(slot, file, pos, owner)
 }
+
+/// Ends the read of memory that the daemon's writes have filled, with no I/O.
+pub(crate) fn end_filled<'op>(mut operation: ReadOperation<'op, Cachefiles>) -> Begun<'op> {
+    let (resources, iter) = operation.parts();
+    let len = iter.count();
+    if resources.cookie().inval_counter() == resources.inval_counter() {
+        operation.finish(len as isize)
+    } else {
+        operation.finish(Failure::Whole.outcome(ESTALE))
+    }
+}

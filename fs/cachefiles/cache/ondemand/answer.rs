@@ -251,6 +251,8 @@ impl Engine {
 
     /// Takes note that an anonymous fd is of no use any more.
     pub(super) fn fd_lost(&self, object: &Arc<Object>, fd: NonZeroU32, closer: Closer) {
+        // The next daemon answers for what the file has.
+        self.shut_windows(object);
         let mut forgotten = [const { None }; AHEAD_WINDOW];
         let closed = self.with(object, |slots, table, state| {
             let consequence = table.close_fd(slots, state, fd, closer);

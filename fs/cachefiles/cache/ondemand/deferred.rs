@@ -8,11 +8,12 @@
 
 use super::deferral::Deferral;
 use super::missing::Missing;
-use crate::cache::object::read::{start_read, Failure, ReadDone};
+use super::windows::ListedWindow;
+use crate::cache::object::read::{end_filled, start_read, Failure, ReadDone};
 use crate::data::extent::{round_down, round_up, Hole};
 use crate::marker::Cachefiles;
 use core::mem::MaybeUninit;
-use fscache::{PendingRead, Termination};
+use fscache::{PendingRead, Termination, Windowed};
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel_ext::io::RequestSlot;
@@ -20,9 +21,10 @@ use kernel_ext::sync::StackNode;
 
 /// A read that waits for the daemon. Dropping it tells the caller EIO.
 pub(crate) struct Deferred {
-    /// Goes first: see [`ReadDone`].
+    /// These two go first: see [`ReadDone`].
     pub(crate) deferral: Deferral,
-    pub(crate) read: PendingRead<Cachefiles>,
+    pub(crate) listed: Option<ListedWindow>,
+    pub(crate) read: Windowed<PendingRead<Cachefiles>>,
     /// So that the read is never short of memory when the data is there.
     pub(crate) slot: RequestSlot<ReadDone, Termination>,
     /// Where the read begins.
@@ -48,6 +50,10 @@ impl Deferred {
     ///
     /// Process context, with no lock held: it sleeps, and does what the end of a read leads to.
     pub(crate) fn answered(mut node: DeferredNode, outcome: Result) {
+        if outcome.is_ok() && node.read.is_full() {
+            KBox::into_inner(node).into_inner().submit();
+            return;
+        }
         match outcome.and_then(|()| node.next_hole()) {
             Ok(Some(hole)) => ask(node, hole),
             Ok(None) => KBox::into_inner(node).into_inner().submit(),
@@ -61,27 +67,33 @@ impl Deferred {
         self.missing.next_hole(self.deferral.object(), file)
     }
 
-    /// Reads what is there now, with the cache's credentials: not with those of the daemon, in
-    /// whose task it is.
+    /// Ends it, if what it waits for was filled in by the writes of the daemon. Else reads what is
+    /// there now, with the cache's credentials: not with those of the daemon, in whose task it is.
     fn submit(self) {
         let Self {
             deferral,
+            listed,
             read,
             slot,
             start,
             ..
         } = self;
         let cache = deferral.object().cache().clone();
-        drop(deferral);
+        drop((deferral, listed));
+        let (read, is_full) = read.close();
+        if is_full {
+            read.resume(end_filled);
+            return;
+        }
         cache.secure(|| {
             read.resume(|operation| start_read(operation, slot, start, 0, Failure::Whole));
         });
     }
 
     fn fail(self, error: Error) {
-        drop(self.deferral);
-        self.read
-            .resume(|operation| operation.finish(Failure::Whole.outcome(error)));
+        drop((self.deferral, self.listed));
+        let (read, _) = self.read.close();
+        read.resume(|operation| operation.finish(Failure::Whole.outcome(error)));
     }
 }
 

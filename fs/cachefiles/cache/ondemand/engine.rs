@@ -10,6 +10,7 @@ use super::entry::{Entry, Kind};
 use super::request::{Request, RequestGuard, RequestNode, RequestSlots, RequestTable};
 use super::state::{ObjectState, State};
 use super::table::{Consequence, Refused, Table};
+use super::windows::Windows;
 use crate::cache::object::Object;
 use crate::notify::Notifier;
 use cachefiles_trace as trace;
@@ -45,6 +46,8 @@ pub(crate) struct Engine {
     pub(super) deferrals: AtomicU32,
     #[pin]
     pub(super) readahead: Readahead,
+    #[pin]
+    pub(super) windows: Windows,
 }
 
 /// A request that is waited for.
@@ -64,6 +67,7 @@ impl Engine {
             dead: AtomicBool::new(false),
             deferrals: AtomicU32::new(0),
             readahead <- Readahead::new(),
+            windows <- Windows::new(),
         })
     }
 

@@ -12,6 +12,7 @@ use crate::data::extent::{Extent, Hole};
 use kernel::prelude::*;
 use kernel::sync::ArcBorrow;
 use kernel_ext::fs::File;
+use kernel_ext::io::Window;
 
 /// Who waits for a READ.
 pub(super) enum Waiter {
@@ -35,8 +36,9 @@ impl Engine {
     /// A read that lies inside another one in flight waits for that one. If it turns out not to
     /// have brought what was needed, the daemon is asked once more, by a READ of our own.
     ///
-    /// What is to be asked for `ahead` of the reader is, behind that, before the wait begins.
-    /// Errors: as for [`Engine::open`].
+    /// What is to be asked for `ahead` of the reader is, behind that, before the wait begins. Where
+    /// the `window` onto all that the hole is of is full after that, nothing more is asked of the
+    /// file. Errors: as for [`Engine::open`].
     pub(crate) fn fetch(
         &self,
         object: ArcBorrow<'_, Object>,
@@ -44,6 +46,7 @@ impl Engine {
         hole: Hole,
         pos: i64,
         mut ahead: Option<Ahead>,
+        window: Option<&Window>,
     ) -> Result<Option<i64>> {
         let off = u64::try_from(hole.start).map_err(|_| EINVAL)?;
         let len = u64::try_from(hole.end.saturating_sub(hole.start)).map_err(|_| EINVAL)?;
@@ -57,6 +60,9 @@ impl Engine {
                 Read::Sent(waiting) => (waiting, true),
             };
             self.wait(waiting)?;
+            if window.is_some_and(Window::is_full) {
+                return Ok(Some(hole.end));
+            }
             match object.data().extent_at(file, pos, hole.end)? {
                 Extent::Data(data_end) => return Ok(Some(data_end)),
                 _ if is_own => return Ok(None),

@@ -2,6 +2,8 @@
 
 //! Writes of the daemon: what it fetched, through an object's anonymous fd.
 
+use super::engine::Engine;
+use super::filling::Written;
 use crate::backing::space::Purpose;
 use crate::cache::object::write::{begin_write, check_start, end_write, write_now};
 use crate::cache::object::Object;
@@ -30,15 +32,31 @@ pub(crate) fn write_from_daemon(
     make_room_for_daemon(object, len.div_ceil(PAGE_SIZE) as u64)
         .inspect_err(|&error| note_no_room(object, error))?;
     trace::ondemand_fd_write(object.debug_id(), file.inode(), start, len);
+    let engine = object.cache().ondemand();
+    let before = engine.and_then(Engine::before_write);
     let blocks = begin_write(object, file, start, len);
-    let result = write_now(file, start, iter);
+    let result = match before {
+        None => write_now(file, start, iter),
+        Some(_) => write_now(file, start, &mut iter.duplicate()),
+    };
     end_write(object, file, blocks, result.err());
-    let written = result?;
+    let written = result.unwrap_or(0);
     if written > 0 {
         let end = start.saturating_add_unsigned(written as u64);
         object.data().written(&target, start, end);
     }
-    Ok(written)
+    if let Some(engine) = engine {
+        let write = Written {
+            start,
+            end: start.saturating_add_unsigned(len as u64),
+            is_whole: written == len,
+        };
+        engine.fill_windows(object, write, before, iter);
+    }
+    if before.is_some() {
+        iter.advance(written);
+    }
+    result
 }
 
 /// Logs why the daemon gets ENOBUFS, which has several causes.

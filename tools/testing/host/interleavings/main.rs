@@ -42,6 +42,7 @@ mod ondemand {
     mod fetch;
     #[path = "../../../../tools/testing/host/interleavings/fetched.rs"]
     mod fetched;
+    mod filling;
     mod hand_over;
     mod message;
     mod missing;
@@ -53,6 +54,7 @@ mod ondemand {
     mod streams;
     mod table;
     mod time;
+    mod windows;
 
     /// Less than in the module: so that what may happen between two batches happens to few
     /// requests.
@@ -110,6 +112,22 @@ mod ondemand {
                 ids.into_iter().filter_map(waiters).collect()
             })
             .unwrap()
+        }
+
+        /// A write of the daemon.
+        pub(crate) fn write(
+            object: &crate::cache::object::Object,
+            pos: i64,
+            len: usize,
+            tag: u32,
+        ) -> kernel::error::Result<usize> {
+            let mut iter = kernel_ext::io::IovIterSource::tagged(len, tag);
+            fetched::write_from_daemon(object, pos, &mut iter)
+        }
+
+        /// The object is with another daemon.
+        pub(crate) fn hand_on(&self, object: &crate::cache::object::Object) {
+            self.shut_windows(object);
         }
 
         pub(crate) fn deferrals(&self) -> u32 {

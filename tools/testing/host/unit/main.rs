@@ -56,6 +56,7 @@ mod driver {
     #[path = "cache/ondemand"]
     mod ondemand {
         mod entry;
+        mod filling;
         mod message;
         mod opening;
         mod reads_ahead;
@@ -64,6 +65,9 @@ mod driver {
         mod table;
         mod time;
 
+        #[cfg(test)]
+        #[path = "../../../../tools/testing/host/unit/filling.rs"]
+        mod filling_tests;
         #[cfg(test)]
         #[path = "../../../../tools/testing/host/unit/map.rs"]
         mod map;

@@ -13,4 +13,5 @@ mod going_away;
 mod late;
 mod serving;
 mod storm;
+mod straight;
 mod world;

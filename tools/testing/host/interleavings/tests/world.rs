@@ -178,6 +178,7 @@ impl Inner {
                 Hole { start: pos, end },
                 pos,
                 None,
+                None,
             )?
             .is_some())
     }

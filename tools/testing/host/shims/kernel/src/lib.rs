@@ -206,7 +206,7 @@ pub mod prelude {
     pub use crate::error::{Error, Result};
     pub use crate::init::{InPlaceInit, PinInit};
     pub use crate::str::CStrExt;
-    pub use crate::types::KBox;
+    pub use crate::types::{KBox, KVec};
     pub use crate::{pin_init, try_pin_init};
     pub use core::pin::Pin;
     pub use macros::{pin_data, pinned_drop};

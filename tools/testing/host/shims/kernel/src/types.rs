@@ -88,3 +88,41 @@ impl<T> InPlaceInit<T> for KBox<T> {
         Ok(unsafe { Pin::new_unchecked(boxed) })
     }
 }
+
+/// A vector that grows where it is told to.
+pub struct KVec<T>(Vec<T>);
+
+impl<T> KVec<T> {
+    /// An empty one, with no memory.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds a value. Error: ENOMEM.
+    pub fn push(&mut self, value: T, _flags: crate::alloc::Flags) -> crate::error::Result {
+        if cachefiles_bindings::alloc_fails() {
+            return Err(crate::error::code::ENOMEM);
+        }
+        self.0.push(value);
+        Ok(())
+    }
+}
+
+impl<T> Default for KVec<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> core::ops::Deref for KVec<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T> core::ops::DerefMut for KVec<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+}

@@ -4,7 +4,7 @@
 
 use kernel::error::code::ENXIO;
 use kernel::error::Result;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// The size of a page, in bytes.
@@ -39,7 +39,8 @@ impl Whence {
 /// A file of so many pages.
 pub struct File {
     pages: i64,
-    present: Mutex<BTreeSet<i64>>,
+    /// What each page has that there is.
+    present: Mutex<BTreeMap<i64, u32>>,
 }
 
 impl File {
@@ -53,9 +54,20 @@ impl File {
 
     /// Data comes in, in whole pages.
     pub fn fill(&self, pos: i64, len: usize) {
+        self.write(pos, len, 0);
+    }
+
+    /// The same, with this content.
+    pub fn write(&self, pos: i64, len: usize, tag: u32) {
         let end = pos.saturating_add_unsigned(len as u64);
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
-        present.extend(pos / PAGE..(end + PAGE - 1) / PAGE);
+        present.extend((pos / PAGE..(end + PAGE - 1) / PAGE).map(|page| (page, tag)));
+    }
+
+    /// The content of a page, if it is there.
+    pub fn content(&self, page: i64) -> Option<u32> {
+        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        present.get(&page).copied()
     }
 
     /// `lseek()` of a file whose own position stays at 0. May sleep. Error: ENXIO, there is nothing
@@ -67,7 +79,7 @@ impl File {
         }
         let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = whence == Whence::Data;
-        let found = (pos / PAGE..self.pages).find(|page| present.contains(page) == wanted);
+        let found = (pos / PAGE..self.pages).find(|page| present.contains_key(page) == wanted);
         match (found, whence) {
             (Some(page), _) => Ok(pos.max(page * PAGE)),
             (None, Whence::Hole) if pos < self.pages * PAGE => Ok(self.pages * PAGE),
