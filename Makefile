@@ -46,7 +46,7 @@ help:
 	@echo 'Long tests:'
 	@echo '  test-debug       run the tests with KASAN, lockdep, kmemleak and fault injection; over an hour'
 	@echo '  test-kcsan       run the selftests and a storm with KCSAN, the detector of data races'
-	@echo '  test-configs     run the on-demand selftests on btrfs, with preempt=full, async_reads, CFI'
+	@echo '  test-configs     run the on-demand selftests on btrfs, with preempt=full, CFI, each parameter'
 	@echo '  test-arm64       run unit tests, selftests and a storm on an arm64 kernel, cross-built and emulated'
 	@echo '  test-stock       run selftests, clients, parity, storm, hostile on an unmodified Debian kernel; STOCK'
 	@echo '  test-stock-all   build the module for every 6.12 kernel of Debian, and run a storm on each'

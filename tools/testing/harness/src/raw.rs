@@ -2,6 +2,7 @@
 //! System calls with arguments that no safe interface would pass on.
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cachefiles_protocol::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -170,6 +171,50 @@ pub fn write_from_mapping(to: impl AsFd, from: impl AsFd) -> Result<usize, Errno
     answer(result as i64)
 }
 
+/// `pwrite` of `data` and of a page behind it that cannot be read.
+pub fn write_past_mapping(to: impl AsFd, data: &[u8], off: u64) -> Result<usize, Errno> {
+    let mapping = in_memory(data, data.len() + 4096)?;
+    // SAFETY: the last page of the mapping, to which nothing refers.
+    let result = unsafe {
+        let last = mapping.address.byte_add(data.len());
+        libc::mprotect(last, 4096, libc::PROT_NONE)
+    };
+    answer(i64::from(result))?;
+    mapping.write_to(to, off)
+}
+
+/// `pwrite` of `data` from memory that another thread has the kernel forget the pages of, time and
+/// again: they are found again when they are needed, in the file that the memory is of.
+pub fn write_from_fleeting(to: impl AsFd, data: &[u8], off: u64) -> Result<usize, Errno> {
+    let mapping = in_memory(data, data.len())?;
+    let (address, length) = (mapping.address.expose_provenance(), mapping.length);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let address = std::ptr::with_exposed_provenance_mut(address);
+                // SAFETY: the mapping outlives the thread. Its pages are those of a file, so that
+                // nothing is lost.
+                unsafe { libc::madvise(address, length, libc::MADV_DONTNEED) };
+            }
+        });
+        let written = mapping.write_to(to, off);
+        is_over.store(true, Ordering::Relaxed);
+        written
+    })
+}
+
+/// Memory of a file of its own that begins with `data`.
+fn in_memory(data: &[u8], length: usize) -> Result<Mapping, Errno> {
+    let file = rustix::fs::memfd_create("data", rustix::fs::MemfdFlags::CLOEXEC)?;
+    rustix::fs::ftruncate(&file, length as u64)?;
+    let mut written = 0;
+    while written < data.len() {
+        written += rustix::io::pwrite(&file, &data[written..], written as u64)?;
+    }
+    Mapping::new(file, length, ProtFlags::READ, MapFlags::SHARED)
+}
+
 /// A mapping of a file from its start, undone when dropped.
 struct Mapping {
     address: *mut std::ffi::c_void,
@@ -186,6 +231,14 @@ impl Mapping {
         // SAFETY: the kernel chooses the address, so no memory of this process is replaced.
         let address = unsafe { mmap(std::ptr::null_mut(), length, protection, flags, fd, 0) }?;
         Ok(Self { address, length })
+    }
+
+    /// `pwrite` of all of it.
+    fn write_to(&self, to: impl AsFd, off: u64) -> Result<usize, Errno> {
+        let (fd, off) = (to.as_fd().as_raw_fd(), off as libc::off_t);
+        // SAFETY: the kernel reads from the mapping, which has this length.
+        let result = unsafe { libc::pwrite(fd, self.address, self.length, off) };
+        answer(result as i64)
     }
 }
 

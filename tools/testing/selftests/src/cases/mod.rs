@@ -45,6 +45,7 @@ mod room;
 mod sharing;
 mod signals;
 mod slow_copy;
+mod straight_reads;
 mod succession;
 mod timeout;
 mod tracepoint;
@@ -78,6 +79,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         unopened::TESTS,
         failing::TESTS,
         async_reads::TESTS,
+        straight_reads::TESTS,
         timeout::TESTS,
         object_fd::TESTS,
         position::TESTS,
