@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use cachefiles_protocol::{AlignedBuffer, Errno, align_range};
+
 use crate::actor::Actor;
 use crate::handles::Held;
 use crate::images;
@@ -64,6 +66,65 @@ pub fn right_bytes(actor: &mut Actor<'_>) {
         off as i64,
         flags,
     );
+}
+
+/// What a READ asks for, in pieces that overlap, from two threads at a time; and then it is done.
+/// One of them may bring something else where that is nobody's loss.
+pub fn from_two_threads(actor: &mut Actor<'_>) {
+    let Some(read) = actor.handles.take_read(&mut actor.dice) else {
+        return;
+    };
+    let held = actor.handles.object_of_id(read.object_id);
+    let most = if actor.honest { u64::MAX } else { ROOM as u64 };
+    let (Some(held), Some(range)) = (held, align_range(read.off, read.len.min(most))) else {
+        return actor.handles.add_read(&mut actor.dice, read);
+    };
+    let pages = ((range.end - range.start) / PAGE as u64) as usize;
+    let is_junk = images::is_junk(&held.key) && !actor.honest;
+    let pieces = [(); 2].map(|()| {
+        // All of it, or what leaves some of it to the other.
+        let (from, to) = match actor.dice.below(4) {
+            0 => (0, 1 + actor.dice.below(pages)),
+            1 => (actor.dice.below(pages), pages),
+            _ => (0, pages),
+        };
+        let off = range.start + (from * PAGE) as u64;
+        let mut piece = AlignedBuffer::new((to - from) * PAGE);
+        if is_junk && actor.dice.chance(50) {
+            piece.fill(actor.dice.number() as u8);
+        } else {
+            let bytes = actor.images.content(&held.key, off, piece.len());
+            piece.copy_from_slice(&bytes);
+        }
+        (off, piece)
+    });
+    let what = format!("two threads fill {}: {range:?}", held.object_id);
+    let filled = actor.step(what, |_| {
+        std::thread::scope(|scope| {
+            let [first, second] = &pieces;
+            let other = scope.spawn(|| held.fd.write_at(&second.1, second.0));
+            let filled = held.fd.write_at(&first.1, first.0);
+            let other = other.join().unwrap_or(Err(Errno::IO));
+            filled.and(other)
+        })
+    });
+    let is_whole = |(_, piece): &(u64, AlignedBuffer)| piece.len() == pages * PAGE;
+    let is_done = filled.is_ok() && pieces.iter().any(is_whole);
+    if is_done || (!actor.honest && actor.dice.chance(50)) {
+        let id = read.msg_id;
+        let _ = actor.step(format!("cread {id}"), |_| held.fd.complete_read(id));
+    } else {
+        actor.handles.add_read(&mut actor.dice, read);
+    }
+}
+
+/// Readers get what is written without the disk, or not. The C module has no such parameter.
+pub fn switch_straight_reads(actor: &mut Actor<'_>) {
+    let value = actor.dice.below(2).to_string();
+    let _ = actor.step(format!("straight_reads {value}"), |_| {
+        let path = "/sys/module/cachefiles/parameters/straight_reads";
+        std::fs::write(path, value).map_err(|_| Errno::NOENT)
+    });
 }
 
 /// Memory that is not there: nothing can come of it.

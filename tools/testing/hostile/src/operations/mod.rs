@@ -50,6 +50,8 @@ const OPERATIONS: &[(u32, Who, Operation)] = &[
     (40, Any, fill::right_bytes),
     (25, Any, fill::from_bad_memory),
     (30, Hostile, fill::junk),
+    (40, Any, fill::from_two_threads),
+    (6, Any, fill::switch_straight_reads),
     (30, Hostile, fill::guess_cread),
     // What fds can do, whatever they stand for.
     (40, Any, handle::seek),
