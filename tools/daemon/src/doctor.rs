@@ -227,8 +227,8 @@ impl Machine<'_> {
     /// The parameters of ours by which all its caches do what they do not by default.
     fn parameters_set(&self) -> String {
         let dir = self.root.join("sys/module/cachefiles/parameters");
-        let values =
-            ["async_reads", "linger", "readahead"].map(|name| (name, text(&dir.join(name))));
+        let values = ["async_reads", "linger", "readahead", "straight_reads"]
+            .map(|name| (name, text(&dir.join(name))));
         let set = values.iter().filter_map(|(name, value)| {
             let value = value.trim_end();
             (!matches!(value, "" | "0" | "N")).then(|| format!(" {name}={value}"))
