@@ -3,7 +3,7 @@
 //! How netfs and fscache call the cache. Nothing happens here: each call goes where it belongs.
 
 use crate::cache::kept;
-use crate::cache::object::lookup::{self, Found};
+use crate::cache::object::lookup;
 use crate::cache::object::resize;
 use crate::cache::object::Object;
 use crate::cache::object::{commit, invalidate};
@@ -65,27 +65,15 @@ impl Backend for Cachefiles {
         };
         let lookup = slot.attach(object.clone());
 
-        cache.secure(|| {
-            let found = lookup::look_up(&object, &lookup).and_then(|found| {
-                object.trace_ref(RefWhy::SeeLookupCookie);
-                cache.add_object(&object)?;
-                Ok(found)
-            });
-            let Ok(found) = found else {
-                object.trace_ref(RefWhy::SeeLookupFailed);
-                if needs_operations {
-                    object.set_missing();
-                }
-                return needs_operations;
-            };
-            // A reader that finds a new file does not wait for the end of the look-up. What the
-            // daemon has written for it by now, behind the size that it gave, is not to be cut off.
-            if found == Found::There || cache.ondemand().is_none() {
-                // A file of the wrong size is not lost: what is missing counts as a hole.
-                let _ = resize::adjust(&object);
+        let found = cache.secure(|| lookup::look_up(&object, &lookup));
+        if found.is_err() {
+            object.trace_ref(RefWhy::SeeLookupFailed);
+            if needs_operations {
+                object.set_missing();
             }
-            true
-        })
+            object.lookup.end();
+        }
+        found.is_ok() || needs_operations
     }
 
     fn withdraw_cookie(cookie: &Cookie, object: ArcBorrow<'_, Object>) {
@@ -98,6 +86,8 @@ impl Backend for Cachefiles {
         }
         if let Some(engine) = cache.ondemand() {
             engine.drop_object(&object);
+            // A look-up that has ended since may have put it on the list.
+            cache.remove_object(&object);
         }
         cache.secure(|| commit::clean_up(&object));
         object.trace_put(RefWhy::PutDetach);

@@ -22,12 +22,18 @@ use kernel_ext::fs::File;
 
 /// Attaches the object's file to the operation. Refused where there has to be one and is none;
 /// failed, with ENOBUFS, if the object could not be looked up.
+///
+/// Waits while the daemon is asked for an object that is looked up. Failed, with EINTR, if the task
+/// is killed meanwhile.
 #[inline]
 pub(crate) fn begin(resources: &mut Resources<'_, Cachefiles>, want: WantState) -> Begin {
     if resources.file().is_some() {
         return Begin::Begun;
     }
     if let Some(object) = resources.object() {
+        if let Err(error) = object.lookup.wait() {
+            return Begin::Failed(error);
+        }
         if object.is_missing() {
             return Begin::Failed(ENOBUFS);
         }

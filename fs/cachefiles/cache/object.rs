@@ -6,11 +6,14 @@ pub(crate) mod commit;
 mod create;
 pub(crate) mod invalidate;
 pub(crate) mod lookup;
+pub(crate) mod pending;
 pub(crate) mod read;
 pub(crate) mod resize;
 pub(crate) mod write;
 
-use crate::cache::ondemand::{Engine, ObjectState};
+use self::lookup::Candidate;
+use self::pending::PendingLookup;
+use crate::cache::ondemand::{reopen, Engine, ObjectState};
 use crate::cache::volume::Volume;
 use crate::cache::Cache;
 use crate::data::DataMap;
@@ -79,6 +82,9 @@ pub(crate) struct Object {
     /// The file, and where it has data.
     #[pin]
     data: DataMap,
+    /// Its look-up, while the daemon is asked for it.
+    #[pin]
+    pub(crate) lookup: PendingLookup<Candidate>,
     /// The file has no name yet.
     tmpfile: AtomicBool,
     /// It could not be looked up, and netfs was not told so.
@@ -89,14 +95,16 @@ pub(crate) struct Object {
     streamed: AtomicBool,
     /// What the daemon has of it, in on-demand mode; protected by the lock of the request table.
     ondemand: Option<Guarded<ObjectState>>,
+    /// Opens it again, and goes on with its look-up: what the daemon brings about, and must not
+    /// wait for.
     #[pin]
-    reopen: Work<Object>,
+    work: Work<Object>,
     /// Goes last: when it does, the cache may go as well.
     _count: ObjectCount,
 }
 
 impl_has_work! {
-    impl HasWork<Self> for Object { self.reopen }
+    impl HasWork<Self> for Object { self.work }
 }
 
 impl Object {
@@ -118,12 +126,13 @@ impl Object {
                 volume: volume.clone(),
                 cookie: cookie.get(),
                 data <- DataMap::new(remembers_data),
+                lookup <- PendingLookup::new(),
                 tmpfile: AtomicBool::new(false),
                 missing: AtomicBool::new(false),
                 marked_dirty: AtomicBool::new(false),
                 streamed: AtomicBool::new(false),
                 ondemand: cache.ondemand().map(Engine::new_object_state),
-                reopen <- new_work!("cachefiles_reopen"),
+                work <- new_work!("cachefiles_object"),
                 _count: cache.fscache.count_object(),
             }),
             GFP_KERNEL,
@@ -167,6 +176,28 @@ impl Object {
     /// Returns the daemon's side of it. Error: EINVAL in a cache without on-demand mode.
     pub(crate) fn ondemand(&self) -> Result<&Guarded<ObjectState>> {
         self.ondemand.as_ref().ok_or(EINVAL)
+    }
+
+    /// Takes note of the answer to an OPEN: the look-up that waits for it, if any, goes on.
+    pub(crate) fn opened(object: &Arc<Self>, outcome: Result) {
+        if object.lookup.answered(outcome) {
+            reopen::queue(object.as_arc_borrow());
+        }
+    }
+
+    /// Goes on with the look-up if the daemon has answered.
+    pub(crate) fn go_on_looking_up(object: &Arc<Self>) {
+        lookup::go_on(object);
+    }
+
+    /// Returns whether the daemon is asked for it by a look-up that has not ended.
+    pub(crate) fn is_being_looked_up(&self) -> bool {
+        self.lookup.is_pending()
+    }
+
+    /// Gives up the look-up that waits for the daemon, if there is one: the object goes away.
+    pub(crate) fn abandon_look_up(&self) {
+        self.cache().secure(|| drop(self.lookup.abandon()));
     }
 
     pub(crate) fn is_tmpfile(&self) -> bool {

@@ -37,7 +37,7 @@ mod message;
 mod missing;
 mod opening;
 mod reads_ahead;
-mod reopen;
+pub(crate) mod reopen;
 mod report;
 mod request;
 mod state;

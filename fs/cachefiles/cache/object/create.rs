@@ -5,28 +5,19 @@
 //! A new file has no name until it is committed. All of it runs with the cache's credentials.
 
 use super::commit::commit;
-use super::lookup::Found;
 use super::resize::round_to_dio;
 use super::Object;
 use crate::backing::in_use::InUse;
-use crate::backing::space::Purpose;
 use cachefiles_trace::{self as trace, ErrorSite, Trunc};
-use fscache::{CookieFlag, Lookup};
+use fscache::CookieFlag;
 use kernel::prelude::*;
-use kernel::sync::Arc;
 use kernel_ext::fs::{Dentry, File, Path};
 use kernel_ext::params::injected_write_error;
 
-/// Tells netfs that there is nothing to be found, and makes a new file.
-pub(super) fn create(object: &Arc<Object>, lookup: &Lookup<'_>, fan: &Dentry) -> Result<Found> {
-    kernel_ext::log::debug!("OBJ{:x}: no file, make one", object.debug_id());
-    lookup.negative();
-    create_file(object, fan)
-}
-
-pub(super) fn create_file(object: &Arc<Object>, fan: &Dentry) -> Result<Found> {
-    object.cache().has_space(1, 0, Purpose::Create)?;
-    let file = create_tmpfile_in(object, fan)?;
+/// Makes a new file that of the object, whose size is known by now. Errors: EFBIG; EINVAL; what the
+/// file system says.
+pub(super) fn adopt(object: &Object, file: InUse<File>) -> Result {
+    expand(object, &file)?;
     object.cookie().set_flag(CookieFlag::NeedsUpdate);
     object.set_tmpfile(true);
     object.data().replace_file(Some(file));
@@ -37,19 +28,13 @@ pub(super) fn create_file(object: &Arc<Object>, fan: &Dentry) -> Result<Found> {
             commit(object, &file);
         }
     }
-    Ok(Found::Made)
+    Ok(())
 }
 
-/// Makes a file without a name, as large as the object is. It gets its name when the object is
-/// committed.
+/// Makes a file without a name. It gets its name when the object is committed.
 ///
-/// Errors: what the daemon or the file system says.
-pub(super) fn create_tmpfile(object: &Arc<Object>) -> Result<InUse<File>> {
-    let fan = object.volume().fan_dir(object.cookie().key_hash())?;
-    create_tmpfile_in(object, &fan)
-}
-
-fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<InUse<File>> {
+/// Errors: what the file system says.
+pub(super) fn create_tmpfile(object: &Object, fan: &Dentry) -> Result<InUse<File>> {
     let id = Some(object.debug_id());
     let backing = &object.cache().backing;
     let dir = Path::new(&backing.mount, fan)?;
@@ -66,37 +51,23 @@ fn create_tmpfile_in(object: &Arc<Object>, fan: &Dentry) -> Result<InUse<File>> 
         })?;
     trace::tmpfile(object.debug_id(), file.inode());
     // Nobody else can know of a new file.
-    let file = InUse::mark(id, file).ok_or(EBUSY)?;
+    InUse::mark(id, file).ok_or(EBUSY)
+}
 
-    offer_to_daemon(object)?;
-
+/// Makes a new file as large as the object is. Errors: EFBIG; EINVAL it cannot be read and written
+/// as we do; what the file system says.
+pub(super) fn expand(object: &Object, file: &File) -> Result {
     let size = round_to_dio(object.cookie().object_size())?;
     if size > 0 {
-        trace::trunc(
-            object.debug_id(),
-            file.inode(),
-            0,
-            size,
-            Trunc::ExpandTmpfile,
-        );
+        let id = object.debug_id();
+        trace::trunc(id, file.inode(), 0, size, Trunc::ExpandTmpfile);
         injected_write_error()
             .and_then(|()| file.truncate(size))
             .inspect_err(|&error| {
-                trace::vfs_error(id, file.inode(), error, ErrorSite::Trunc);
+                trace::vfs_error(Some(id), file.inode(), error, ErrorSite::Trunc);
             })?;
     }
-    check_operations(&file)?;
-    Ok(file)
-}
-
-/// Has the daemon accept the object, in on-demand mode. Errors: those of [`Engine::open`].
-///
-/// [`Engine::open`]: crate::cache::ondemand::Engine::open
-pub(super) fn offer_to_daemon(object: &Arc<Object>) -> Result {
-    match object.cache().ondemand() {
-        Some(engine) => engine.open(object),
-        None => Ok(()),
-    }
+    check_operations(file)
 }
 
 /// Refuses a file that cannot be read and written as we do. Error: EINVAL.

@@ -3,11 +3,12 @@
 //! Discarding what an object holds.
 
 use super::commit::delete;
-use super::create::create_tmpfile;
+use super::create;
 use super::Object;
 use crate::backing::in_use::InUse;
 use cachefiles_trace::Killed;
 use fscache::{CookieFlag, Invalidation};
+use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel_ext::fs::File;
 
@@ -32,7 +33,7 @@ fn replace_with_empty(
 ) -> bool {
     let cookie = object.cookie();
     let was_tmpfile = object.is_tmpfile();
-    let Ok(file) = create_tmpfile(object) else {
+    let Ok(file) = new_file(object) else {
         // The old one must not be committed as what is valid from now on.
         object.data().mark_stale(current);
         return false;
@@ -52,4 +53,12 @@ fn replace_with_empty(
         let _ = delete(object, &old, Killed::Invalidated);
     }
     true
+}
+
+/// Makes an empty file that is as large as the object is.
+fn new_file(object: &Object) -> Result<InUse<File>> {
+    let fan = object.volume().fan_dir(object.cookie().key_hash())?;
+    let file = create::create_tmpfile(object, &fan)?;
+    create::expand(object, &file)?;
+    Ok(file)
 }

@@ -8,7 +8,7 @@
 use super::ahead::Readahead;
 use super::entry::{Entry, Kind};
 use super::request::{Request, RequestGuard, RequestNode, RequestSlots, RequestTable};
-use super::state::{ObjectState, State};
+use super::state::ObjectState;
 use super::table::{Consequence, Refused, Table};
 use super::windows::Windows;
 use crate::cache::object::Object;
@@ -111,33 +111,36 @@ impl Engine {
         }
     }
 
-    /// Tells the daemon of an object and waits until it accepts. Does nothing if it did before.
+    /// Checks that the daemon can be asked for an object.
     ///
-    /// Errors: EIO the cache is dead or the object goes away; EINTR killed; ETIMEDOUT no answer in
-    /// time; ENOMEM; EBUSY it is being opened again at this moment; EINVAL for an object whose size
-    /// netfs does not leave to the daemon; the daemon's refusal.
-    pub(crate) fn open(&self, object: &Arc<Object>) -> Result {
-        if self.with(object, |_, _, state| state.state() == State::Open)? {
-            return Ok(());
-        }
+    /// Error: EINVAL netfs does not leave its size to the daemon.
+    pub(crate) fn check_may_open(&self, object: &Object) -> Result {
         if !object.cookie().wants_cache_size() {
             kernel_ext::log::error!("On-demand mode needs objects whose size the daemon may set");
             return Err(EINVAL);
         }
-        let waiting = self
-            .submit(object.as_arc_borrow(), Kind::Open)
-            .map_err(|error| if error == EALREADY { EBUSY } else { error })?;
-        self.wait(waiting)
+        Ok(())
+    }
+
+    /// Asks the daemon for an object that is looked up. Its answer goes to [`Object::opened`].
+    ///
+    /// Errors: EIO the cache is dead or the object goes away; ENOMEM; EBUSY the table is full.
+    pub(crate) fn open(&self, object: &Arc<Object>) -> Result {
+        self.submit(object.as_arc_borrow(), Kind::Open).map(drop)
     }
 
     /// Takes an object away from the daemon: sends the CLOSE, and waits until it is read, the fd is
     /// closed, or its time is over; then fails what is left, and sees that no reopen is under way.
+    ///
+    /// Does not wait for the CLOSE of an object whose look-up was given up: as many may be as there
+    /// are mounts that were killed, and each would take a worker until the daemon goes on.
     pub(crate) fn drop_object(&self, object: &Arc<Object>) {
+        let waiters = u16::from(!object.is_being_looked_up());
         let fd = self.with(object, |_, _, state| state.leave());
         // In front of the CLOSE, or the daemon would be at these first.
         self.take_back_ahead(object);
         if let Ok(Some(fd)) = fd {
-            self.tell_closed(object, fd);
+            self.tell_closed(object, fd, waiters);
         }
         let left = self.with(object, |_, table, state| {
             table.drop_object(state);
@@ -146,18 +149,21 @@ impl Engine {
         if let Ok(Some(_)) = left {
             self.fail_requests(object, EIO, |slots, state| Table::next_left(slots, state));
         }
+        // Before the work is waited for: one that comes later finds nothing to go on with.
+        object.abandon_look_up();
         kernel_ext::workqueue::cancel_work_sync(object);
     }
 
-    /// Sends the CLOSE, and waits until it is read or the fd is closed.
-    fn tell_closed(&self, object: &Arc<Object>, fd: NonZeroU32) {
+    /// Sends the CLOSE, and waits until it is read or the fd is closed, unless `waiters` is 0.
+    fn tell_closed(&self, object: &Arc<Object>, fd: NonZeroU32, waiters: u16) {
         loop {
-            match self.submit(object.as_arc_borrow(), Kind::Close(fd)) {
-                Ok(waiting) => {
+            match self.submit_for(object.as_arc_borrow(), Kind::Close(fd), waiters) {
+                Ok(waiting) if waiters != 0 => {
                     // Dead, or closed in the meantime: either way the daemon has no fd any more.
                     let _ = self.wait(waiting);
                     return;
                 }
+                Ok(_) => return,
                 // There is no other time to tell the daemon, and an fd that it keeps for ever keeps
                 // object and cookie, for which the next mount would wait. There will be memory
                 // again.
@@ -261,7 +267,17 @@ impl Engine {
     /// Makes a request and puts it into the table. Errors: EIO the cache is dead, the object goes
     /// away or is not open; EALREADY an OPEN that is not wanted; ENOMEM; EBUSY the table is full.
     pub(super) fn submit(&self, object: ArcBorrow<'_, Object>, kind: Kind) -> Result<Waiting> {
-        let node = new_node(object, Entry::new(kind, 1))?;
+        self.submit_for(object, kind, 1)
+    }
+
+    /// The same, for so many who wait for it.
+    fn submit_for(
+        &self,
+        object: ArcBorrow<'_, Object>,
+        kind: Kind,
+        waiters: u16,
+    ) -> Result<Waiting> {
+        let node = new_node(object, Entry::new(kind, waiters))?;
         self.enter(self.table.lock(), object, node, kind)
     }
 
@@ -362,7 +378,7 @@ pub(super) fn new_node(
     entry: Entry,
 ) -> Result<Pin<UniqueArc<RequestNode>>> {
     UniqueArc::pin_init(
-        RequestNode::new(Request::new(object.into()), entry),
+        RequestNode::new(Request::new(object.into(), entry.kind == Kind::Open), entry),
         GFP_KERNEL,
     )
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Opening an object again whose fd the daemon no longer has, because reads wait for it.
+//! The work of an object: opening it again whose fd the daemon no longer has, because reads wait
+//! for it; and going on with its look-up once the daemon has answered.
 //!
-//! The work only puts the OPEN into the table; it does not wait for the answer, so that no worker
-//! of netfs' queue is held up however many objects are to be reopened. The answer moves the reads
-//! on by itself, see `answer`.
+//! The first only puts the OPEN into the table; neither waits for an answer, so that no worker of
+//! netfs' queue is held up however many objects are to be opened. The answer moves the reads on by
+//! itself, see `answer`.
 
 use super::engine::Engine;
 use super::entry::Kind;
@@ -15,9 +16,9 @@ use kernel::sync::{Arc, ArcBorrow};
 use kernel::workqueue::WorkItem;
 use kernel_ext::params::reopen_tries;
 
-/// Queues the reopen of an object for a worker: never for the task that is here now, which may be
-/// the daemon itself.
-pub(super) fn queue(object: ArcBorrow<'_, Object>) {
+/// Queues the work of an object for a worker: never for the task that is here now, which may be the
+/// daemon itself.
+pub(crate) fn queue(object: ArcBorrow<'_, Object>) {
     // If it is queued already, the reference comes back, and that run will do.
     let _ = fscache::queue().enqueue(Arc::from(object));
 }
@@ -26,6 +27,7 @@ impl WorkItem for Object {
     type Pointer = Arc<Object>;
 
     fn run(object: Arc<Object>) {
+        Object::go_on_looking_up(&object);
         if let Some(engine) = object.cache().ondemand() {
             engine.reopen(&object);
         }

@@ -15,6 +15,8 @@ use kernel_ext::xarray::{self, Cursor, GuardedAccess, LockedXArray, Mark, Node};
 
 /// No errno: there is no answer yet.
 const UNANSWERED: i32 = 1;
+/// As [`UNANSWERED`], of an OPEN.
+const UNANSWERED_OPEN: i32 = 2;
 
 /// The part of a request that needs no lock.
 #[pin_data]
@@ -22,7 +24,7 @@ pub(crate) struct Request {
     pub(crate) object: Arc<Object>,
     #[pin]
     done: Completion,
-    /// 0 or a negative errno, or [`UNANSWERED`]; set once, before `done`.
+    /// 0 or a negative errno, or [`UNANSWERED`] or [`UNANSWERED_OPEN`]; set once, before `done`.
     outcome: AtomicI32,
     /// Reads that wait for it, with no task that does. They come while it is in the table, under
     /// the table's lock, or before it gets there.
@@ -32,11 +34,12 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(object: Arc<Object>) -> impl PinInit<Self> {
+    pub(crate) fn new(object: Arc<Object>, is_open: bool) -> impl PinInit<Self> {
+        let unanswered = if is_open { UNANSWERED_OPEN } else { UNANSWERED };
         pin_init!(Self {
             object,
             done <- Completion::new(),
-            outcome: AtomicI32::new(UNANSWERED),
+            outcome: AtomicI32::new(unanswered),
             deferred: Stack::new(),
             since: AtomicU32::new(super::clock::grain()),
         })
@@ -76,11 +79,17 @@ impl Request {
     /// Process context, with no lock held: reads go on from here.
     pub(crate) fn complete(&self, outcome: Result) {
         let errno = outcome.err().map_or(0, |error| error.to_errno());
-        let answered =
-            self.outcome
-                .compare_exchange(UNANSWERED, errno, Ordering::Release, Ordering::Relaxed);
-        if answered.is_ok() {
+        let before = self.outcome.load(Ordering::Relaxed);
+        let is_first = before > 0
+            && self
+                .outcome
+                .compare_exchange(before, errno, Ordering::Release, Ordering::Relaxed)
+                .is_ok();
+        if is_first {
             self.done.complete_all();
+            if before == UNANSWERED_OPEN {
+                Object::opened(&self.object, outcome);
+            }
             for node in self.deferred.take() {
                 Deferred::answered(node, outcome);
             }

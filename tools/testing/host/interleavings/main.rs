@@ -48,7 +48,7 @@ mod ondemand {
     mod missing;
     mod opening;
     mod reads_ahead;
-    mod reopen;
+    pub(crate) mod reopen;
     mod request;
     mod state;
     mod streams;

@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An object: a cookie, a file, and what the engine keeps of it.
+//! An object: a cookie, a file, what the engine keeps of it, and its look-up.
 
-use crate::cache::ondemand::ObjectState;
+#[path = "../../../../fs/cachefiles/cache/object/pending.rs"]
+mod pending;
+
+use self::pending::PendingLookup;
+use crate::cache::ondemand::{reopen, ObjectState};
 use crate::cache::Cache;
 use crate::data::extent::{Extent, Hole};
 use cachefiles_trace::RefWhy;
 use fscache::{Cookie, Volume as Netfs};
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kernel_ext::errno::EALREADY;
 use kernel_ext::fs::{File, Whence};
+use kernel_ext::sync::Completion;
 use kernel_ext::xarray::Guarded;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::Mutex;
 
 /// A volume.
 pub(crate) struct Volume(Netfs);
@@ -56,6 +64,37 @@ pub(crate) struct Object {
     cache: Arc<Cache>,
     file: std::sync::Arc<File>,
     ondemand: Guarded<ObjectState>,
+    /// Those who wait for the answer to an OPEN.
+    openers: Mutex<Vec<Arc<Opener>>>,
+    pub(crate) lookup: Arc<PendingLookup<Candidate>>,
+    /// Candidates that are neither the object's file nor dropped.
+    candidates: std::sync::Arc<AtomicU32>,
+    /// The look-up has succeeded.
+    pub(crate) found: AtomicBool,
+    /// It is being dropped, and no work of it runs any more.
+    pub(crate) gone: AtomicBool,
+}
+
+/// Who waits for the answer to an OPEN, as the end of a look-up is waited for in the module.
+struct Opener {
+    answered: Arc<Completion>,
+    outcome: Mutex<Result>,
+}
+
+/// What a look-up has found.
+pub(crate) struct Candidate(std::sync::Arc<AtomicU32>);
+
+impl Candidate {
+    fn new(count: &std::sync::Arc<AtomicU32>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Candidate {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Object {
@@ -70,6 +109,11 @@ impl Object {
             cache: cache.clone(),
             file: std::sync::Arc::new(File::new(pages)),
             ondemand: cache.engine.new_object_state(),
+            openers: Mutex::default(),
+            lookup: Arc::pin_init(PendingLookup::new(), GFP_KERNEL).unwrap(),
+            candidates: std::sync::Arc::default(),
+            found: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
         };
         Arc::new(object, GFP_KERNEL).unwrap()
     }
@@ -112,4 +156,69 @@ impl Object {
     pub(crate) fn trace_get(&self, _why: RefWhy) {}
 
     pub(crate) fn trace_put(&self, _why: RefWhy) {}
+
+    /// Has the object opened, and waits for the answer. Error: EBUSY it is open, or being opened.
+    pub(crate) fn open(object: &Arc<Self>) -> Result {
+        let opener = Opener {
+            answered: Arc::pin_init(Completion::new(), GFP_KERNEL)?,
+            outcome: Mutex::new(Ok(())),
+        };
+        let opener = Arc::new(opener, GFP_KERNEL)?;
+        object.openers.lock().unwrap().push(opener.clone());
+        if let Err(error) = object.cache.engine.open(object) {
+            let mut openers = object.openers.lock().unwrap();
+            openers.retain(|other| !Arc::ptr_eq(other, &opener));
+            return Err(if error == EALREADY { EBUSY } else { error });
+        }
+        opener.answered.wait_killable()?;
+        let outcome = *opener.outcome.lock().unwrap();
+        outcome
+    }
+
+    /// Looks the object up, as the module does it.
+    pub(crate) fn look_up(object: &Arc<Self>) -> Result {
+        let lookup = &object.lookup;
+        lookup.begin(Candidate::new(&object.candidates))?;
+        object.cache.engine.open(object).inspect_err(|_| {
+            drop(lookup.abandon());
+            lookup.end();
+        })
+    }
+
+    pub(crate) fn opened(object: &Arc<Self>, outcome: Result) {
+        let openers = std::mem::take(&mut *object.openers.lock().unwrap());
+        for opener in openers {
+            *opener.outcome.lock().unwrap() = outcome;
+            opener.answered.complete_all();
+        }
+        if object.lookup.answered(outcome) {
+            reopen::queue(object.as_arc_borrow());
+        }
+    }
+
+    pub(crate) fn go_on_looking_up(object: &Arc<Self>) {
+        if let Some((candidate, outcome)) = object.lookup.take() {
+            kernel_ext::task::cond_resched();
+            assert!(
+                !object.gone.load(Ordering::SeqCst),
+                "looked up while it goes"
+            );
+            assert!(!object.found.swap(outcome.is_ok(), Ordering::SeqCst));
+            drop(candidate);
+            object.lookup.end();
+        }
+    }
+
+    pub(crate) fn is_being_looked_up(&self) -> bool {
+        self.lookup.is_pending()
+    }
+
+    pub(crate) fn abandon_look_up(&self) {
+        drop(self.lookup.abandon());
+    }
+
+    /// Returns whether nothing is left of what was found, but in the object.
+    pub(crate) fn has_no_candidate(&self) -> bool {
+        self.candidates.load(Ordering::SeqCst) == 0
+    }
 }

@@ -6,6 +6,7 @@ use super::daemon::{daemon, daemon_with_a_child, successor, threads, Manner};
 use super::explore::{all_orders, once};
 use super::serving::reader;
 use super::world::{world, World, PAGES};
+use crate::cache::object::Object;
 use crate::cache::ondemand::Engine;
 use cachefiles_bindings::sched;
 use cachefiles_protocol::WireMessage;
@@ -102,7 +103,7 @@ fn a_failed_read_ahead_is_asked_for_once_more() {
 /// A task that has the object opened, without a READ.
 fn opened_by(world: &World) -> JoinHandle<()> {
     let world = world.clone();
-    spawn(move || world.engine().open(&world.objects[0]).unwrap())
+    spawn(move || Object::open(&world.objects[0]).unwrap())
 }
 
 #[test]

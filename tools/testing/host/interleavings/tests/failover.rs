@@ -6,6 +6,7 @@ use super::daemon::{daemon, daemon_with_a_child, successor, threads, Manner};
 use super::explore::{all_orders, by_chance};
 use super::serving::reader;
 use super::world::world;
+use crate::cache::object::Object;
 use cachefiles_protocol::WireMessage;
 use kernel::error::code::{EINVAL, EIO, ENOENT};
 use shuttle::thread::spawn;
@@ -93,7 +94,7 @@ fn restore_beside_two_threads_hands_no_open_to_both() {
         let daemons = threads(&world, 1, [Manner::default(); 2]);
         let opener = {
             let world = world.clone();
-            spawn(move || assert_eq!(world.engine().open(&world.objects[0]), Ok(())))
+            spawn(move || assert_eq!(Object::open(&world.objects[0]), Ok(())))
         };
         let restorer = {
             let world = world.clone();
@@ -206,7 +207,7 @@ fn an_open_that_one_thread_refuses_reaches_no_other() {
         let daemons = threads(&world, 1, [manner; 2]);
         let opener = {
             let world = world.clone();
-            spawn(move || assert_eq!(world.engine().open(&world.objects[0]), Err(ENOENT)))
+            spawn(move || assert_eq!(Object::open(&world.objects[0]), Err(ENOENT)))
         };
         world.end(worker, daemons, [opener]);
     });
@@ -223,7 +224,7 @@ fn an_open_whose_fd_is_closed_without_an_answer_is_not_lost() {
         let daemons = threads(&world, 1, [manner, Manner::default()]);
         let opener = {
             let world = world.clone();
-            spawn(move || assert_eq!(world.engine().open(&world.objects[0]), Ok(())))
+            spawn(move || assert_eq!(Object::open(&world.objects[0]), Ok(())))
         };
         world.end(worker, daemons, [opener]);
     });

@@ -5,6 +5,7 @@
 use super::daemon::{daemon, successor, threads, Manner};
 use super::explore::all_orders;
 use super::world::{world, World};
+use crate::cache::object::Object;
 use kernel::error::code::EIO;
 use kernel_ext::errno::EBADFD;
 use shuttle::sync::mpsc::{channel, Receiver, Sender};
@@ -52,7 +53,7 @@ fn an_object_is_dropped_while_it_is_opened() {
         let daemon = daemon(&world, 1, Manner::default());
         let opener = {
             let world = world.clone();
-            spawn(move || match world.engine().open(&world.objects[0]) {
+            spawn(move || match Object::open(&world.objects[0]) {
                 Ok(()) => {}
                 // The second where the daemon accepts what is just being dropped.
                 Err(error) => assert!([EIO, EBADFD].contains(&error), "{error:?}"),

@@ -5,6 +5,7 @@
 use super::daemon::{daemon, successor, Manner};
 use super::explore::{all_orders, once};
 use super::world::{world, World};
+use crate::cache::object::Object;
 use cachefiles_bindings::sched;
 use cachefiles_protocol::WireMessage;
 use kernel::error::code::EBUSY;
@@ -64,7 +65,7 @@ fn an_opener_does_not_wait_for_ever_for_a_daemon_that_is_not_there() {
             let world = world.clone();
             spawn(move || {
                 // The second where the reader has the object opened.
-                let error = world.engine().open(&world.objects[0]).unwrap_err();
+                let error = Object::open(&world.objects[0]).unwrap_err();
                 assert!([ETIMEDOUT, EBUSY].contains(&error), "{error:?}");
             })
         };
@@ -118,7 +119,7 @@ fn a_close_that_is_read_late_is_read_all_the_same() {
         };
         let opener = {
             let world = world.clone();
-            spawn(move || assert_eq!(world.engine().open(&world.objects[0]), Ok(())))
+            spawn(move || assert_eq!(Object::open(&world.objects[0]), Ok(())))
         };
         world.end(worker, [first], [opener]);
     });
@@ -132,7 +133,7 @@ fn requests_that_are_late_one_after_the_other_are_looked_at_a_few_times_a_second
         kernel_ext::anon_file::enter_process(1);
         let opener = {
             let world = world.clone();
-            spawn(move || assert_eq!(world.engine().open(&world.objects[0]), Ok(())))
+            spawn(move || assert_eq!(Object::open(&world.objects[0]), Ok(())))
         };
         let poller = world.poller(false);
         let open = loop {

@@ -11,6 +11,7 @@ mod explore;
 mod failover;
 mod going_away;
 mod late;
+mod looking_up;
 mod serving;
 mod storm;
 mod straight;

@@ -5,6 +5,7 @@
 use super::daemon::{daemon, successor, threads, Manner};
 use super::explore::all_orders;
 use super::world::{world, World};
+use crate::cache::object::Object;
 use crate::cache::ondemand::State;
 use cachefiles_bindings::sched;
 use kernel::error::code::{EBUSY, EINTR, EIO, ENOENT};
@@ -191,7 +192,7 @@ fn two_openers_of_one_object() {
             .map(|_| {
                 let world = world.clone();
                 spawn(move || {
-                    let opened = world.engine().open(&world.objects[0]);
+                    let opened = Object::open(&world.objects[0]);
                     assert!(matches!(opened, Ok(()) | Err(EBUSY)), "{opened:?}");
                     if opened.is_ok() {
                         assert_eq!(world.engine().state_of(&world.objects[0]), State::Open);
@@ -213,7 +214,7 @@ fn an_opener_and_a_reopen_meet() {
         let opener = {
             let world = world.clone();
             spawn(move || {
-                let opened = world.engine().open(&world.objects[0]);
+                let opened = Object::open(&world.objects[0]);
                 assert!(matches!(opened, Ok(()) | Err(EBUSY)), "{opened:?}");
             })
         };
@@ -235,8 +236,8 @@ fn a_refused_opener_is_told() {
             let world = world.clone();
             spawn(move || {
                 let object = &world.objects[0];
-                assert_eq!(world.engine().open(object), Err(ENOENT));
-                assert_eq!(world.engine().open(object), Ok(()));
+                assert_eq!(Object::open(object), Err(ENOENT));
+                assert_eq!(Object::open(object), Ok(()));
             })
         };
         world.end(worker, [daemon], [opener]);
@@ -269,7 +270,7 @@ fn a_killed_opener_leaves_the_object_to_readers() {
         let daemon = daemon(&world, 1, Manner::default());
         let victim = {
             let world = world.clone();
-            spawn(move || match world.engine().open(&world.objects[0]) {
+            spawn(move || match Object::open(&world.objects[0]) {
                 Ok(()) | Err(EBUSY) => {}
                 Err(error) => assert_eq!((error, sched::is_killed()), (EINTR, true)),
             })

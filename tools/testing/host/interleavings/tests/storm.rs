@@ -5,6 +5,7 @@
 use super::daemon::{successor, threads, Manner};
 use super::explore::by_chance;
 use super::world::{world, World, PAGES};
+use crate::cache::object::Object;
 use crate::cache::ondemand::deferred::End;
 use cachefiles_bindings::sched::{self, choose};
 use kernel::error::code::{EBUSY, EINTR, EIO, ENOENT};
@@ -49,7 +50,7 @@ fn any_reader(world: &World, ends: &Ends) -> JoinHandle<()> {
         for _ in 0..2 {
             let object = choose(OBJECTS as usize);
             if choose(4) == 0 {
-                check(world.engine().open(&world.objects[object]));
+                check(Object::open(&world.objects[object]));
             } else if choose(2) == 0 {
                 let page = choose(PAGES as usize - 1) as i64;
                 mine.push(world.defer(object, page, 1 + choose(2) as i64));

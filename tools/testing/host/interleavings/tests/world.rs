@@ -46,7 +46,8 @@ pub(super) struct Inner {
     given_back: Mutex<(u32, u32)>,
     /// `restore` was written: a message may be with two threads from then on.
     restored: AtomicBool,
-    /// Requests have a time limit: who drops an object may not have waited for its CLOSE.
+    /// Requests have a time limit, or look-ups are given up: who drops an object may not have
+    /// waited for its CLOSE.
     timed: AtomicBool,
     /// Messages that were read, and how often things had been given back before that.
     seen: Mutex<BTreeMap<u32, u32>>,
@@ -157,6 +158,11 @@ impl Inner {
         Engine::set_timeout(&self.pin.cache.engine, seconds);
     }
 
+    /// Objects are dropped whose CLOSE nobody waits for.
+    pub(super) fn closes_late(&self) {
+        self.timed.store(true, Ordering::SeqCst);
+    }
+
     pub(super) fn is_timed(&self) -> bool {
         self.timed.load(Ordering::SeqCst)
     }
@@ -217,6 +223,7 @@ impl Inner {
     pub(super) fn drop_object(&self, object: usize) {
         let object = &self.objects[object];
         self.engine().drop_object(object);
+        object.gone.store(true, Ordering::SeqCst);
         let name = object.name().unwrap().to_vec();
         self.dropped.lock().unwrap().insert(name);
     }
@@ -286,6 +293,7 @@ impl Inner {
                 }
             }
             assert_eq!(Arc::count(object), 1, "somebody keeps an object");
+            assert!(object.has_no_candidate(), "a look-up is left over");
         }
         assert_eq!(Arc::count(&self.pin), 1, "somebody keeps the cache bound");
     }

@@ -41,6 +41,11 @@ pub const TESTS: &[Test] = &[
     )
     .c_fails(NO_DAEMONLESS),
     test!(
+        blob_that_is_marked_dirty_is_opened_with_daemonless,
+        "a file that would be replaced is the daemon's to give the size of"
+    )
+    .c_fails(NO_DAEMONLESS),
+    test!(
         complete_image_is_opened_without_daemonless,
         "nothing changes for daemons that do not ask for it"
     ),
@@ -261,6 +266,25 @@ fn blob_of_another_state_is_opened_with_daemonless(ctx: &Context) -> Result<()> 
     let mut opened = opens(&session);
     opened.sort();
     ensure!(opened == ["blob-a", "blob-b"], "OPENs: {opened:?}");
+    session.check_files(&mount, &image)?;
+    end(session, mount)
+}
+
+fn blob_that_is_marked_dirty_is_opened_with_daemonless(ctx: &Context) -> Result<()> {
+    let image = two_blobs();
+    store(ctx, &image)?;
+    const NAME: &str = "user.CacheFiles.cache";
+    let file = stored("blob-a")?;
+    let mut attribute = [0; 64];
+    let length = rustix::fs::fgetxattr(&file, NAME, &mut attribute)?;
+    // The content byte, behind sizes and type: 4 is for what a client has changed.
+    attribute[17] = 4;
+    rustix::fs::fsetxattr(&file, NAME, &attribute[..length], XattrFlags::empty())?;
+    drop(file);
+    let mut session = daemonless(ctx, &image)?;
+    let mount = mount(ctx, &mut session)?;
+    let opened = opens(&session);
+    ensure!(opened == ["blob-a"], "OPENs: {opened:?}");
     session.check_files(&mount, &image)?;
     end(session, mount)
 }

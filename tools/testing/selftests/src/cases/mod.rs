@@ -24,6 +24,7 @@ mod kept;
 mod late;
 mod linger;
 mod load;
+mod looking_up;
 mod made_image;
 mod meeting;
 mod missing;
@@ -70,6 +71,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         made_image::TESTS,
         missing::TESTS,
         open::TESTS,
+        looking_up::TESTS,
         refusing::TESTS,
         read::TESTS,
         readahead::TESTS,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Waits and signals: SIGKILL ends every wait for the daemon, and a daemon that is stopped holds
-//! nobody up once it is dead. A mount that waits for an OPEN waits in fscache, where no signal is
-//! looked at: it ends with the OPEN, and that with the daemon. All waits are listed in
+//! nobody up once it is dead. With C a mount that waits for an OPEN waits in fscache, where no
+//! signal is looked at: it ends with the OPEN, and that with the daemon. All waits are listed in
 //! `Documentation/locking.rst`.
 
 use std::fs;
