@@ -47,8 +47,9 @@ pub(super) fn read<'op>(mut operation: ReadOperation<'op, Cachefiles>, start: i6
         return operation.finish(Failure::Whole.outcome(ENOBUFS));
     };
     let is_straight = kernel_ext::params::straight_reads();
-    if is_straight && !is_to_be_deferred(&object, iter.count()) {
-        return straight::read(operation, start);
+    // Also where either parameter was changed since the read was left to this.
+    if !is_to_be_deferred(&object, iter.count()) {
+        return straight::read(operation, start, is_straight);
     }
     fscache::stats::count_read();
     let end = start.saturating_add_unsigned(iter.count() as u64);

@@ -30,10 +30,15 @@ pub(super) fn list(
     engine.list_window(object, start, end, window?)
 }
 
-/// Has the daemon fill every hole, and reads from the cache what it did not get by that.
+/// Has the daemon fill every hole, and reads from the cache what it did not get by that: all of it,
+/// unless the read `is_straight`.
 ///
 /// Errors, as of `prepare_ondemand_read`.
-pub(super) fn read<'op>(mut operation: ReadOperation<'op, Cachefiles>, start: i64) -> Begun<'op> {
+pub(super) fn read<'op>(
+    mut operation: ReadOperation<'op, Cachefiles>,
+    start: i64,
+    is_straight: bool,
+) -> Begun<'op> {
     let (resources, iter) = operation.parts();
     let (Some(object), Some(file)) = (resources.object(), resources.file()) else {
         return operation.finish(Failure::Whole.outcome(ENOBUFS));
@@ -45,7 +50,7 @@ pub(super) fn read<'op>(mut operation: ReadOperation<'op, Cachefiles>, start: i6
         Err((error, ..)) => return operation.fail(error),
     };
     let (object, file): (Arc<Object>, ARef<File>) = (object.into(), file.into());
-    let read = if first.hole_end(end) == Some(end) {
+    let read = if is_straight && first.hole_end(end) == Some(end) {
         Windowed::open(operation)
     } else {
         Windowed::without_window(operation)
