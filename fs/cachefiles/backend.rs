@@ -86,8 +86,6 @@ impl Backend for Cachefiles {
         }
         if let Some(engine) = cache.ondemand() {
             engine.drop_object(&object);
-            // A look-up that has ended since may have put it on the list.
-            cache.remove_object(&object);
         }
         cache.secure(|| commit::clean_up(&object));
         object.trace_put(RefWhy::PutDetach);

@@ -46,12 +46,16 @@ pub(crate) fn look_up(object: &Arc<Object>, lookup: &Lookup<'_>) -> Result {
         if !is_whole(object, &candidate) {
             engine.check_may_open(object)?;
             object.lookup.begin(candidate)?;
-            return engine.open(object).inspect_err(|_| {
+            // Listed from now on, so that it is seen what waits for the daemon.
+            let asked = object.cache().add_object(object);
+            return asked.and_then(|()| engine.open(object)).inspect_err(|_| {
+                object.cache().remove_object(object);
                 drop(object.lookup.abandon());
             });
         }
     }
-    finish(object, candidate, || lookup.negative())
+    finish(object, candidate, || lookup.negative())?;
+    object.cache().add_object(object)
 }
 
 /// Goes on with a look-up whose OPEN was answered. Does nothing if there is none.
@@ -71,6 +75,7 @@ pub(crate) fn go_on(object: &Arc<Object>) {
             }
         };
         if finished.is_err() {
+            object.cache().remove_object(object);
             object.trace_ref(RefWhy::SeeLookupFailed);
             object.set_missing();
         }
@@ -223,7 +228,7 @@ fn finish(object: &Arc<Object>, candidate: Candidate, negative: impl FnOnce()) -
         // A file of the wrong size is not lost: what is missing counts as a hole.
         let _ = resize::adjust(object);
     }
-    cache.add_object(object)
+    Ok(())
 }
 
 /// Makes a file that was there that of the object, or a new one where that is of another state.

@@ -69,7 +69,8 @@ impl Engine {
         Some(id)
     }
 
-    /// Reports the daemon's state of an object, and the object id that the daemon knows it by.
+    /// Reports the daemon's state of an object, and the object id that the daemon knows it by;
+    /// `looking-up` as long as its look-up has not ended, of which the answer to the OPEN is part.
     /// `None` for an object of another cache.
     pub(crate) fn report_object(
         &self,
@@ -77,6 +78,7 @@ impl Engine {
     ) -> Option<(&'static str, Option<NonZeroU32>)> {
         self.with(object, |_, _, state| {
             let name = match state.state() {
+                _ if object.is_being_looked_up() => "looking-up",
                 State::Close => "close",
                 State::Open => "open",
                 State::Reopening => "reopening",

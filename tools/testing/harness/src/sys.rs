@@ -201,16 +201,16 @@ pub fn fscache_table(name: &str) -> Result<Vec<String>> {
 pub fn lookups_done() -> Result<bool> {
     // The sixth column is the state: quiescent, looking up and creating come before active.
     let waits = |row: &String| matches!(row.split_whitespace().nth(5), Some("-" | "L" | "C"));
-    Ok(!fscache_table("cookies")?.iter().any(waits) && !opens_are_left()?)
+    Ok(!fscache_table("cookies")?.iter().any(waits) && !look_ups_are_left()?)
 }
 
-/// Whether the daemon has not answered each OPEN. To fscache a cookie is active before that, with
-/// our module, which shows what it has asked for. C's has the look-up wait.
-fn opens_are_left() -> Result<bool> {
-    match fs::read_to_string("/sys/kernel/debug/cachefiles/requests") {
-        Ok(requests) => {
-            let kind = |row: &str| row.split_whitespace().nth(2) == Some("OPEN");
-            Ok(requests.lines().any(kind))
+/// Whether a look-up has not ended that waits for the daemon, or has just had its answer. With our
+/// module the cookie is active before that, and the look-up is shown; C's has fscache wait.
+fn look_ups_are_left() -> Result<bool> {
+    match fs::read_to_string("/sys/kernel/debug/cachefiles/objects") {
+        Ok(objects) => {
+            let state = |row: &str| row.split_whitespace().nth(2) == Some("looking-up");
+            Ok(objects.lines().any(state))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error.into()),

@@ -192,10 +192,7 @@ impl Daemon {
         });
         self.serve_until("a mount", |_| task.is_done())?;
         task.finish()?.with_context(|| format!("mounting {fsid}"))?;
-        // With our module cookies are active before their OPENs are answered.
-        self.serve_until("lookups", |daemon| {
-            sys::lookups_done().unwrap_or(false) && !daemon.poll().unwrap_or(true)
-        })?;
+        self.serve_until("lookups", |_| sys::lookups_done().unwrap_or(false))?;
         Ok(Mount { path })
     }
 

@@ -95,6 +95,8 @@ fn mount_whose_open_is_not_read_can_be_killed(ctx: &Context) -> Result<()> {
     // Nobody reads from the device.
     let mounter = mounter(ctx, "kill")?;
     ensure!(session.device.wait_readable(Some(soon()))?, "no OPEN");
+    let objects = std::fs::read_to_string("/sys/kernel/debug/cachefiles/objects")?;
+    ensure!(objects.contains(" looking-up 0 "), "not shown: {objects}");
     kill_at_once(mounter)?;
     sys::wait_for("all cookies and volumes to go", soon(), nothing_left)?;
     ensure!(
