@@ -63,6 +63,8 @@ fn target(row: &Row) -> Vec<Target> {
         ("mounts", "512 devices, cached, 4 threads") => vec![NotAbove("512 devices, cached")],
         ("failover", "per request") => vec![Flat],
         ("parked", _) => vec![Flat, AtMost(1500.0)],
+        // They bound what others could gain.
+        ("calls", _) => vec![Information],
         ("closing", _) => vec![PartOfCAt(4096, 0.1)],
         ("dropping", _) => vec![Flat],
         // On a disk the daemon's writes sleep too: there they are to be no more than C's.

@@ -3,6 +3,7 @@
 //! cache.
 
 mod bystander;
+mod calls;
 mod closing;
 mod cold;
 mod crowd;
@@ -72,6 +73,7 @@ rows! {
     "images" => images::run, ram: false;
     "failover" => failover::run, ram: false;
     "parked" => parked::run, ram: false;
+    "calls" => calls::run, ram: false;
     "closing" => closing::run, ram: false;
     "dropping" => dropping::run, ram: false;
     "crowd" => crowd::run, ram: false;
