@@ -2,4 +2,4 @@
 # what: who read a CLOSE late completes it once more
 # file: fs/cachefiles/cache/ondemand/request.rs
 # test: a_close_that_is_read_late
-s/if answered\.is_ok\(\) \{/if answered.is_ok() || true {/
+s/if is_first \{/if is_first || true {/

@@ -70,9 +70,14 @@ fn mounter(ctx: &Context, fsid: &str) -> Result<Actor> {
 /// Kills a process, which is to be gone within a second.
 fn kill_at_once(mut mounter: Actor) -> Result<()> {
     mounter.signal_kill()?;
-    sys::wait_for("the killed mount to end", soon() / 10, || {
+    let ended = sys::wait_for("the killed mount to end", soon() / 10, || {
         mounter.ended().unwrap_or(false)
-    })
+    });
+    if ended.is_err() {
+        // Or this would wait for it, and it for the daemon, which is here.
+        std::mem::forget(mounter);
+    }
+    ended
 }
 
 fn nothing_left() -> bool {
