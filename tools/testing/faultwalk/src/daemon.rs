@@ -153,9 +153,7 @@ impl Daemon {
     /// Serves until no cookie and no volume is left, and every object was closed.
     pub fn settle(&mut self) -> Result<()> {
         self.serve_until("the end of all cookies and volumes", |_| {
-            ["cookies", "volumes"]
-                .iter()
-                .all(|name| sys::fscache_table(name).is_ok_and(|rows| rows.is_empty()))
+            sys::nothing_cached()
         })?;
         let left = self.session.objects.len();
         ensure!(

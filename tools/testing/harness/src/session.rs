@@ -350,11 +350,7 @@ impl Session {
 
     /// Serves until no cookie and no volume is left.
     pub fn settle(&mut self) -> Result<()> {
-        self.pump_until("all cookies and volumes to go", |_| {
-            ["cookies", "volumes"]
-                .iter()
-                .all(|name| sys::fscache_table(name).is_ok_and(|rows| rows.is_empty()))
-        })
+        self.pump_until("all cookies and volumes to go", |_| sys::nothing_cached())
     }
 
     /// Reads a file, serving meanwhile.

@@ -197,6 +197,13 @@ pub fn fscache_table(name: &str) -> Result<Vec<String>> {
     Ok(text.lines().skip(2).map(str::to_owned).collect())
 }
 
+/// Whether fscache knows no cookie and no volume any more.
+pub fn nothing_cached() -> bool {
+    ["cookies", "volumes"]
+        .iter()
+        .all(|name| fscache_table(name).is_ok_and(|rows| rows.is_empty()))
+}
+
 /// Whether no cookie of fscache is on its way to being usable.
 pub fn lookups_done() -> Result<bool> {
     // The sixth column is the state: quiescent, looking up and creating come before active.

@@ -267,12 +267,8 @@ impl Round {
                 .finish_within(limit)
                 .with_context(sleepers::describe)??;
         }
-        sys::wait_for("all cookies and volumes to go", limit, || {
-            ["cookies", "volumes"]
-                .iter()
-                .all(|name| sys::fscache_table(name).is_ok_and(|rows| rows.is_empty()))
-        })
-        .with_context(sleepers::describe)?;
+        sys::wait_for("all cookies and volumes to go", limit, sys::nothing_cached)
+            .with_context(sleepers::describe)?;
         let mut dead = false;
         let strict = self.plan.is_strict();
         if let Some(successor) = successor {

@@ -199,11 +199,7 @@ impl Daemon {
     /// Unmounts, and serves until the kernel knows no object any more.
     pub fn unmount(&mut self, mount: Mount) -> Result<()> {
         self.begin_unmount(mount, |_, _| Ok(()))?;
-        self.serve_until("cookies to go", |_| {
-            ["cookies", "volumes"]
-                .iter()
-                .all(|name| sys::fscache_table(name).is_ok_and(|rows| rows.is_empty()))
-        })
+        self.serve_until("cookies to go", |_| sys::nothing_cached())
     }
 
     /// Unmounts; `serve` is called after each message, with whether unmounting has returned.

@@ -80,11 +80,11 @@ fn one_file() -> Image {
 
 /// Waits until fscache knows no cookie and no volume any more.
 fn nothing_left() -> Result<()> {
-    sys::wait_for("all cookies and volumes to go", crate::task::soon(), || {
-        ["cookies", "volumes"]
-            .iter()
-            .all(|name| sys::fscache_table(name).is_ok_and(|rows| rows.is_empty()))
-    })
+    sys::wait_for(
+        "all cookies and volumes to go",
+        crate::task::soon(),
+        sys::nothing_cached,
+    )
 }
 
 fn replaced(ctx: &Context, flags: &[&str]) -> Result<()> {

@@ -249,18 +249,26 @@ fn incomplete_blob_is_opened_with_daemonless(ctx: &Context) -> Result<()> {
     end(session, mount)
 }
 
+/// By which a cache file says what it is.
+const ATTRIBUTE: &str = "user.CacheFiles.cache";
+
+/// Changes a byte of the attribute of a blob's file.
+fn change_attribute(key: &str, at: usize, change: impl FnOnce(u8) -> u8) -> Result<()> {
+    let file = stored(key)?;
+    let mut attribute = [0; 64];
+    let length = rustix::fs::fgetxattr(&file, ATTRIBUTE, &mut attribute)?;
+    attribute[at] = change(attribute[at]);
+    let attribute = &attribute[..length];
+    rustix::fs::fsetxattr(&file, ATTRIBUTE, attribute, XattrFlags::empty())?;
+    Ok(())
+}
+
 fn blob_of_another_state_is_opened_with_daemonless(ctx: &Context) -> Result<()> {
     let image = two_blobs();
     store(ctx, &image)?;
-    const NAME: &str = "user.CacheFiles.cache";
     // One says that it is longer than it is, the other nothing.
-    let file = stored("blob-a")?;
-    let mut attribute = [0; 64];
-    let length = rustix::fs::fgetxattr(&file, NAME, &mut attribute)?;
-    attribute[6] += 1;
-    rustix::fs::fsetxattr(&file, NAME, &attribute[..length], XattrFlags::empty())?;
-    rustix::fs::fremovexattr(stored("blob-b")?, NAME)?;
-    drop(file);
+    change_attribute("blob-a", 6, |byte| byte + 1)?;
+    rustix::fs::fremovexattr(stored("blob-b")?, ATTRIBUTE)?;
     let mut session = daemonless(ctx, &image)?;
     let mount = mount(ctx, &mut session)?;
     let mut opened = opens(&session);
@@ -273,14 +281,8 @@ fn blob_of_another_state_is_opened_with_daemonless(ctx: &Context) -> Result<()> 
 fn blob_that_is_marked_dirty_is_opened_with_daemonless(ctx: &Context) -> Result<()> {
     let image = two_blobs();
     store(ctx, &image)?;
-    const NAME: &str = "user.CacheFiles.cache";
-    let file = stored("blob-a")?;
-    let mut attribute = [0; 64];
-    let length = rustix::fs::fgetxattr(&file, NAME, &mut attribute)?;
     // The content byte, behind sizes and type: 4 is for what a client has changed.
-    attribute[17] = 4;
-    rustix::fs::fsetxattr(&file, NAME, &attribute[..length], XattrFlags::empty())?;
-    drop(file);
+    change_attribute("blob-a", 17, |_| 4)?;
     let mut session = daemonless(ctx, &image)?;
     let mount = mount(ctx, &mut session)?;
     let opened = opens(&session);

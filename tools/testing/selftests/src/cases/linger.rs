@@ -338,11 +338,7 @@ fn mounting_without_a_daemon(ctx: &Context, image: &Image) -> Result<Task<Result
     let (session, mount) = served(ctx, image, LONG)?;
     drop(session);
     mount.unmount().finish()??;
-    sys::wait_for("all cookies and volumes to go", soon(), || {
-        ["cookies", "volumes"]
-            .iter()
-            .all(|name| sys::fscache_table(name).is_ok_and(|rows| rows.is_empty()))
-    })?;
+    sys::wait_for("all cookies and volumes to go", soon(), sys::nothing_cached)?;
     // With its last image a cache that is kept would go.
     let target = ctx.mount_point(FSID);
     let waiting = Task::start("mounting", move || {

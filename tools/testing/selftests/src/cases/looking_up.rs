@@ -80,12 +80,6 @@ fn kill_at_once(mut mounter: Actor) -> Result<()> {
     ended
 }
 
-fn nothing_left() -> bool {
-    ["cookies", "volumes"]
-        .iter()
-        .all(|name| sys::fscache_table(name).is_ok_and(|rows| rows.is_empty()))
-}
-
 /// Mounts, reads all, and unmounts.
 fn use_once(ctx: &Context, session: &mut Session, fsid: &str, image: &Image) -> Result<()> {
     let mount = session.mount(&ctx.mount_point(fsid), format!("fsid={fsid}"))?;
@@ -103,7 +97,7 @@ fn mount_whose_open_is_not_read_can_be_killed(ctx: &Context) -> Result<()> {
     let objects = std::fs::read_to_string("/sys/kernel/debug/cachefiles/objects")?;
     ensure!(objects.contains(" looking-up 0 "), "not shown: {objects}");
     kill_at_once(mounter)?;
-    sys::wait_for("all cookies and volumes to go", soon(), nothing_left)?;
+    sys::wait_for("all cookies and volumes to go", soon(), sys::nothing_cached)?;
     ensure!(
         !session
             .device
@@ -137,7 +131,7 @@ fn mount_of_a_cached_image_can_be_killed(ctx: &Context) -> Result<()> {
     use_once(ctx, &mut session, "kill", &image)?;
     let mounter = mounter(ctx, "kill")?;
     kill_at_once(mounter)?;
-    sys::wait_for("all cookies and volumes to go", soon(), nothing_left)?;
+    sys::wait_for("all cookies and volumes to go", soon(), sys::nothing_cached)?;
     // The file is there, in use by nobody, and complete.
     let reads = session.log.reads.len();
     use_once(ctx, &mut session, "kill", &image)?;

@@ -84,11 +84,7 @@ const NOTHING_LEFT: &str = "all cookies and volumes to go";
 
 /// Whether fscache knows no cookie and no volume any more, without any help of a daemon.
 fn nothing_left() -> Result<()> {
-    sys::wait_for(NOTHING_LEFT, crate::task::soon(), || {
-        ["cookies", "volumes"]
-            .iter()
-            .all(|name| sys::fscache_table(name).is_ok_and(|rows| rows.is_empty()))
-    })
+    sys::wait_for(NOTHING_LEFT, crate::task::soon(), sys::nothing_cached)
 }
 
 fn read_of_an_object_whose_fd_was_closed_reopens_it(ctx: &Context) -> Result<()> {

@@ -166,12 +166,6 @@ fn mounted(ctx: &Context, fsid: &str) -> Result<Mount> {
     Ok(Mount::at(point))
 }
 
-fn nothing_left() -> bool {
-    ["cookies", "volumes"]
-        .iter()
-        .all(|name| sys::fscache_table(name).is_ok_and(|rows| rows.is_empty()))
-}
-
 fn stopped_daemon_that_is_killed_holds_up_no_unmount(ctx: &Context) -> Result<()> {
     let blobs = stored(ctx)?;
     let daemon = Actor::lone_daemon(&blobs, &[])?;
@@ -189,7 +183,7 @@ fn stopped_daemon_that_is_killed_holds_up_no_unmount(ctx: &Context) -> Result<()
     ensure!(reader.finish()?.is_err(), "a read without a daemon");
     unmount.finish()??;
     mount.unmount().finish()??;
-    sys::wait_for("all cookies and volumes to go", soon(), nothing_left)
+    sys::wait_for("all cookies and volumes to go", soon(), sys::nothing_cached)
 }
 
 fn stopped_daemon_that_is_killed_is_replaced_under_a_holder(ctx: &Context) -> Result<()> {
@@ -206,7 +200,7 @@ fn stopped_daemon_that_is_killed_is_replaced_under_a_holder(ctx: &Context) -> Re
     ensure!(reader.finish()?? == image.files["a"], "wrong content");
     unmount.finish()??;
     mount.unmount().finish()??;
-    sys::wait_for("all cookies and volumes to go", soon(), nothing_left)?;
+    sys::wait_for("all cookies and volumes to go", soon(), sys::nothing_cached)?;
     next.kill()
 }
 
@@ -220,7 +214,7 @@ fn stopped_daemon_goes_on_where_it_was(ctx: &Context) -> Result<()> {
     daemon.go_on()?;
     ensure!(reader.finish()?? == image.files["a"], "wrong content");
     mount.unmount().finish()??;
-    sys::wait_for("all cookies and volumes to go", soon(), nothing_left)?;
+    sys::wait_for("all cookies and volumes to go", soon(), sys::nothing_cached)?;
     daemon.kill()
 }
 
@@ -240,7 +234,7 @@ fn gone(mounter: &mut Actor) -> Result<()> {
     sys::wait_for("the killed mount to end", soon(), || {
         mounter.ended().unwrap_or(false)
     })?;
-    sys::wait_for("all cookies and volumes to go", soon(), nothing_left)
+    sys::wait_for("all cookies and volumes to go", soon(), sys::nothing_cached)
 }
 
 fn killed_mount_ends_when_its_stopped_daemon_is_killed(ctx: &Context) -> Result<()> {
@@ -266,7 +260,7 @@ fn killed_mount_ends_when_the_next_daemon_answers(ctx: &Context) -> Result<()> {
         "wrong content"
     );
     mount.unmount().finish()??;
-    sys::wait_for("all cookies and volumes to go", soon(), nothing_left)?;
+    sys::wait_for("all cookies and volumes to go", soon(), sys::nothing_cached)?;
     next.kill()
 }
 
@@ -281,7 +275,10 @@ fn unmount_while_a_close_is_not_read_waits_for_nobody(ctx: &Context) -> Result<(
         session.device.wait_readable(Some(soon()))?,
         "no CLOSE is sent"
     );
-    ensure!(!nothing_left(), "the objects are gone before their CLOSE");
+    ensure!(
+        !sys::nothing_cached(),
+        "the objects are gone before their CLOSE"
+    );
     drop(session);
-    sys::wait_for("all cookies and volumes to go", soon(), nothing_left)
+    sys::wait_for("all cookies and volumes to go", soon(), sys::nothing_cached)
 }
