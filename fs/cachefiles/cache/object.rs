@@ -6,7 +6,7 @@ pub(crate) mod commit;
 mod create;
 pub(crate) mod invalidate;
 pub(crate) mod lookup;
-pub(crate) mod pending;
+mod pending;
 pub(crate) mod read;
 pub(crate) mod resize;
 pub(crate) mod write;

@@ -20,7 +20,7 @@ use kernel::{
     sync::{lock::mutex::MutexBackend, lock::Guard, Arc, Mutex},
 };
 
-/// Bytes that are copied at a time. Nothing else runs on the processor meanwhile.
+/// Bytes that are copied at a time, with page faults disabled.
 const MOST_AT_ONCE: usize = 64 << 10;
 
 /// The memory of a read that waits, as long as it may be filled by others.
