@@ -12,7 +12,7 @@ export ARCH KDIR KERNEL_SRC STOCK SRC COMPRESS KILLS READERS OVERLAP RESTORE VER
 # Given only on the command line or in the environment: an empty one counts as not given.
 $(foreach v,ARCH KDIR KERNEL_SRC STOCK SRC COMPRESS KILLS READERS OVERLAP RESTORE VERBOSE MODULE ACCEL FILTER JOBS TIMEOUT TIME SEED REPLAY ROUND PATIENCE MIB SANITIZE HONEST,$(if $($v),,$(eval unexport $v)))
 
-.PHONY: help setup kernel modules tools run storms kunit hostile test test-debug test-kcsan test-configs test-arm64 test-stock test-stock-all test-packages stock deb faultwalk clients parity model model-mutants hostile-mutants mutants fuzz miri bench bench-publish docs shell lint install clean distclean
+.PHONY: help setup kernel modules tools run storms powercut kunit hostile test test-debug test-kcsan test-configs test-arm64 test-stock test-stock-all test-packages stock deb faultwalk clients parity model model-mutants hostile-mutants mutants fuzz miri bench bench-publish docs shell lint install clean distclean
 
 help:
 	@echo 'cachefiles in Rust for Linux 6.12, with daemon failover in its on-demand mode'
@@ -53,6 +53,7 @@ help:
 	@echo '  test-packages    install, use and remove the packages in a machine with Debian 13; as root'
 	@echo '  faultwalk        fail every allocation of the module once'
 	@echo '  storms           kill the daemon 1,000 times under 64 readers, in five ways'
+	@echo '  powercut         cut the power of a recorded disk, 100 times each on ext4 and XFS, and compare'
 	@echo '  mutants          run the tests on mutants of the driver: they have to find each'
 	@echo '  model-mutants    run the model on mutants of the on-demand engine: it has to find each'
 	@echo '  hostile-mutants  run the hostile daemon on mutants of the driver: it has to find each'
@@ -132,6 +133,9 @@ faultwalk:
 
 storms:
 	@scripts/storms
+
+powercut:
+	@scripts/powercut
 
 hostile:
 	@scripts/hostile
