@@ -10,22 +10,23 @@
 //! Requests block: they are made on the threads that wait for sources. A connection goes back to a
 //! pool when its answer was read to the end.
 
-mod answer;
+pub(super) mod agent;
+pub(super) mod answer;
 mod tls;
 mod url;
 
-use std::io::{self, Read as _};
+use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use cachefiles_protocol::Errno;
 use sha2::{Digest, Sha256};
 use ureq::http::Response;
 use ureq::http::header::{ACCEPT, ACCEPT_ENCODING, RANGE};
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body};
 
+pub use self::agent::HttpOptions;
+use self::agent::{no_answer, read_body};
 use self::answer::Mark;
 pub use self::url::BaseUrl;
 use super::error::{Fault, SourceError};
@@ -39,22 +40,6 @@ const HEAD: u64 = 4096;
 const PLACES: u64 = 7;
 const PLACE: u64 = 4096;
 
-/// How long a connection may lie idle: servers close theirs after a minute or so.
-const IDLE: Duration = Duration::from_secs(30);
-
-/// How a server is asked.
-#[derive(Debug, Clone)]
-pub struct HttpOptions {
-    /// The certificates by which the server is believed, in PEM; the system's if not given.
-    pub ca_file: Option<PathBuf>,
-    /// A proxy by which it is reached.
-    pub proxy: Option<String>,
-    /// How long a request may take, from looking up the server to the last byte.
-    pub timeout: Duration,
-    /// How many connections are kept.
-    pub connections: usize,
-}
-
 /// A server.
 pub struct Http {
     agent: Agent,
@@ -64,27 +49,7 @@ pub struct Http {
 impl Http {
     /// Prepares for asking a server; it is not asked yet.
     pub fn new(base: BaseUrl, options: &HttpOptions) -> Result<Self> {
-        let proxy = options.proxy.as_deref();
-        ensure!(
-            !proxy.is_some_and(|it| it.contains('@')),
-            "a proxy with a user or a password is not supported: everybody would see it in the \
-             list of processes"
-        );
-        let proxy = proxy.map(Proxy::new).transpose();
-        let config = Agent::config_builder()
-            .tls_config(tls::config(&base, options.ca_file.as_deref())?)
-            .proxy(proxy.context("the proxy")?)
-            .user_agent(concat!("cachefiles-ondemandd/", env!("CARGO_PKG_VERSION")))
-            .http_status_as_error(false)
-            // What a redirect leads to is another content, as far as anybody can tell.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_global(Some(options.timeout))
-            .max_idle_age(IDLE)
-            .max_idle_connections(options.connections)
-            .max_idle_connections_per_host(options.connections)
-            .build();
-        let agent = config.new_agent();
+        let agent = agent::agent(base.is_https(), options)?;
         Ok(Self { agent, base })
     }
 }
@@ -171,39 +136,6 @@ impl HttpBlob {
             request = request.header(name, value);
         }
         request.call().map_err(|error| no_answer(&error))
-    }
-}
-
-/// No answer came, or none in HTTP.
-fn no_answer(error: &ureq::Error) -> SourceError {
-    let is_doubted = |error: &io::Error| {
-        let of_tls = error.get_ref().and_then(|it| it.downcast_ref());
-        matches!(of_tls, Some(rustls::Error::InvalidCertificate(_)))
-    };
-    let fault = match error {
-        ureq::Error::Io(error) if is_doubted(error) => Fault::Useless,
-        ureq::Error::Rustls(_) | ureq::Error::Tls(_) | ureq::Error::BadUri(_) => Fault::Useless,
-        _ => Fault::Passing,
-    };
-    SourceError::new(fault, format!("no answer from the server: {error}"))
-}
-
-/// Reads a body that is as long as the buffer. To its end, or its connection is of no use any more.
-fn read_body(response: &mut Response<Body>, buffer: &mut [u8]) -> Result<(), SourceError> {
-    let mut body = response.body_mut().as_reader();
-    body.read_exact(buffer).map_err(|error| {
-        SourceError::new(Fault::Passing, format!("the answer was cut off: {error}"))
-    })?;
-    match body.read(&mut [0]) {
-        Ok(0) => Ok(()),
-        Ok(_) => Err(SourceError::new(
-            Fault::Useless,
-            "the server sends more than it says",
-        )),
-        Err(error) => Err(SourceError::new(
-            Fault::Passing,
-            format!("the answer does not end: {error}"),
-        )),
     }
 }
 

@@ -7,11 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
-use super::url::BaseUrl;
-
 /// Loads the certificates, if the server is to prove who it is.
-pub fn config(base: &BaseUrl, ca_file: Option<&Path>) -> Result<TlsConfig> {
-    let roots = match (base.is_https(), ca_file) {
+pub fn config(is_https: bool, ca_file: Option<&Path>) -> Result<TlsConfig> {
+    let roots = match (is_https, ca_file) {
         (false, _) => Vec::new(),
         (true, Some(path)) => of_file(path)?,
         (true, None) => of_system()?,
