@@ -5,6 +5,8 @@ pub mod chunks;
 mod error;
 mod http;
 mod local_dir;
+pub mod oci;
+mod pause;
 mod verified;
 
 use std::fmt::Write as _;
@@ -13,6 +15,7 @@ use std::io;
 pub use error::{Fault, SourceError, errno, may_pass, retry_after, source_error};
 pub use http::{BaseUrl, Http, HttpOptions};
 pub use local_dir::LocalDir;
+pub use oci::{Oci, OciOptions, Reference};
 pub use verified::{Verified, Verify};
 
 /// A store of blobs, asked from several threads at once.

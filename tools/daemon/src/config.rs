@@ -3,7 +3,8 @@
 //!
 //! It is made into arguments that are put in front of those that were given, which so have the last
 //! word. So each option is declared once, and what holds for it in one place holds in the other.
-//! `serve`, `supervise` and `verify` share a file: each leaves out what only the others have.
+//! `serve`, `supervise`, `verify` and `index` share a file: each leaves out what only the others
+//! have.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -17,13 +18,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// The commands that have a configuration.
-const COMMANDS: [&str; 3] = ["serve", "supervise", "verify"];
+const COMMANDS: [&str; 4] = ["serve", "supervise", "verify", "index"];
 
 /// Options that say how this process was started, and not what it is to do.
 const NOT_CONFIGURED: [&str; 6] = ["config", "fd-from", "control", "restore", "help", "version"];
 
 /// Options of which there can be one only: one that is given takes the place of one in the file.
-const ALTERNATIVES: [[&str; 2]; 1] = [["blobs", "url"]];
+const ALTERNATIVES: [[&str; 3]; 1] = [["blobs", "url", "image"]];
 
 /// What is wrong in a configuration file, and where.
 #[derive(Debug, thiserror::Error)]

@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod handoff;
 pub mod holders;
 pub mod identity;
+pub mod images;
 pub mod index;
 pub mod invalidate;
 pub mod log;

@@ -5,10 +5,12 @@ use std::fmt;
 use std::os::fd::AsFd;
 
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Logs what is at least as grave as `level` to standard error, from now on.
 pub fn begin(level: LevelFilter) {
@@ -20,13 +22,21 @@ pub fn begin(level: LevelFilter) {
         .with_max_level(level)
         .with_writer(std::io::stderr)
         .with_ansi(false);
+    let of_others = filter(level);
     if stderr_is_the_journal() {
-        builder
-            .event_format(ForJournal(format.with_level(false)))
-            .init();
+        let format = ForJournal(format.with_level(false));
+        builder.event_format(format).finish().with(of_others).init();
     } else {
-        builder.event_format(format).init();
+        builder.event_format(format).finish().with(of_others).init();
     }
+}
+
+/// The HTTP client shows whole URLs on its finest level, and the keys that stores have in theirs.
+fn filter(level: LevelFilter) -> Targets {
+    let client = level.min(LevelFilter::DEBUG);
+    Targets::new()
+        .with_default(level)
+        .with_targets([("ureq", client), ("ureq_proto", client)])
 }
 
 /// systemd says which file the journal gave it; standard error may have been redirected since.

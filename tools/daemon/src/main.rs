@@ -39,6 +39,7 @@ enum Command {
     #[command(args_override_self = true)]
     Supervise(SuperviseArgs),
     /// Make the index of a blob, by which `serve` verifies each part of it
+    #[command(args_override_self = true)]
     Index(IndexArgs),
     /// Remove what is cached of a blob, so that another one may have its name
     Invalidate(InvalidateArgs),
@@ -134,10 +135,16 @@ mod tests {
     fn the_example_configuration_is_understood() {
         let text = include_str!("../cachefiles-ondemandd.toml");
         let is_option = |line: &&str| line.starts_with('#') && !line.starts_with("# ");
+        // One of the three is there already. (A table of images ends with the next line.)
+        let is_other_source = |line: &str| {
+            ["#url", "#[image]", "#web ="]
+                .iter()
+                .any(|it| line.starts_with(it))
+        };
         let all: String = text
             .lines()
             .map(|line| match is_option(&line) {
-                true if line.starts_with("#url") => String::new(),
+                true if is_other_source(line) => String::new(),
                 true => format!("{}\n", &line[1..]),
                 false => format!("{line}\n"),
             })
@@ -146,7 +153,12 @@ mod tests {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), text).unwrap();
             let config = file.path().to_str().unwrap();
-            for command in [&["serve"][..], &["supervise"], &["verify", "app"]] {
+            for command in [
+                &["serve"][..],
+                &["supervise"],
+                &["verify", "app"],
+                &["index", "app"],
+            ] {
                 let arguments = [&["x"], command, &["--config", config]].concat();
                 let arguments = arguments.iter().map(OsString::from).collect();
                 let expanded = config::expand(arguments, &Cli::command()).unwrap();

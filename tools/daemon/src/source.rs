@@ -14,21 +14,11 @@ use crate::backend::chunks::{Digest, Index};
 use crate::backend::{
     Backend, BaseUrl, Http, HttpOptions, LocalDir, Verified, Verify, hexadecimal,
 };
+use crate::images::ImageArgs;
 
-/// Where blobs come from.
+/// How servers are asked.
 #[derive(Debug, Clone, Args)]
-pub struct SourceArgs {
-    /// Directory of blobs: a blob's file has the name of its cookie key (fsid or device name)
-    #[arg(
-        long,
-        value_name = "DIR",
-        required_unless_present = "url",
-        conflicts_with = "url"
-    )]
-    pub blobs: Option<PathBuf>,
-    /// Web server in place of a directory: a blob is at URL/KEY, and is fetched range by range
-    #[arg(long, value_name = "URL")]
-    pub url: Option<String>,
+pub struct ServerArgs {
     /// Certificates (PEM) by which an https server is believed, in place of the system's
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
@@ -43,6 +33,41 @@ pub struct SourceArgs {
         value_parser = clap::value_parser!(u32).range(1..=86_400)
     )]
     pub request_timeout: u32,
+}
+
+impl ServerArgs {
+    /// The same for the client: of its connections `fetches` are kept, and no request takes longer
+    /// than `deadline`.
+    pub fn options(&self, fetches: usize, deadline: Duration) -> HttpOptions {
+        HttpOptions {
+            ca_file: self.ca_file.clone(),
+            proxy: self.proxy.clone(),
+            timeout: Duration::from_secs(self.request_timeout.into()).min(deadline),
+            connections: fetches,
+        }
+    }
+}
+
+/// Where blobs come from.
+#[derive(Debug, Clone, Args)]
+pub struct SourceArgs {
+    /// Directory of blobs: a blob's file has the name of its cookie key (fsid or device name)
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present_any = ["url", "image"],
+        conflicts_with_all = ["url", "image"]
+    )]
+    pub blobs: Option<PathBuf>,
+    /// Web server in place of a directory: a blob is at URL/KEY, and is fetched range by range
+    #[arg(long, value_name = "URL", conflicts_with = "image")]
+    pub url: Option<String>,
+    /// Images, in place of both.
+    #[command(flatten)]
+    pub images: ImageArgs,
+    /// How servers are asked.
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// Which blobs are verified, by the index that `index` makes and that lies beside the blob
     #[arg(long, value_enum, default_value_t = Verify::Indexed, value_name = "WHICH")]
     pub verify: Verify,
@@ -101,35 +126,33 @@ impl SourceArgs {
         match (&self.blobs, &self.url) {
             (Some(dir), _) => Ok(Box::new(LocalDir::new(dir)?)),
             (None, Some(url)) => {
-                let timeout = Duration::from_secs(self.request_timeout.into());
-                let options = HttpOptions {
-                    ca_file: self.ca_file.clone(),
-                    proxy: self.proxy.clone(),
-                    timeout: timeout.min(deadline),
-                    connections: fetches,
-                };
+                let options = self.server.options(fetches, deadline);
                 Ok(Box::new(Http::new(BaseUrl::new(url)?, &options)?))
             }
-            (None, None) => bail!("no source of blobs: give --blobs DIR or --url URL"),
+            (None, None) if !self.images.image.is_empty() => {
+                let options = self.server.options(fetches, deadline);
+                Ok(Box::new(self.images.open(options)?))
+            }
+            (None, None) => bail!("no source of blobs: give --blobs DIR, --url URL or --image"),
         }
     }
 
     /// Whether it is at the other end of a network.
     pub fn is_remote(&self) -> bool {
-        self.url.is_some()
+        self.url.is_some() || !self.images.image.is_empty()
     }
 
     /// These options, for another process.
     pub fn arguments(&self) -> Vec<OsString> {
-        let timeout = OsString::from(self.request_timeout.to_string());
+        let timeout = OsString::from(self.server.request_timeout.to_string());
         let verify = self.verify.to_possible_value();
         let verify = verify.map_or_else(String::new, |it| it.get_name().to_owned());
         let path = |path: &Option<PathBuf>| path.clone().map(OsString::from);
         let options = [
             ("--blobs", path(&self.blobs)),
             ("--url", self.url.clone().map(OsString::from)),
-            ("--ca-file", path(&self.ca_file)),
-            ("--proxy", self.proxy.clone().map(OsString::from)),
+            ("--ca-file", path(&self.server.ca_file)),
+            ("--proxy", self.server.proxy.clone().map(OsString::from)),
             ("--request-timeout", Some(timeout)),
             ("--verify", Some(verify.into())),
         ];
@@ -141,7 +164,8 @@ impl SourceArgs {
             let value = value?;
             Some([OsString::from(name), value])
         });
-        given.flatten().chain(known).collect()
+        let images = self.images.arguments();
+        given.flatten().chain(known).chain(images).collect()
     }
 }
 
@@ -149,7 +173,8 @@ impl fmt::Display for SourceArgs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.blobs, &self.url) {
             (Some(dir), _) => write!(f, "{}", dir.display()),
-            (None, url) => f.write_str(url.as_deref().unwrap_or_default()),
+            (None, Some(url)) => f.write_str(url),
+            (None, None) => self.images.fmt(f),
         }
     }
 }
@@ -186,6 +211,39 @@ mod tests {
         assert_eq!(format!("{first:?}"), format!("{second:?}"));
         let blobs = Cli::try_parse_from(["x", "--blobs=/b"]).unwrap().source;
         assert!(!blobs.is_remote() && first.is_remote());
+    }
+
+    #[test]
+    fn images_are_passed_on_and_are_no_source_beside_another() {
+        let arguments = [
+            "x",
+            "--image=app=h.org/app:1",
+            "--image",
+            "b=h.org/b",
+            "--docker-config=/d",
+            "--plain-http",
+            "--indexes=/i",
+        ];
+        let first = Cli::try_parse_from(arguments).unwrap().source;
+        assert!(first.is_remote());
+        assert_eq!(first.to_string(), "app (h.org/app:1), b (h.org/b:latest)");
+        let passed = [vec![OsString::from("x")], first.arguments()].concat();
+        let second = Cli::try_parse_from(passed).unwrap().source;
+        assert_eq!(format!("{first:?}"), format!("{second:?}"));
+        for other in ["--blobs=/b", "--url=http://h/"] {
+            let both = ["x", "--image=app=h.org/app:1", other];
+            assert!(Cli::try_parse_from(both).is_err(), "{other}");
+        }
+        for wrong in [
+            "app",
+            "app=",
+            "=h.org/app",
+            "a:1=h.org/app",
+            "sha256=h.org/app",
+        ] {
+            let image = format!("--image={wrong}");
+            assert!(Cli::try_parse_from(["x", &image]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

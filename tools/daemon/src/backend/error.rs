@@ -62,6 +62,17 @@ impl SourceError {
         }
     }
 
+    /// The same, saying of what.
+    pub fn of(self, what: impl fmt::Display) -> Self {
+        let message = format!("{what}: {}", self.message);
+        Self { message, ..self }
+    }
+
+    /// For how long the source is not to be asked again, if it has said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// Its kind.
     pub fn fault(&self) -> Fault {
         self.fault

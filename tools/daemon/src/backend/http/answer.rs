@@ -189,7 +189,7 @@ pub fn check(
 }
 
 /// What an answer means that has no part of a blob.
-fn refusal(status: StatusCode, headers: &HeaderMap) -> SourceError {
+pub fn refusal(status: StatusCode, headers: &HeaderMap) -> SourceError {
     let said = format!("the server answers {status}");
     let (fault, message) = match status {
         StatusCode::NOT_FOUND | StatusCode::GONE => (Fault::Absent, said),

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Tokens for one repository: got when they are wanted, and renewed by one thread at a time.
+//!
+//! What was let in once is used by all at a time, until it is nearly over: then one gets the next,
+//! while the others go on with it. What was not let in yet is tried by one alone, while the others
+//! wait for how that ends. So a registry that wants another token is asked for one once, however
+//! many requests it has refused; and one that refuses the token that it has just been given gets
+//! one request, and then none until a pause is over or the credentials have changed.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::challenge::Challenge;
+use super::credentials::Stamp;
+use crate::backend::error::{Fault, SourceError};
+
+/// The first pause after a failure; it doubles with each further one up to the longest, which is
+/// shorter for what may pass.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PASSING: Duration = Duration::from_secs(8);
+
+/// What proves to a registry who we are. Not to be printed.
+#[derive(Clone)]
+pub struct Grant {
+    /// The value of `Authorization`.
+    pub header: String,
+    /// For how long it is good, from when it was asked for; `None` for a password.
+    pub lifetime: Option<Duration>,
+}
+
+/// Who gives grants.
+pub trait Giver {
+    /// Gets one; `None` where there is nothing that could be given.
+    fn grant(&self, challenge: &Challenge) -> Result<Option<Grant>, SourceError>;
+
+    /// Changes when what it gives may be another one.
+    fn stamp(&self) -> Option<Stamp>;
+}
+
+#[derive(Clone)]
+struct Known {
+    header: Option<String>,
+    /// Which one it is: they are counted.
+    number: u64,
+    was_let_in: bool,
+    /// When to get the next one, and when this one is over.
+    due: Option<Instant>,
+    over: Option<Instant>,
+}
+
+struct Refused {
+    until: Instant,
+    fault: Fault,
+    message: String,
+    stamp: Option<Stamp>,
+}
+
+struct State {
+    challenge: Option<Challenge>,
+    known: Known,
+    refused: Option<Refused>,
+    failures: u32,
+}
+
+/// The token of a repository.
+pub struct Auth<G> {
+    giver: G,
+    state: Mutex<State>,
+    turn: Mutex<()>,
+}
+
+/// Leave to make a request.
+pub struct Pass<'a> {
+    known: Known,
+    /// Held while it is being tried.
+    turn: Option<MutexGuard<'a, ()>>,
+    /// Whether it was got for this request.
+    is_new: bool,
+}
+
+impl Pass<'_> {
+    /// The value of `Authorization`, if there is to be one.
+    pub fn header(&self) -> Option<&str> {
+        self.known.header.as_deref()
+    }
+}
+
+impl<G: Giver> Auth<G> {
+    /// Nothing is known yet, and nobody asked.
+    pub fn new(giver: G) -> Self {
+        let known = Known {
+            header: None,
+            number: 0,
+            was_let_in: false,
+            due: None,
+            over: None,
+        };
+        Self {
+            giver,
+            state: Mutex::new(State {
+                challenge: None,
+                known,
+                refused: None,
+                failures: 0,
+            }),
+            turn: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives leave to make a request. Fails during a pause, without asking anybody.
+    pub fn enter(&self) -> Result<Pass<'_>, SourceError> {
+        let now = Instant::now();
+        if let Some(known) = self.usable(now)? {
+            if known.due.is_some_and(|due| due <= now) {
+                if let Ok(_turn) = self.turn.try_lock() {
+                    return Ok(free(self.renew_early(known)));
+                }
+            }
+            return Ok(free(known));
+        }
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = self.usable(Instant::now())? {
+            return Ok(free(known));
+        }
+        let (challenge, known) = {
+            let state = self.state();
+            (state.challenge.clone(), state.known.clone())
+        };
+        let is_over = known.over.is_some_and(|over| over <= Instant::now());
+        match challenge {
+            Some(challenge) if known.header.is_none() || is_over => {
+                self.renew(&challenge)?;
+                Ok(self.trial(turn, true))
+            }
+            _ => Ok(self.trial(turn, false)),
+        }
+    }
+
+    /// What may be used by all, if there is such a thing.
+    fn usable(&self, now: Instant) -> Result<Option<Known>, SourceError> {
+        let state = self.state();
+        if let Some(refused) = &state.refused {
+            let left = refused.until.saturating_duration_since(now);
+            if !left.is_zero() && refused.stamp == self.giver.stamp() {
+                let message = format!(
+                    "{} (asked again in {:.0} s)",
+                    refused.message,
+                    left.as_secs_f32().ceil()
+                );
+                return Err(SourceError::new(refused.fault, message).until(Some(left)));
+            }
+        }
+        let is_over = state.known.over.is_some_and(|over| over <= now);
+        let is_usable = state.known.was_let_in && !is_over;
+        Ok(is_usable.then(|| state.known.clone()))
+    }
+
+    /// Gets the next one before the one that is known is over, which stays if there is none.
+    fn renew_early(&self, known: Known) -> Known {
+        let challenge = {
+            let state = self.state();
+            if state.known.number != known.number {
+                return state.known.clone();
+            }
+            state.challenge.clone()
+        };
+        let got = challenge.map(|challenge| (self.giver.grant(&challenge), challenge));
+        match got {
+            Some((Ok(Some(grant)), _)) => {
+                self.keep(grant, true);
+            }
+            Some((Err(error), _)) => {
+                tracing::warn!("a token is not renewed before it is over: {error}");
+                self.state().known.due = Some(Instant::now() + FIRST_PAUSE * 5);
+            }
+            _ => {}
+        }
+        self.state().known.clone()
+    }
+
+    fn trial<'a>(&'a self, turn: MutexGuard<'a, ()>, is_new: bool) -> Pass<'a> {
+        Pass {
+            known: self.state().known.clone(),
+            turn: Some(turn),
+            is_new,
+        }
+    }
+
+    /// Gets a grant. The caller has the turn.
+    fn renew(&self, challenge: &Challenge) -> Result<(), SourceError> {
+        match self.giver.grant(challenge) {
+            Ok(Some(grant)) => {
+                self.keep(grant, false);
+                Ok(())
+            }
+            Ok(None) => {
+                let message = "the registry wants to know who asks, and there are no credentials \
+                               for it (--docker-config)";
+                Err(self.pause(Fault::Denied, message.into(), None))
+            }
+            Err(error) => Err(self.pause(error.fault(), error.to_string(), error.retry_after())),
+        }
+    }
+
+    fn keep(&self, grant: Grant, was_let_in: bool) {
+        let mut state = self.state();
+        let now = Instant::now();
+        let after = |part: u32| grant.lifetime.map(|it| now + it * part / 4);
+        state.known = Known {
+            number: state.known.number + 1,
+            was_let_in,
+            due: after(3),
+            over: after(4),
+            header: Some(grant.header),
+        };
+    }
+
+    /// Notes that nobody is to be asked for a while, and what to say meanwhile.
+    fn pause(&self, fault: Fault, message: String, wanted: Option<Duration>) -> SourceError {
+        let mut state = self.state();
+        let factor = 1u32.checked_shl(state.failures).unwrap_or(u32::MAX);
+        let own = FIRST_PAUSE.saturating_mul(factor);
+        let longest = match fault {
+            Fault::Passing => LONGEST_PASSING,
+            _ => LONGEST_PAUSE,
+        };
+        let pause = own.min(longest).max(wanted.unwrap_or_default());
+        let pause = pause.min(LONGEST_PAUSE);
+        state.failures = (state.failures + 1).min(16);
+        // What is wrong with it is not known: the next one begins anew.
+        state.known.header = None;
+        state.known.was_let_in = false;
+        state.refused = Some(Refused {
+            until: Instant::now() + pause,
+            fault,
+            message: message.clone(),
+            stamp: self.giver.stamp(),
+        });
+        SourceError::new(fault, message).until(Some(pause))
+    }
+
+    /// Gives leave to make a request again that was refused with a 401.
+    pub fn again<'a>(
+        &'a self,
+        pass: Pass<'a>,
+        challenge: Option<Challenge>,
+    ) -> Result<Pass<'a>, SourceError> {
+        if pass.is_new {
+            return Err(self.refuse(pass));
+        }
+        let used = pass.known.number;
+        let turn = match pass.turn {
+            Some(turn) => turn,
+            None => self.turn.lock().unwrap_or_else(PoisonError::into_inner),
+        };
+        let challenge = {
+            let mut state = self.state();
+            if let Some(challenge) = challenge {
+                state.challenge = Some(challenge);
+            }
+            state.challenge.clone()
+        };
+        // Somebody else may have been first.
+        let newer = self.usable(Instant::now())?;
+        let is_renewed = self.state().known.number != used;
+        if is_renewed {
+            return Ok(newer.map_or_else(|| self.trial(turn, false), free));
+        }
+        let Some(challenge) = challenge else {
+            let message = "the registry answers 401, and does not say what it wants to see";
+            return Err(self.pause(Fault::Denied, message.into(), None));
+        };
+        self.renew(&challenge)?;
+        Ok(self.trial(turn, true))
+    }
+
+    /// Notes that a request was refused once more.
+    pub fn refuse(&self, pass: Pass<'_>) -> SourceError {
+        let message = "the registry refuses (401) what it has just been given a token for: are \
+                       the credentials good for this repository?";
+        let error = self.pause(Fault::Denied, message.into(), None);
+        drop(pass);
+        error
+    }
+
+    /// Notes that a request got no answer that would tell. Those who wait for how it ends are told
+    /// so, and do not try one after the other what does not answer.
+    pub fn unanswered(&self, pass: Pass<'_>, error: &SourceError) {
+        if pass.turn.is_some() {
+            self.state().refused = Some(Refused {
+                until: Instant::now() + error.retry_after().unwrap_or(FIRST_PAUSE).min(FIRST_PAUSE),
+                fault: error.fault(),
+                message: error.to_string(),
+                stamp: self.giver.stamp(),
+            });
+        }
+    }
+
+    /// Notes that a request was let in.
+    pub fn let_in(&self, pass: Pass<'_>) {
+        let mut state = self.state();
+        if state.known.number == pass.known.number {
+            state.known.was_let_in = true;
+            state.refused = None;
+            state.failures = 0;
+        }
+    }
+}
+
+fn free<'a>(known: Known) -> Pass<'a> {
+    Pass {
+        known,
+        turn: None,
+        is_new: false,
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the program itself says on its finest level: no secret, whatever happens.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::server::{Blobs, PASSWORD, Server, Wants, secrets};
+use super::{content, registry};
+
+/// Has the program make the index of the image `app`, and gives whether that was well and what it
+/// said: no secret.
+pub fn index(server: &Server, dir: &Path, config: &Path) -> (bool, String) {
+    let path = std::env::var("PATH").unwrap();
+    let image = format!("app={}/{}:1", server.host(), super::REPOSITORY);
+    let output = Command::new(env!("CARGO_BIN_EXE_cachefiles-ondemandd"))
+        .args(["--log-level", "trace", "index", "--plain-http", "--image"])
+        .arg(image)
+        .arg("--indexes")
+        .arg(dir)
+        .arg("--docker-config")
+        .arg(config)
+        .arg("app")
+        .env("PATH", format!("{}:{path}", dir.display()))
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    for secret in secrets() {
+        assert!(!said.contains(&secret), "{said}");
+    }
+    (output.status.success(), said)
+}
+
+#[test]
+fn no_secret_is_in_any_line() {
+    let (server, layer) = registry();
+    let store = Server::start();
+    store.put("x", &[&layer, &content(3, 10)]);
+    server.state().user = Some(("me".into(), PASSWORD.into()));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.json");
+    let text = |password: &str| {
+        format!(
+            r#"{{"auths":{{"{}":{{"username":"me","password":"{password}"}}}}}}"#,
+            server.host()
+        )
+    };
+    let elsewhere = Blobs::Elsewhere(format!("http://{}/store/", store.host()));
+    for wants in [Wants::Token, Wants::Password, Wants::Impossible] {
+        for password in [PASSWORD, "other-SECRET"] {
+            for answers in [Blobs::Part, elsewhere.clone(), Blobs::Whole, Blobs::Corrupt] {
+                std::fs::write(&path, text(password)).unwrap();
+                server.state().wants = wants;
+                server.state().answers = answers.clone();
+                let (is_well, said) = index(&server, dir.path(), &path);
+                let is_right = password == PASSWORD && wants != Wants::Impossible;
+                let is_whole = answers == Blobs::Part || answers == elsewhere;
+                assert_eq!(is_well, is_right && is_whole, "{said}");
+                // The finest level it is: what the client says of its connections.
+                assert!(said.contains("Connected TcpStream"), "{said}");
+            }
+        }
+    }
+    assert!(!store.seen("/store/").is_empty());
+    assert!(store.seen("/").iter().all(|it| it.authorization.is_empty()));
+}
