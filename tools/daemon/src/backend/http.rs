@@ -17,6 +17,7 @@ mod url;
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use anyhow::Result;
 use cachefiles_protocol::Errno;
@@ -30,6 +31,7 @@ use self::agent::{no_answer, read_body};
 use self::answer::Mark;
 pub use self::url::BaseUrl;
 use super::error::{Fault, SourceError};
+use super::pause::Pauses;
 use super::{Backend, Blob, hexadecimal};
 
 /// How much of a blob is looked at when it is opened.
@@ -40,17 +42,25 @@ const HEAD: u64 = 4096;
 const PLACES: u64 = 7;
 const PLACE: u64 = 4096;
 
+/// The name of the server among those that want a pause: there is no other.
+const SERVER: &str = "";
+
 /// A server.
 pub struct Http {
     agent: Agent,
     base: BaseUrl,
+    pauses: Arc<Pauses>,
 }
 
 impl Http {
     /// Prepares for asking a server; it is not asked yet.
     pub fn new(base: BaseUrl, options: &HttpOptions) -> Result<Self> {
         let agent = agent::agent(base.is_https(), options)?;
-        Ok(Self { agent, base })
+        Ok(Self {
+            agent,
+            base,
+            pauses: Arc::default(),
+        })
     }
 }
 
@@ -59,6 +69,7 @@ impl Backend for Http {
         let url = self.base.of(cookie_key).ok_or(Errno::INVAL)?;
         let mut blob = HttpBlob {
             agent: self.agent.clone(),
+            pauses: Arc::clone(&self.pauses),
             url,
             size: 0,
             mark: None,
@@ -102,6 +113,8 @@ impl Backend for Http {
 /// One blob of a server.
 struct HttpBlob {
     agent: Agent,
+    /// The server's, whichever blob it was that heard of it.
+    pauses: Arc<Pauses>,
     url: String,
     size: u64,
     /// None for one that is empty.
@@ -126,6 +139,7 @@ impl HttpBlob {
 
     /// Asks for a range of the content that was there when it was opened.
     fn get(&self, range: &Range<u64>) -> Result<Response<Body>, SourceError> {
+        self.pauses.check(SERVER)?;
         let mut request = self
             .agent
             .get(&self.url)
@@ -135,7 +149,9 @@ impl HttpBlob {
         if let Some((name, value)) = self.mark.as_ref().map(Mark::condition) {
             request = request.header(name, value);
         }
-        request.call().map_err(|error| no_answer(&error))
+        let response = request.call().map_err(|error| no_answer(&error))?;
+        self.pauses.note_answer(SERVER, &response);
+        Ok(response)
     }
 }
 

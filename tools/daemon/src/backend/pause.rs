@@ -5,10 +5,22 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ureq::Body;
+use ureq::http::{Response, StatusCode};
+
 use super::error::{Fault, SourceError};
+use super::http::answer;
 
 /// The longest pause that a server is believed. Then one request shows whether it still wants it.
 pub const LONGEST: Duration = Duration::from_secs(60);
+
+/// Whether an answer may say so.
+pub fn is_pausing(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    )
+}
 
 /// Until when each server is left alone.
 #[derive(Debug, Default)]
@@ -36,8 +48,18 @@ impl Pauses {
         Err(SourceError::new(Fault::Passing, message).until(Some(left)))
     }
 
-    /// Notes what an answer says of when to come back.
-    pub fn note(&self, server: &str, error: &SourceError) {
+    /// Notes when to come back, if that is what a server answers.
+    pub fn note_answer(&self, server: &str, response: &Response<Body>) {
+        if is_pausing(response.status()) {
+            self.note(
+                server,
+                &answer::refusal(response.status(), response.headers()),
+            );
+        }
+    }
+
+    /// Notes what an error says of when to come back.
+    fn note(&self, server: &str, error: &SourceError) {
         let Some(said) = error.retry_after() else {
             return;
         };

@@ -155,8 +155,9 @@ fn an_answer_that_is_wrong_is_an_error() {
 
 #[test]
 fn a_server_that_is_busy_says_when_to_come_back() {
-    let (web, _, blob) = opened(Manner::Right);
     let after = |manner| {
+        // Another client each time, as the server is left alone afterwards.
+        let (web, _, blob) = opened(Manner::Right);
         web.behave(manner);
         let error = blob.read_exact_at(&mut [0; 512], 0).unwrap_err();
         (failure(&error).0, retry_after(&error))
@@ -172,6 +173,41 @@ fn a_server_that_is_busy_says_when_to_come_back() {
     assert_eq!(after(Manner::Status(503)), (Fault::Passing, None));
     // Where trying again is of no use anyway nobody waits.
     assert_eq!(after(Manner::Busy(404, "7")), (Fault::Absent, None));
+}
+
+#[test]
+fn a_server_that_is_busy_is_left_alone_for_all_blobs() {
+    let (web, bytes) = (Web::start().unwrap(), content(1, 10_000));
+    web.put("a", &bytes);
+    web.put("b", &bytes);
+    let client = client(&web.url());
+    let (first, second) = (
+        client.open(b"v", b"a").unwrap(),
+        client.open(b"v", b"b").unwrap(),
+    );
+    for status in [429, 503] {
+        web.behave_for(1, Manner::Busy(status, "1"));
+        let begun = Instant::now();
+        read(&*first, 0, 512).unwrap_err();
+        let (asked, mut failed) = (web.requests().len(), 0);
+        while let Err((fault, said)) = read(&*second, 0, 512) {
+            assert_eq!(fault, Fault::Passing);
+            assert!(said.contains("does not want to be asked"), "{said}");
+            assert!(client.open(b"v", b"b").is_err());
+            assert_eq!(web.requests().len(), asked);
+            failed += 1;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(failed > 0 && begun.elapsed() >= Duration::from_secs(1));
+    }
+    // One that does not say when is not left alone, and neither is one with another answer.
+    web.behave_for(1, Manner::Status(503));
+    read(&*first, 0, 512).unwrap_err();
+    for status in [404, 500] {
+        web.behave_for(1, Manner::Busy(status, "7"));
+        read(&*first, 0, 512).unwrap_err();
+    }
+    assert_eq!(read(&*second, 0, 512).unwrap(), bytes[..512]);
 }
 
 #[test]

@@ -18,8 +18,7 @@ use super::challenge::Challenge;
 use super::token::Tokens;
 use crate::backend::error::{Fault, SourceError};
 use crate::backend::http::agent::no_answer;
-use crate::backend::http::answer;
-use crate::backend::pause::Pauses;
+use crate::backend::pause::{Pauses, is_pausing};
 
 /// How many redirects are followed.
 const REDIRECTS: usize = 4;
@@ -101,10 +100,7 @@ impl Client {
             request = request.header(AUTHORIZATION, value);
         }
         let response = request.call().map_err(|error| no_answer(&error))?;
-        if is_pausing(response.status()) {
-            let error = answer::refusal(response.status(), response.headers());
-            self.pauses.note(&server, &error);
-        }
+        self.pauses.note_answer(&server, &response);
         Ok(response)
     }
 
@@ -129,13 +125,6 @@ impl Client {
             useless("the registry sends us on to something that is no https:// URL of a server")
         })
     }
-}
-
-fn is_pausing(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-    )
 }
 
 impl Repository {
