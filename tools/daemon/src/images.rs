@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::backend::oci::check_name;
+use crate::backend::oci::{DOUBTFUL, check_name};
 use crate::backend::{HttpOptions, Oci, OciOptions, Reference};
 
 /// Images, and how their registries are asked.
@@ -29,20 +29,23 @@ pub struct ImageArgs {
     pub indexes: Option<PathBuf>,
 }
 
-/// An image, and the name of its blob.
+/// An image, and the name of its blob. `None` stands for what is not understood and may have a
+/// password in it: the parser of the command line repeats what is refused while it is read, so that
+/// this is refused later.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedImage {
-    name: String,
-    reference: Reference,
-}
+pub struct NamedImage(Option<(String, Reference)>);
 
 fn parse_image(text: &str) -> Result<NamedImage, String> {
+    match parse_pair(text) {
+        Err(_) if text.contains('@') => Ok(NamedImage(None)),
+        parsed => parsed.map(|pair| NamedImage(Some(pair))),
+    }
+}
+
+fn parse_pair(text: &str) -> Result<(String, Reference), String> {
     let (name, reference) = text.split_once('=').ok_or("NAME=IMAGE is wanted")?;
     check_name(name).map_err(|error| error.to_string())?;
-    Ok(NamedImage {
-        name: name.to_owned(),
-        reference: Reference::parse(reference)?,
-    })
+    Ok((name.to_owned(), Reference::parse(reference)?))
 }
 
 impl ImageArgs {
@@ -54,16 +57,21 @@ impl ImageArgs {
             is_plain: self.plain_http,
             indexes: self.indexes.clone(),
         };
-        let pair = |it: &NamedImage| (it.name.clone(), it.reference.clone());
-        let images: Vec<_> = self.image.iter().map(pair).collect();
+        let pair = |it: &NamedImage| it.0.clone().context(format!("--image: {DOUBTFUL}"));
+        let images = self.image.iter().map(pair).collect::<Result<Vec<_>>>()?;
         Oci::new(&images, &options)
     }
 
     /// These options, for another process.
     pub fn arguments(&self) -> Vec<OsString> {
         let mut arguments = Vec::new();
-        for NamedImage { name, reference } in &self.image {
-            arguments.extend(["--image".into(), format!("{name}={reference}").into()]);
+        for image in &self.image {
+            // The other process refuses an @ alone as well.
+            let text = match &image.0 {
+                Some((name, reference)) => format!("{name}={reference}"),
+                None => "@".to_owned(),
+            };
+            arguments.extend(["--image".into(), text.into()]);
         }
         let paths = [
             ("--docker-config", &self.docker_config),
@@ -81,7 +89,8 @@ impl ImageArgs {
 
 impl fmt::Display for ImageArgs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, NamedImage { name, reference }) in self.image.iter().enumerate() {
+        let known = self.image.iter().filter_map(|image| image.0.as_ref());
+        for (at, (name, reference)) in known.enumerate() {
             let comma = if at == 0 { "" } else { ", " };
             write!(f, "{comma}{name} ({reference})")?;
         }

@@ -220,6 +220,7 @@ mod tests {
             "--image=app=h.org/app:1",
             "--image",
             "b=h.org/b",
+            "--image=me:secret@h.org/c",
             "--docker-config=/d",
             "--plain-http",
             "--indexes=/i",
@@ -230,6 +231,8 @@ mod tests {
         let passed = [vec![OsString::from("x")], first.arguments()].concat();
         let second = Cli::try_parse_from(passed).unwrap().source;
         assert_eq!(format!("{first:?}"), format!("{second:?}"));
+        assert!(!format!("{first:?}{:?}", first.arguments()).contains("secret"));
+        assert!(second.open(1, Duration::MAX).is_err());
         for other in ["--blobs=/b", "--url=http://h/"] {
             let both = ["x", "--image=app=h.org/app:1", other];
             assert!(Cli::try_parse_from(both).is_err(), "{other}");

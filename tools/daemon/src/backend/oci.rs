@@ -27,6 +27,7 @@ use ureq::http::StatusCode;
 
 use self::credentials::Credentials;
 use self::manifest::{Document, Layer};
+pub use self::reference::DOUBTFUL;
 pub use self::reference::Reference;
 use self::reference::{Which, digest_of};
 use self::registry::{Client, Repository, Store};

@@ -31,6 +31,37 @@ pub fn index(server: &Server, dir: &Path, config: &Path) -> (bool, String) {
     (output.status.success(), said)
 }
 
+/// What is refused is not repeated if it may have a password in it, by whichever way it comes.
+#[test]
+fn a_password_in_the_name_of_an_image_is_not_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = dir.path().to_str().unwrap();
+    let path = dir.path().join("config.toml");
+    for image in ["app=me:SECRET@h.org/app", "me:SECRET@h.org/app"] {
+        let (name, value) = image.split_once('=').unwrap_or(("app", image));
+        let text = format!("indexes = '{blobs}'\n[image]\n{name} = '{value}'\n");
+        std::fs::write(&path, text).unwrap();
+        let config = path.to_str().unwrap();
+        let index = ["index", "--indexes", blobs, "app", "--image", image];
+        for arguments in [
+            &index[..],
+            &["serve", "--image", image],
+            &["serve", "--config", config],
+            &["index", "--config", config, "app"],
+        ] {
+            let output = Command::new(env!("CARGO_BIN_EXE_cachefiles-ondemandd"))
+                .args(["--log-level", "trace"])
+                .args(arguments)
+                .output()
+                .unwrap();
+            let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            assert!(!output.status.success(), "{said}");
+            assert!(!said.contains("SECRET"), "{said}");
+            assert!(said.contains("--docker-config"), "{said}");
+        }
+    }
+}
+
 #[test]
 fn no_secret_is_in_any_line() {
     let (server, layer) = registry();

@@ -2,6 +2,7 @@
 //! The name of an image: registry, repository, and a tag or a digest.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 /// How a manifest is chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,27 +22,32 @@ pub struct Reference {
     which: Which,
 }
 
+/// Said in place of a text with an `@` in it that does not stand before a digest: what does may be
+/// a user and a password, which nobody is to read in a log.
+pub const DOUBTFUL: &str = "an @ may stand before sha256: and 64 digits only: a user or a password \
+                            belongs into docker's config.json (--docker-config)";
+
 impl Reference {
-    /// Understands a reference, or says what is wrong with it.
+    /// Understands a reference, or says what is wrong with it; never with a password that is there
+    /// by mistake.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let (name, digest) = match text.rsplit_once('@') {
+            Some((name, digest)) => (name, Some(digest_of(digest).ok_or(DOUBTFUL)?)),
+            None => (text, None),
+        };
+        if name.contains('@') {
+            return Err(DOUBTFUL.into());
+        }
         if text.contains("://") {
             return Err(format!("{text}: without http:// or https://"));
         }
-        let (name, digest) = match text.split_once('@') {
-            Some((name, digest)) => {
-                let wrong = || format!("{text}: sha256: and 64 digits are wanted behind the @");
-                (name, Some(digest_of(digest).ok_or_else(wrong)?))
-            }
-            None => (text, None),
-        };
         let host = |host: &&str| host.contains(['.', ':']) || *host == "localhost";
         let Some((host, path)) = name.split_once('/').filter(|(it, _)| host(it)) else {
             return Err(format!(
                 "{text}: the host of a registry is wanted in front, as in docker.io/library/NAME"
             ));
         };
-        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
-        if !host.bytes().all(is_host) {
+        if !is_authority(host) {
             return Err(format!("{text}: {host} is no host"));
         }
         let (repository, tag) = match path.split_once(':') {
@@ -102,6 +108,27 @@ pub fn digest_of(text: &str) -> Option<String> {
     (digits.len() == 64 && digits.bytes().all(is_digit)).then(|| digits.to_owned())
 }
 
+/// Whether it is `HOST` or `HOST:PORT`, where `HOST` is a name, an address, or one of IPv6 in
+/// brackets.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    // The standard library takes a sign as well.
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|port| port != 0)
+    };
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
+    let in_brackets = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let is_host = match in_brackets {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(is_name),
+    };
+    is_host && port.is_none_or(is_port)
+}
+
 /// One part of a repository's name: small letters and digits, with one of `._-` or more between
 /// them. So none is `..`, and none has anything that means something in a URL.
 fn is_component(text: &str) -> bool {
@@ -144,6 +171,8 @@ mod tests {
         );
         assert_eq!(of("localhost/app").2, "localhost/app:latest");
         assert_eq!(of("[::1]:5000/app").0, "[::1]:5000");
+        assert_eq!(of("[::1]/app").0, "[::1]");
+        assert_eq!(of("h:65535/app").0, "h:65535");
         let by_digest = format!("h:5000/app@sha256:{digest}");
         assert_eq!(of(&by_digest), triple("h:5000", "app", &by_digest));
         assert_eq!(of(&format!("h:5000/app:1@sha256:{digest}")).2, by_digest);
@@ -174,11 +203,42 @@ mod tests {
             "user@h.org/app",
             "u:p@h.org/app",
             "h.o rg/app",
+            "h:/app",
+            ":5000/app",
+            "h:0/app",
+            "h:5000x/app",
+            "h:+5000/app",
+            "h:99999/app",
+            "h:1:2/app",
+            "[::1/app",
+            "[::1]5000/app",
+            "[::1]:/app",
+            "[h.org]/app",
             &format!("h.org/app@sha256:{digest}"),
             &format!("h.org/app@sha256:{digest}A"),
             &format!("h.org/app@sha512:{digest}a"),
         ] {
             assert!(Reference::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_is_there_by_mistake_is_not_repeated() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for text in [
+            "me:secret@h.org/app",
+            "https://me:secret@h.org/app",
+            "me:secret@x@h.org/app",
+            "me:secret@h.org/app:1",
+            &format!("me:secret@h.org/app@{digest}"),
+            &format!("me:secret@h.org/app@{digest}0"),
+            &format!("https://me:secret@h.org/app@{digest}"),
+        ] {
+            let said = Reference::parse(text).unwrap_err();
+            assert!(
+                !said.contains("secret") && said.contains("--docker-config"),
+                "{said}"
+            );
         }
     }
 }
