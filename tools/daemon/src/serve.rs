@@ -8,7 +8,10 @@ mod fail;
 mod failure;
 mod in_hand;
 mod object;
+mod objects;
 mod policy;
+mod prefetch;
+mod trace;
 mod units;
 
 use std::io::Write;
@@ -29,6 +32,7 @@ use tokio::sync::watch;
 pub use self::cull::{Culler, Run};
 pub use self::engine::Engine;
 pub use self::policy::Policy;
+pub use self::trace::{TraceArgs, Traces};
 use crate::backend::Backend;
 use crate::cache::{self, CacheArgs};
 use crate::control::{self, Keeper};
@@ -98,6 +102,9 @@ pub struct FetchArgs {
     /// How often a READ is tried before its reader gets EIO
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub tries: u32,
+    /// What is recorded and fetched ahead.
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 fn parse_unit(text: &str) -> Result<u32, String> {
@@ -148,6 +155,7 @@ impl ServeArgs {
         if let (Some(path), None) = (&self.stats, &self.fd_from) {
             place::check_file(path)?;
         }
+        self.fetch.trace.check()?;
         self.fetch.open(&self.source).map(drop)
     }
 }
@@ -168,6 +176,7 @@ pub fn run(args: &ServeArgs, reread: Reread) -> Result<()> {
     catch_signals(&runtime, &stopper, args, reread)?;
     raise_fd_limit();
     let (backend, policy) = args.fetch.open(&args.source)?;
+    let traces = args.fetch.trace.open()?;
     let holder = args.fd_from.as_deref().map(connect).transpose()?;
     let mut cache = args.cache.clone();
     let Handoff { device, stats } = obtain_device(&mut cache, holder.as_ref())?;
@@ -197,6 +206,7 @@ pub fn run(args: &ServeArgs, reread: Reread) -> Result<()> {
     };
     let culler = dir.map(|dir| Culler::new(dir, run)).transpose()?;
     let engine = Engine::new(device, backend, identities, culler, stats, policy);
+    let engine = engine.with_traces(traces);
     if let Some(path) = &args.metrics {
         let _inside = runtime.enter();
         let listener = metrics::listen(path)?;
@@ -222,6 +232,7 @@ pub fn run(args: &ServeArgs, reread: Reread) -> Result<()> {
         std::thread::spawn(move || keep(&listener, &keeper, &engine, &stopper));
     }
     let outcome = runtime.block_on(dispatch::run(Arc::clone(&engine), stop));
+    engine.traces.write();
     if args.fd_from.is_none() {
         warn_of_images(&cache);
         cache.live.leave(engine.device(), &cache.tag);

@@ -251,6 +251,7 @@ impl Supervisor<'_> {
     /// over it.
     fn reload(&mut self) -> Result<()> {
         let (mut args, log_level) = (self.reload)()?;
+        args.fetch.trace.check()?;
         args.fetch.open(&args.source)?;
         if let Some(path) = &args.metrics {
             place::check_socket(path)?;
@@ -356,7 +357,7 @@ impl Supervisor<'_> {
         if let Some(path) = &self.control {
             arguments.extend([OsStr::new("--control"), path.as_os_str()]);
         }
-        let source = self.args.source.arguments();
+        let source = [self.args.source.arguments(), fetch.trace.arguments()].concat();
         arguments.extend(source.iter().map(OsString::as_os_str));
         let worker = WorkerProcess::spawn(&arguments)?;
         if let Some(path) = &self.args.pid_file {

@@ -10,11 +10,10 @@
 //! a READ: there it is completed without its data, and its reader gets EIO as the kernel finds none
 //! in the cache.
 
-use std::collections::HashMap;
 use std::io;
 use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use cachefiles_protocol::{Close, Device, Errno, Message, Open, Read, page_size};
@@ -27,7 +26,9 @@ use super::cull::Culler;
 use super::failure::{cause, is_corrupt, is_final, is_full, is_of_another};
 use super::in_hand::InHand;
 use super::object::{Object, Served, range_of, serve};
+use super::objects::Objects;
 use super::policy::Policy;
+use super::trace::Traces;
 use super::units::Claim;
 use crate::backend::{self, Backend, Blob};
 use crate::identity::Identities;
@@ -40,16 +41,17 @@ pub struct Engine {
     pub(super) device: Device,
     backend: Box<dyn Backend>,
     identities: Option<Identities>,
-    culler: Option<Culler>,
+    pub(super) culler: Option<Culler>,
     /// What went wrong with which blob, for the log.
     pub(super) told: Seldom,
-    objects: RwLock<HashMap<u32, Arc<Object>>>,
+    objects: Objects,
     /// Who asks for a blob has one of these: so a flood of OPENs does not take all threads.
     opening: Arc<Semaphore>,
     in_hand: Arc<InHand>,
     pub(super) stats: Arc<Stats>,
     latency: Histogram,
-    policy: Policy,
+    pub(super) policy: Policy,
+    pub(super) traces: Traces,
 }
 
 /// How a task ended that was not its own doing: a thread panicked.
@@ -71,13 +73,19 @@ impl Engine {
             identities,
             culler,
             told: Seldom::new(TOLD_EVERY),
-            objects: RwLock::default(),
+            objects: Objects::default(),
             opening: Arc::new(Semaphore::new(policy.turns)),
             in_hand: Arc::default(),
             stats: Arc::new(stats),
             latency: Metrics::latency(),
             policy,
+            traces: Traces::default(),
         }
+    }
+
+    /// The same, that records what is read, or fetches ahead.
+    pub fn with_traces(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// The device that messages come from.
@@ -101,6 +109,7 @@ impl Engine {
     pub fn keep_house(&self) {
         let now = Instant::now();
         self.told.tell_over(now);
+        self.traces.write();
         if let Some(identities) = &self.identities {
             identities.tell_over(now);
         }
@@ -143,7 +152,11 @@ impl Engine {
             again,
             "READ"
         );
-        self.in_hand.take(read)
+        let is_new = self.in_hand.take(read);
+        if is_new {
+            self.note(read.object_id, read.off, read.len);
+        }
+        is_new
     }
 
     async fn open(self: &Arc<Self>, open: Open) -> Outcome {
@@ -160,6 +173,7 @@ impl Engine {
             volume_key.escape_ascii(),
             cookie_key.escape_ascii()
         );
+        let name = cookie_key.clone();
         let size = match self.find_in_time(volume_key, cookie_key, &key).await? {
             Ok(blob) => {
                 // Up to whole pages, because the last page is written whole.
@@ -173,14 +187,14 @@ impl Engine {
                     fd,
                     blob,
                     key,
+                    name,
                     turns: Arc::new(Semaphore::new(self.policy.turns)),
                     units: Arc::default(),
                 };
                 // Before the answer: the first READ may come right after it.
-                self.objects
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(object_id, Arc::new(object));
+                let object = Arc::new(object);
+                self.objects.insert(object_id, &object);
+                self.begin_prefetch(&object);
                 Ok(size)
             }
             Err(error) => {
@@ -205,7 +219,7 @@ impl Engine {
                     object_id,
                     "the kernel does not take the answer to an OPEN: {errno}"
                 );
-                drop(self.remove(object_id));
+                drop(self.objects.remove(object_id));
             }
         }
         Ok(())
@@ -266,7 +280,7 @@ impl Engine {
     fn close(&self, close: Close) {
         tracing::debug!(close.msg_id, close.object_id, "CLOSE");
         self.stats.closes.fetch_add(1, Relaxed);
-        if self.remove(close.object_id).is_none() {
+        if self.objects.remove(close.object_id).is_none() {
             tracing::debug!(close.object_id, "CLOSE of an object that is not open here");
         }
     }
@@ -363,17 +377,6 @@ impl Engine {
         Ok(served)
     }
 
-    /// Has something culled that nobody uses, unless that is being done.
-    async fn make_room(self: &Arc<Self>) -> Outcome {
-        let engine = Arc::clone(self);
-        spawn_blocking(move || {
-            if let Some(culler) = &engine.culler {
-                culler.cull(&engine.device, &engine.stats);
-            }
-        })
-        .await
-    }
-
     /// The object's name, for the log.
     pub(super) fn name(&self, object_id: u32) -> String {
         self.object(object_id)
@@ -381,16 +384,6 @@ impl Engine {
     }
 
     pub(super) fn object(&self, object_id: u32) -> Option<Arc<Object>> {
-        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
-        objects.get(&object_id).cloned()
-    }
-
-    fn remove(&self, object_id: u32) -> Option<Arc<Object>> {
-        // The fd is closed after the lock is released: closing it makes the kernel look for
-        // requests.
-        self.objects
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&object_id)
+        self.objects.get(object_id)
     }
 }

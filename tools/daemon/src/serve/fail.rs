@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Failing a READ: the last answer, when there is no data.
+//! What is done where there is no data for a READ, or no room for it.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use cachefiles_protocol::{Errno, Read};
+use tokio::task::spawn_blocking;
 
-use super::engine::Engine;
+use super::engine::{Engine, Outcome};
 use super::failure::{cause, is_corrupt};
 
 impl Engine {
@@ -45,5 +47,16 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Has something culled that nobody uses, unless that is being done.
+    pub(super) async fn make_room(self: &Arc<Self>) -> Outcome {
+        let engine = Arc::clone(self);
+        spawn_blocking(move || {
+            if let Some(culler) = &engine.culler {
+                culler.cull(&engine.device, &engine.stats);
+            }
+        })
+        .await
     }
 }

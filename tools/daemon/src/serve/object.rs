@@ -31,6 +31,8 @@ pub struct Object {
     pub blob: Arc<dyn Blob>,
     /// Its name, for people.
     pub key: String,
+    /// Its name, as the source knows it.
+    pub name: Vec<u8>,
     /// Who fetches has one of these: so a source that is slow does not take all threads.
     pub turns: Arc<Semaphore>,
     /// What is being fetched.
@@ -85,6 +87,39 @@ pub fn serve(
         Err(errno) if in_hand.take(read) => Err(errno.into()),
         Err(_) => Ok(Served::Gone),
     }
+}
+
+/// Fetches what is missing of a range, without anybody having asked for it, and gives how much that
+/// was: nothing where all of the range is in the cache. None if the object is closed.
+pub fn fill_alone(
+    object: &Weak<Object>,
+    blob: &dyn Blob,
+    range: &Range<u64>,
+    claim: &mut Claim,
+    stats: &Stats,
+) -> io::Result<Option<u64>> {
+    let Some(open) = object.upgrade() else {
+        return Ok(None);
+    };
+    // Data up to its end: what cannot be told is fetched.
+    let is_there = open.fd.seek_hole(range.start);
+    let is_there = is_there.is_ok_and(|hole| hole >= range.end);
+    drop(open);
+    let missing = claim.missing();
+    let end = blob.size().next_multiple_of(page_size());
+    let missing = missing.start..missing.end.min(end);
+    if is_there || missing.is_empty() {
+        return Ok(Some(0));
+    }
+    let length = missing.end - missing.start;
+    let filled = BUFFER.with_borrow_mut(|buffer| fill(object, blob, missing, buffer, stats));
+    match filled {
+        Ok(true) => claim.done(),
+        Ok(false) => {}
+        // Who waits for a part of it may be able to have that.
+        Err(_) => claim.failed(),
+    }
+    Ok(filled?.then_some(length))
 }
 
 /// The pages around what is asked for.

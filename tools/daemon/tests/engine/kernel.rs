@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use cachefiles_daemon::backend::{Backend, Blob, Fault, SourceError};
 use cachefiles_daemon::identity::Identities;
-use cachefiles_daemon::serve::{Engine, Policy};
+use cachefiles_daemon::serve::{Engine, Policy, Traces};
 use cachefiles_daemon::stats::Stats;
 use cachefiles_protocol::{Device, Errno, Message, ObjectFd, Open, Read};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -140,11 +140,26 @@ impl Kernel {
         Self::build(blobs, None, DEADLINE, 1)
     }
 
+    /// One that records, or fetches ahead, and fetches so many bytes at once.
+    pub fn tracing(blobs: &[(&'static [u8], Vec<u8>)], unit: u64, traces: Traces) -> Self {
+        Self::build_with(blobs, None, Duration::from_secs(60), unit, traces)
+    }
+
     fn build(
         blobs: &[(&'static [u8], Vec<u8>)],
         identities: Option<Identities>,
         deadline: Duration,
         unit: u64,
+    ) -> Self {
+        Self::build_with(blobs, identities, deadline, unit, Traces::default())
+    }
+
+    fn build_with(
+        blobs: &[(&'static [u8], Vec<u8>)],
+        identities: Option<Identities>,
+        deadline: Duration,
+        unit: u64,
+        traces: Traces,
     ) -> Self {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (device, commands) =
@@ -171,7 +186,7 @@ impl Kernel {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         Self {
             runtime: Some(runtime),
-            engine: Arc::new(engine),
+            engine: Arc::new(engine.with_traces(traces)),
             commands,
             broken,
             changed,
@@ -216,6 +231,19 @@ impl Kernel {
                 tokio::task::yield_now().await;
             }
         });
+    }
+
+    /// Lets all go on that is done on the side, until something is so.
+    pub fn let_run(&self, what: &str, is_so: impl Fn() -> bool) {
+        let patience = Duration::from_secs(20);
+        let waiting = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let waited = async { tokio::time::timeout(patience, waiting).await };
+        let waited = self.runtime().block_on(waited);
+        waited.unwrap_or_else(|_| panic!("waited in vain for {what}"));
     }
 
     /// Has a READ of the first page served on the side.

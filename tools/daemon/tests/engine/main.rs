@@ -3,6 +3,7 @@
 //! tested in the VM.)
 
 mod kernel;
+mod traces;
 
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt;
