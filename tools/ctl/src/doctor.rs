@@ -11,7 +11,7 @@ use crate::settings::Settings;
 
 /// Prints what was found; fails if something is missing.
 pub fn run(settings: &Settings, as_json: bool) -> Result<ExitCode> {
-    let findings = findings(settings.dir.as_deref());
+    let findings = findings(settings.dir.as_deref(), settings.docker_config.as_deref());
     if as_json {
         println!("{:#}", to_json(&findings));
     } else {

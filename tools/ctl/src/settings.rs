@@ -35,6 +35,8 @@ pub struct Settings {
     pub dir: Option<PathBuf>,
     /// The socket of metrics.
     pub metrics: Option<PathBuf>,
+    /// The file of credentials for registries.
+    pub docker_config: Option<PathBuf>,
 }
 
 impl Settings {
@@ -58,6 +60,7 @@ impl Settings {
         Ok(Self {
             dir: place.dir.clone().or_else(|| path_of("dir")),
             metrics: place.metrics.clone().or_else(|| path_of("metrics")),
+            docker_config: path_of("docker_config"),
         })
     }
 }
@@ -69,7 +72,11 @@ mod tests {
     #[test]
     fn what_is_given_comes_before_what_is_configured() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), "dir = '/c'\nmetrics = '/m'\n[index_digest]\n").unwrap();
+        fs::write(
+            file.path(),
+            "dir = '/c'\nmetrics = '/m'\ndocker_config = '/k'\n",
+        )
+        .unwrap();
         let mut place = Place {
             config: Some(file.path().to_owned()),
             dir: None,
@@ -81,6 +88,7 @@ mod tests {
         let settings = Settings::read(&place).unwrap();
         assert_eq!(settings.dir.as_deref(), Some(Path::new("/d")));
         assert_eq!(settings.metrics.as_deref(), Some(Path::new("/m")));
+        assert_eq!(settings.docker_config.as_deref(), Some(Path::new("/k")));
         fs::write(file.path(), "dir =").unwrap();
         assert!(Settings::read(&place).is_err());
         place.config = Some("/absent".into());

@@ -6,6 +6,7 @@
 //! of Linux 6.12 uses netfs.
 
 mod beside;
+mod credentials;
 mod dir;
 mod modules;
 
@@ -26,6 +27,9 @@ pub struct DoctorArgs {
     /// The cache directory, if it is to be looked at too
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Docker's config.json, if the credentials for registries are to be looked at too
+    #[arg(long, value_name = "FILE")]
+    docker_config: Option<PathBuf>,
 }
 
 /// What was found of one thing.
@@ -78,8 +82,8 @@ pub struct Machine<'a> {
     pub mkfs_version: &'a dyn Fn() -> Option<String>,
 }
 
-/// Looks at this machine, and at a cache directory if one is given.
-pub fn findings(dir: Option<&Path>) -> Vec<Finding> {
+/// Looks at this machine, and at a cache directory and a file of credentials if they are given.
+pub fn findings(dir: Option<&Path>, docker_config: Option<&Path>) -> Vec<Finding> {
     let mut findings = Machine::this().look();
     if let Some(dir) = dir {
         findings.extend([
@@ -93,6 +97,13 @@ pub fn findings(dir: Option<&Path>) -> Vec<Finding> {
             },
         ]);
     }
+    if let Some(path) = docker_config {
+        let search = std::env::var_os("PATH").unwrap_or_default();
+        findings.push(Finding {
+            what: "credentials",
+            verdict: credentials::look(path, &search),
+        });
+    }
     findings
 }
 
@@ -104,7 +115,7 @@ pub fn missing(findings: &[Finding]) -> usize {
 
 /// Prints a line for each thing, and fails if something is missing.
 pub fn run(args: &DoctorArgs) -> Result<()> {
-    let findings = findings(args.dir.as_deref());
+    let findings = findings(args.dir.as_deref(), args.docker_config.as_deref());
     for finding in &findings {
         println!("{finding}");
     }

@@ -26,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 use ureq::http::StatusCode;
 
 use self::credentials::Credentials;
+pub use self::credentials::helpers;
 use self::manifest::{Document, Layer};
 pub use self::reference::DOUBTFUL;
 pub use self::reference::Reference;

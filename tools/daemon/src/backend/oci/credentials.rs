@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -60,17 +60,8 @@ impl Credentials {
         let Some(path) = &self.config else {
             return Ok(Credential::Anonymous);
         };
-        // It may be in the middle of being written.
-        let unreadable = |what: String| {
-            let message = format!("cannot read the credentials {}: {what}", path.display());
-            SourceError::new(Fault::Passing, message)
-        };
-        let text = fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-        let config: Value = serde_json::from_slice(&text).map_err(|error| {
-            // Where, and nothing of what is there.
-            let (line, column) = (error.line(), error.column());
-            unreadable(format!("no JSON at line {line}, column {column}"))
-        })?;
+        let config = read(path)?;
+        let unreadable = |what: String| unreadable(path, &what);
         let of = |table: &str| of_host(config.get(table)?, host);
         if let Some((server, helper)) = of("credHelpers") {
             let helper = helper.as_str().unwrap_or_default();
@@ -87,6 +78,31 @@ impl Credentials {
             _ => Ok(Credential::Anonymous),
         }
     }
+}
+
+/// It may be in the middle of being written.
+fn unreadable(path: &Path, what: &str) -> SourceError {
+    let message = format!("cannot read the credentials {}: {what}", path.display());
+    SourceError::new(Fault::Passing, message)
+}
+
+fn read(path: &Path) -> Result<Value, SourceError> {
+    let text = fs::read(path).map_err(|error| unreadable(path, &error.to_string()))?;
+    serde_json::from_slice(&text).map_err(|error| {
+        // Where, and nothing of what is there.
+        let (line, column) = (error.line(), error.column());
+        unreadable(path, &format!("no JSON at line {line}, column {column}"))
+    })
+}
+
+/// The helpers that a file names.
+pub fn helpers(path: &Path) -> Result<Vec<String>, SourceError> {
+    let config = read(path)?;
+    let table = config.get("credHelpers").and_then(Value::as_object);
+    let named = table.into_iter().flat_map(|table| table.values());
+    let all = named.chain(config.get("credsStore"));
+    let names = all.filter_map(Value::as_str).filter(|it| !it.is_empty());
+    Ok(names.map(str::to_owned).collect())
 }
 
 /// The name that docker's own registry has in the file.
