@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use cachefiles_daemon::backend::{Blob, Fault};
 
-use super::server::{Server, Wants};
+use super::server::{Blobs, Server, Wants};
 use super::{image, open, options, read, registry};
 
 const READERS: usize = 64;
@@ -91,6 +91,24 @@ fn a_registry_that_refuses_every_token_is_not_stormed() {
     std::thread::sleep(Duration::from_millis(2100));
     assert!(read_at_once(&*blob, &layer).iter().all(Result::is_ok));
     assert_eq!(server.state().given, given + 3);
+}
+
+#[test]
+fn a_registry_that_fails_with_a_new_token_is_not_asked_by_one_after_the_other() {
+    let (server, layer, blob) = opened();
+    server.revoke();
+    server.state().gather = READERS;
+    server.state().answers = Blobs::Busy(503, "soon");
+    for ended in read_at_once(&*blob, &layer) {
+        let (fault, said) = ended.unwrap_err();
+        assert_eq!(fault, Fault::Passing);
+        assert!(said.contains("answers 503"), "{said}");
+    }
+    assert_eq!(server.seen("/blobs/").len(), READERS + 1);
+    server.state().answers = Blobs::Part;
+    std::thread::sleep(Duration::from_millis(1100));
+    assert!(read_at_once(&*blob, &layer).iter().all(Result::is_ok));
+    assert_eq!(server.state().given, 2);
 }
 
 #[test]

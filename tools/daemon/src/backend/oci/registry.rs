@@ -13,11 +13,12 @@ use ureq::http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, LO
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, Body};
 
-use super::auth::Auth;
+use super::auth::{Auth, Pass};
 use super::challenge::Challenge;
 use super::token::Tokens;
 use crate::backend::error::{Fault, SourceError};
 use crate::backend::http::agent::no_answer;
+use crate::backend::http::answer;
 use crate::backend::pause::{Pauses, is_pausing};
 
 /// How many redirects are followed.
@@ -198,31 +199,38 @@ impl Repository {
     }
 
     /// Asks the registry itself, and proves who we are if it wants to know.
-    fn get_let_in(
-        &self,
+    fn get_let_in<'a>(
+        &'a self,
         uri: &Uri,
         accept: &str,
         range: Option<&Range<u64>>,
     ) -> Result<Response<Body>, SourceError> {
-        let mut pass = self.auth.enter()?;
-        let mut response = match self.client.send(uri, accept, range, pass.header()) {
-            Ok(response) => response,
-            Err(error) => {
-                self.auth.unanswered(pass, &error);
-                return Err(error);
+        let send = |pass: Pass<'a>| {
+            let sent = self.client.send(uri, accept, range, pass.header());
+            match sent {
+                Ok(response) => Ok((response, pass)),
+                Err(error) => {
+                    self.auth.unanswered(pass, &error);
+                    Err(error)
+                }
             }
         };
+        let (mut response, mut pass) = send(self.auth.enter()?)?;
         if response.status() == StatusCode::UNAUTHORIZED {
             let challenge = Challenge::of(response.headers());
-            pass = self.auth.again(pass, challenge)?;
-            response = self.client.send(uri, accept, range, pass.header())?;
+            (response, pass) = send(self.auth.again(pass, challenge)?)?;
             if response.status() == StatusCode::UNAUTHORIZED {
                 return Err(self.auth.refuse(pass));
             }
         }
         // One that is busy has not looked who asks.
-        if !response.status().is_server_error() && !is_pausing(response.status()) {
-            self.auth.let_in(pass);
+        let status = response.status();
+        match status.is_server_error() || is_pausing(status) {
+            false => self.auth.let_in(pass),
+            true => {
+                let error = answer::refusal(status, response.headers());
+                self.auth.unanswered(pass, &error);
+            }
         }
         Ok(response)
     }
