@@ -82,6 +82,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         failing::TESTS,
         async_reads::TESTS,
         straight_reads::TESTS,
+        straight_reads::races::TESTS,
         timeout::TESTS,
         object_fd::TESTS,
         position::TESTS,

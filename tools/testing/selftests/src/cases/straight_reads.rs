@@ -4,24 +4,21 @@
 //! Whoever reads sees what the file has, whatever the daemon does; and where it does what daemons
 //! do, nothing is read from the file.
 
+pub(super) mod races;
 mod scene;
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::Barrier;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::{Errno, key_path};
 
-use self::scene::{MANNERS, Scene, aligned, reads_of_files, switch_on};
+use self::scene::{MANNERS, Scene, reads_of_files, switch_on};
 use super::async_reads::ahead::{FSID, WINDOW, end, holding, plain};
 use super::failed_reads;
 use super::gates::set;
 use super::mount::fill_every;
-use crate::actor::Actor;
 use crate::context::Context;
 use crate::image::{BLOCK, Builder, Image, pattern};
 use crate::lz4::{self, compressible};
@@ -29,7 +26,6 @@ use crate::raw;
 use crate::registry::{Test, test};
 use crate::share::drop_caches;
 use crate::sys;
-use crate::task::Task;
 
 const NO_PARAMETER: &str = "it has no such parameter, and always reads from the disk";
 
@@ -70,18 +66,6 @@ pub const TESTS: &[Test] = &[
     .c_skips(NO_PARAMETER)
     .limit(120),
     test!(
-        straight_reads_and_two_threads_that_write_agree_with_the_file,
-        "two threads that fetch the same leave one version of it"
-    )
-    .c_skips(NO_PARAMETER)
-    .limit(120),
-    test!(
-        straight_read_of_a_killed_reader_touches_nothing,
-        "the memory of a reader that is gone is not written to"
-    )
-    .c_skips(NO_PARAMETER)
-    .limit(120),
-    test!(
         straight_read_that_two_daemons_serve_reads_from_the_file,
         "the next daemon answers for what the file has"
     )
@@ -91,12 +75,6 @@ pub const TESTS: &[Test] = &[
         "a daemon may write to the cache file itself"
     )
     .c_skips(NO_PARAMETER),
-    test!(
-        many_straight_reads_at_a_time_are_right,
-        "who finds no place reads from the disk"
-    )
-    .c_skips(NO_PARAMETER)
-    .limit(120),
     test!(
         read_completed_without_data_fails_in_any_image_with_straight_reads,
         "D1: a failed read is told once"
@@ -304,76 +282,6 @@ fn straight_read_copies_what_is_there_and_reads_the_rest(ctx: &Context) -> Resul
     Ok(())
 }
 
-fn straight_reads_and_two_threads_that_write_agree_with_the_file(ctx: &Context) -> Result<()> {
-    let mut straight = 0;
-    for round in 0..24 {
-        let mut scene = Scene::new(ctx, MANNERS[round % 2])?;
-        let start = Barrier::new(2);
-        // All of it from both, or half of it from each.
-        let (first, second) = match round % 4 {
-            0 | 1 => ((0, WINDOW), (0, WINDOW)),
-            _ => ((0, WINDOW / 2), (WINDOW / 2, WINDOW)),
-        };
-        std::thread::scope(|scope| -> Result<()> {
-            let threads = [(1, first), (2, second)].map(|(seed, (from, to))| {
-                let (fd, off, start) = (scene.fd(), scene.read.off, &start);
-                scope.spawn(move || -> Result<()> {
-                    let data = pattern(seed + 40, WINDOW);
-                    let data = aligned(&data[from..to]);
-                    start.wait();
-                    let written = rustix::io::pwrite(fd?, &data, off + from as u64)?;
-                    ensure!(written == to - from, "{written} bytes");
-                    Ok(())
-                })
-            });
-            for thread in threads {
-                thread.join().expect("a thread")?;
-            }
-            Ok(())
-        })?;
-        let (seen, again, reads) = scene.answered()?;
-        ensure!(seen == again, "round {round}: reader and file differ");
-        straight += usize::from(reads == 0);
-        scene.close()?;
-    }
-    println!("# {straight} of 24 were not read from the file");
-    Ok(())
-}
-
-fn straight_read_of_a_killed_reader_touches_nothing(ctx: &Context) -> Result<()> {
-    for round in 0..12_u64 {
-        switch_on("0")?;
-        let image = plain(1);
-        let (mut session, mount) = holding(ctx, &image)?;
-        let path = mount.file("file");
-        let reader = Actor::reader(&path)?;
-        session.pump_until("a READ", |session| !session.held.is_empty())?;
-        let read = session.held.remove(0);
-        let fd = session
-            .object(read.object_id)?
-            .fd
-            .as_fd()
-            .try_clone_to_owned()?;
-        let blob = session.blobs[b"blob".as_slice()].clone();
-        let from = usize::try_from(read.off)?;
-        let data = aligned(&blob[from..from + usize::try_from(read.len)?]);
-        // It dies before the write, in it, or after it.
-        let writer = Task::start("writing", move || -> Result<()> {
-            std::thread::sleep(Duration::from_micros(round * 150));
-            rustix::io::pwrite(&fd, &data, read.off)?;
-            Ok(())
-        });
-        reader.kill()?;
-        session.pump_until("the write", |_| writer.is_done())?;
-        writer.finish()??;
-        session.hold_reads = None;
-        session.held.clear();
-        end(session, mount, &image).with_context(|| format!("round {round}"))?;
-        sys::empty_cache()?;
-    }
-    Ok(())
-}
-
 fn straight_read_that_two_daemons_serve_reads_from_the_file(ctx: &Context) -> Result<()> {
     for is_async in MANNERS {
         let mut scene = Scene::new(ctx, is_async)?;
@@ -404,48 +312,6 @@ fn straight_read_of_what_came_another_way_is_read_from_the_file(ctx: &Context) -
         scene.close()?;
     }
     Ok(())
-}
-
-fn many_straight_reads_at_a_time_are_right(ctx: &Context) -> Result<()> {
-    // The content does not matter much, but pages differ.
-    let windows = 100;
-    let image = plain(windows);
-    for is_async in MANNERS {
-        switch_on(is_async)?;
-        let (mut session, mount) = holding(ctx, &image)?;
-        let path = mount.file("file");
-        let expected = &image.files["file"];
-        let readers = (0..windows).map(|window| read_one_page(&path, window * WINDOW));
-        let readers: Vec<_> = readers.collect();
-        session.pump_until("all READs", |session| session.held.len() >= windows)?;
-        let reads = reads_of_files(|| {
-            session.hold_reads = None;
-            session.answer_held_backwards()?;
-            session.pump_until("the readers to end", |_| readers.iter().all(Task::is_done))
-        })?;
-        for (window, reader) in readers.into_iter().enumerate() {
-            let at = window * WINDOW;
-            let seen = reader.finish()??;
-            ensure!(seen == expected[at..at + BLOCK], "window {window} is wrong");
-        }
-        ensure!(
-            (1..windows).contains(&reads),
-            "async_reads={is_async}: {reads} reads of the file, with {windows} readers"
-        );
-        end(session, mount, &image)?;
-        sys::empty_cache()?;
-    }
-    Ok(())
-}
-
-fn read_one_page(path: &Path, at: usize) -> Task<Result<Vec<u8>>> {
-    let path = path.to_owned();
-    Task::start("reading a page", move || {
-        let file = fs::File::open(path)?;
-        let mut page = vec![0; BLOCK];
-        file.read_exact_at(&mut page, at as u64)?;
-        Ok(page)
-    })
 }
 
 fn read_completed_without_data_fails_in_any_image_with_straight_reads(ctx: &Context) -> Result<()> {

@@ -56,10 +56,10 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// The cache's file system, on which nobody can write.
-pub(super) struct Frozen(File);
+pub(in crate::cases) struct Frozen(File);
 
 impl Frozen {
-    pub(super) fn new() -> Result<Self> {
+    pub(in crate::cases) fn new() -> Result<Self> {
         let root = File::open(sys::CACHE)?;
         raw::freeze(&root).context("freezing the cache's file system")?;
         Ok(Self(root))

@@ -9,7 +9,7 @@ mod cull;
 mod dirty;
 mod errors;
 pub(super) mod filler;
-mod frozen;
+pub(super) mod frozen;
 mod idle;
 mod late;
 mod layout;
