@@ -84,7 +84,7 @@ impl Backend for Cachefiles {
         if cache.remove_object(&object) {
             object.trace_ref(RefWhy::SeeWithdrawal);
         }
-        if let Some(engine) = cache.ondemand() {
+        if let Some(engine) = object.engine() {
             engine.drop_object(&object);
         }
         cache.secure(|| commit::clean_up(&object));

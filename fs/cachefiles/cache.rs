@@ -66,6 +66,7 @@ pub(crate) struct Cache {
     ending: Work<Cache>,
     pub(crate) patience: linger::Patience,
     daemonless: AtomicBool,
+    mixed: AtomicBool,
     /// Ends it when nobody came in time. See `linger`.
     #[pin]
     expiry: linger::Expiry,
@@ -101,6 +102,7 @@ impl Cache {
             ending <- new_work!("cachefiles_ending"),
             patience: linger::Patience::new(),
             daemonless: AtomicBool::new(false),
+            mixed: AtomicBool::new(false),
             expiry <- linger::Expiry::new(static_lock_class!()),
             gone: kept::Listing::new(gone),
         }? Error)

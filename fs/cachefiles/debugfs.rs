@@ -56,6 +56,7 @@ impl Listing for Caches {
                 return None;
             }
             let (mode, deferred) = match cache.ondemand() {
+                Some(engine) if cache.is_mixed() => ("mixed", engine.n_deferred()),
                 Some(engine) => ("ondemand", engine.n_deferred()),
                 None => ("original", 0),
             };
@@ -82,7 +83,7 @@ impl Listing for Objects {
 
 /// Under the lock of the cache's list of objects.
 fn list_object(cache: &Cache, object: &Object, line: &mut Line) {
-    let report = cache.ondemand().and_then(|it| it.report_object(object));
+    let report = object.engine().and_then(|it| it.report_object(object));
     let (state, fd) = report.unwrap_or(("-", None));
     let _ = write!(
         line,

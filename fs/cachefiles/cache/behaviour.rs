@@ -5,6 +5,7 @@
 use super::ondemand::Engine;
 use super::Cache;
 use core::sync::atomic::Ordering;
+use fscache::Cookie;
 
 /// What a daemon has said. A cache has it before fscache and readers have the cache.
 #[derive(Clone, Copy)]
@@ -15,6 +16,8 @@ pub(crate) struct Behaviour {
     pub(crate) linger: Option<u32>,
     /// What is cached as a whole needs no OPEN.
     pub(crate) daemonless: bool,
+    /// Network file systems are cached, too, as in the original mode.
+    pub(crate) mixed: bool,
     /// KiB, where the daemon has named some.
     pub(crate) readahead: Option<u32>,
 }
@@ -25,6 +28,7 @@ impl Behaviour {
         timeout: 0,
         linger: None,
         daemonless: false,
+        mixed: false,
         readahead: None,
     };
 }
@@ -39,10 +43,25 @@ impl Cache {
         self.patience.set(behaviour.linger);
         self.daemonless
             .store(behaviour.daemonless, Ordering::Relaxed);
+        self.mixed.store(behaviour.mixed, Ordering::Relaxed);
     }
 
     /// Returns whether objects whose files are there as a whole need no OPEN.
     pub(crate) fn is_daemonless(&self) -> bool {
         self.daemonless.load(Ordering::Relaxed) && self.ondemand.is_some()
+    }
+
+    /// Returns whether it serves images and network file systems.
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.mixed.load(Ordering::Relaxed) && self.ondemand.is_some()
+    }
+
+    /// Returns the engine that is asked for the object of a cookie, or refuses it; none if the
+    /// object's owner has the data itself.
+    ///
+    /// In a mixed cache only an image leaves the size to the daemon.
+    pub(super) fn engine_for(&self, cookie: &Cookie) -> Option<&Engine> {
+        self.ondemand()
+            .filter(|_| cookie.wants_cache_size() || !self.is_mixed())
     }
 }

@@ -93,7 +93,8 @@ pub(crate) struct Object {
     marked_dirty: AtomicBool,
     /// It is read in sequence, with READs ahead: see `ondemand::Engine::note_read`.
     streamed: AtomicBool,
-    /// What the daemon has of it, in on-demand mode; protected by the lock of the request table.
+    /// What the daemon has of it; protected by the lock of the request table. `None` if its owner
+    /// has the data itself: in the original mode, and for a network file system in a mixed cache.
     ondemand: Option<Guarded<ObjectState>>,
     /// Opens it again, and goes on with its look-up: what the daemon brings about, and must not
     /// wait for.
@@ -131,7 +132,7 @@ impl Object {
                 missing: AtomicBool::new(false),
                 marked_dirty: AtomicBool::new(false),
                 streamed: AtomicBool::new(false),
-                ondemand: cache.ondemand().map(Engine::new_object_state),
+                ondemand: cache.engine_for(cookie).map(Engine::new_object_state),
                 work <- new_work!("cachefiles_object"),
                 _count: cache.fscache.count_object(),
             }),
@@ -173,7 +174,20 @@ impl Object {
         self.data.file()
     }
 
-    /// Returns the daemon's side of it. Error: EINVAL in a cache without on-demand mode.
+    /// Returns the engine that is asked for what is missing of it. `None` if its owner has the data
+    /// itself.
+    #[inline]
+    pub(crate) fn engine(&self) -> Option<&Engine> {
+        self.ondemand.as_ref().and(self.cache().ondemand())
+    }
+
+    /// Returns whether a daemon fetches its data.
+    #[inline]
+    pub(crate) fn is_ondemand(&self) -> bool {
+        self.ondemand.is_some()
+    }
+
+    /// Returns the daemon's side of it. Error: EINVAL its owner has the data itself.
     pub(crate) fn ondemand(&self) -> Result<&Guarded<ObjectState>> {
         self.ondemand.as_ref().ok_or(EINVAL)
     }

@@ -77,8 +77,15 @@ impl Device {
             }
             Command::Timeout(args) => self.set_timeout(config, args),
             Command::Linger(args) => self.set_linger(config, args),
-            Command::Daemonless(args) => self.set_daemonless(config, args),
+            Command::Daemonless(args) => {
+                config.behaviour.daemonless = self.switch("daemonless", args)?;
+                Ok(())
+            }
             Command::Readahead(args) => self.set_readahead(config, args),
+            Command::Mixed(args) => {
+                config.behaviour.mixed = self.switch("mixed", args)?;
+                Ok(())
+            }
             // Executed elsewhere.
             Command::Bind(_)
             | Command::Attach(_)
@@ -126,17 +133,17 @@ impl Device {
         Ok(())
     }
 
-    /// Executes `daemonless`. Errors: EBUSY the cache is bound; EINVAL.
-    fn set_daemonless(&self, config: &mut Config, args: &[u8]) -> Result {
+    /// Reads the argument of a command that switches something on or off before `bind`. Errors:
+    /// EBUSY the cache is bound; EINVAL.
+    fn switch(&self, name: &str, args: &[u8]) -> Result<bool> {
         if self.cache().is_some() {
-            kernel_ext::log::error!("The daemonless command comes before bind");
+            kernel_ext::log::error!("The {} command comes before bind", name);
             return Err(EBUSY);
         }
-        config.behaviour.daemonless = command::parse_switch(args).map_err(|_| {
-            kernel_ext::log::error!("The daemonless command takes 0 or 1");
+        command::parse_switch(args).map_err(|_| {
+            kernel_ext::log::error!("The {name} command takes 0 or 1");
             EINVAL
-        })?;
-        Ok(())
+        })
     }
 
     /// Executes `readahead`. Errors: EOPNOTSUPP in the original mode; EINVAL.

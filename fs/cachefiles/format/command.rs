@@ -25,6 +25,7 @@ pub(crate) enum Command<'a> {
     Timeout(&'a [u8]),
     Linger(&'a [u8]),
     Readahead(&'a [u8]),
+    Mixed(&'a [u8]),
     Attach(&'a [u8]),
     Daemonless(&'a [u8]),
     Restore,
@@ -104,6 +105,7 @@ commands! {
     b"readahead" => Command::Readahead(args),
     b"attach" => Command::Attach(args),
     b"daemonless" => Command::Daemonless(args),
+    b"mixed" => Command::Mixed(args),
     b"restore" => Command::Restore,
 }
 
@@ -164,7 +166,7 @@ pub(crate) fn parse_seconds(args: &[u8]) -> Result<u32, BadNumber> {
     }
 }
 
-/// Reads the argument of `daemonless`: 0 or 1.
+/// Reads the argument of `daemonless` and `mixed`: 0 or 1.
 pub(crate) fn parse_switch(args: &[u8]) -> Result<bool, BadNumber> {
     match args {
         b"0" => Ok(false),

@@ -35,8 +35,7 @@ pub(super) fn is_to_be_deferred(object: &Object, len: usize) -> bool {
         && len > LARGEST_WAITED_FOR
         && kernel_ext::task::is_nofs()
         && object
-            .cache()
-            .ondemand()
+            .engine()
             .is_some_and(|engine| engine.has_room_for_deferral())
 }
 
@@ -106,7 +105,7 @@ pub(super) fn read<'op>(mut operation: ReadOperation<'op, Cachefiles>, start: i6
 
 /// Asks for what comes behind a read that misses, if it is one of a sequence.
 fn read_ahead(object: ArcBorrow<'_, Object>, file: &File, start: i64, end: i64) {
-    if let Some(engine) = object.cache().ondemand() {
+    if let Some(engine) = object.engine() {
         if let Some(ahead) = engine.note_read(&object, start, end, true) {
             engine.send_ahead(object, file, ahead);
         }

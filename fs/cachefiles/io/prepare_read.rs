@@ -226,7 +226,7 @@ pub(super) fn fill(
         if let Some(flags) = &mut flags {
             flags.set_copy_to_cache();
         }
-        let fetched = match object.cache().ondemand() {
+        let fetched = match object.engine() {
             Some(engine) => {
                 let hole = Hole {
                     start: round_down(pos, page),
@@ -276,7 +276,7 @@ pub(super) fn extent_at(
 /// Goes on with READs ahead, after a read that has found all in the cache.
 #[cold]
 pub(super) fn read_on(object: ArcBorrow<'_, Object>, file: &File, start: i64, end: i64) {
-    if let Some(engine) = object.cache().ondemand() {
+    if let Some(engine) = object.engine() {
         engine.read_on(object, file, start, end);
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn read<'op>(
     let Some((object, file)) = wait_for(&mut resources, WantState::Read) else {
         return operation.finish(Failure::of(hole, true).outcome(ENOBUFS));
     };
-    let failure = Failure::of(hole, object.cache().ondemand().is_some());
+    let failure = Failure::of(hole, object.is_ondemand());
     fscache::stats::count_read();
     let is_data = hole == ReadHole::Ignore || object.data().known_data_end(file, start).is_some();
     let skipped = if is_data {

@@ -26,7 +26,7 @@ pub(super) fn list(
     end: i64,
     window: Option<&Arc<Window>>,
 ) -> Option<ListedWindow> {
-    let engine = object.cache().ondemand()?;
+    let engine = object.engine()?;
     engine.list_window(object, start, end, window?)
 }
 

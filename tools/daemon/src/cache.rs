@@ -47,6 +47,9 @@ pub struct CacheArgs {
     /// names tell their content
     #[arg(long)]
     pub daemonless: bool,
+    /// Have the cache take network file systems (NFS, 9p, ...) beside the images
+    #[arg(long)]
+    pub mixed: bool,
     /// What the kernel takes later on as well.
     #[command(flatten)]
     pub live: LiveArgs,
@@ -87,7 +90,18 @@ pub fn open_and_bind(args: &mut CacheArgs) -> Result<Device> {
     set_limits(&device, files)?;
     set_limits(&device, blocks)?;
     args.live.set(&device)?;
-    args.daemonless = args.daemonless && set_daemonless(&device)?;
+    args.daemonless = args.daemonless
+        && has(
+            "daemonless",
+            device.set_daemonless(true),
+            "each mount needs the daemon",
+        )?;
+    args.mixed = args.mixed
+        && has(
+            "mixed",
+            device.set_mixed(true),
+            "network file systems are not cached",
+        )?;
     device.bind_ondemand(&dir, Some(&args.tag)).map_err(|errno| {
         let way_out = match errno {
             Errno::NOENT | Errno::NOTDIR => "the directory does not exist: create it",
@@ -103,10 +117,11 @@ pub fn open_and_bind(args: &mut CacheArgs) -> Result<Device> {
         anyhow::Error::from(errno).context(format!("cannot bind the cache to {}: {way_out}", dir.display()))
     })?;
     tracing::info!(
-        "cache bound to {}, tag {}{}{}",
+        "cache bound to {}, tag {}{}{}{}",
         dir.display(),
         args.tag,
         if args.daemonless { ", daemonless" } else { "" },
+        if args.mixed { ", mixed" } else { "" },
         args.live
     );
     doctor::warn_without_erofs();
@@ -135,17 +150,17 @@ pub fn is_busy(error: &anyhow::Error) -> bool {
     error.downcast_ref() == Some(&Errno::BUSY)
 }
 
-/// Whether the kernel has it, before the cache is bound. Without it images are mounted as ever, as
-/// long as there is a daemon.
-fn set_daemonless(device: &Device) -> Result<bool> {
-    match device.set_daemonless(true) {
+/// Whether the kernel has taken a command that it can do without, before the cache is bound.
+/// `otherwise` is what that means.
+fn has(command: &str, result: Result<(), Errno>, otherwise: &str) -> Result<bool> {
+    match result {
         Ok(()) => Ok(true),
         Err(Errno::OPNOTSUPP | Errno::NOTTY) => {
-            let lacks = live::lacks("daemonless", "28 November 2026");
-            tracing::warn!("{lacks}; going on without: each mount needs the daemon");
+            let lacks = live::lacks(command, "28 November 2026");
+            tracing::warn!("{lacks}; going on without: {otherwise}");
             Ok(false)
         }
-        Err(errno) => Err(errno).context("cannot have complete blobs looked up without the daemon"),
+        Err(errno) => Err(errno).with_context(|| format!("cannot set `{command}`")),
     }
 }
 

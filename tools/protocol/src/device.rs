@@ -246,6 +246,14 @@ impl Device {
         self.command(&format!("daemonless {}", u8::from(is_daemonless)))
     }
 
+    /// Has the cache take network file systems as well, as in the original mode. No message is of
+    /// their files.
+    ///
+    /// Before the cache is bound, else `EBUSY`. `EOPNOTSUPP` where the kernel has no such command.
+    pub fn set_mixed(&self, is_mixed: bool) -> Result<(), Errno> {
+        self.command(&format!("mixed {}", u8::from(is_mixed)))
+    }
+
     /// Has the kernel ask so many KiB ahead of those who read in sequence; 0 is not at all. They
     /// are ordinary READs, several at a time, some of which nobody waits for yet.
     ///

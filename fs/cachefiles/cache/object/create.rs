@@ -21,7 +21,7 @@ pub(super) fn adopt(object: &Object, file: InUse<File>) -> Result {
     object.cookie().set_flag(CookieFlag::NeedsUpdate);
     object.set_tmpfile(true);
     object.data().replace_file(Some(file));
-    if object.cache().ondemand().is_some() {
+    if object.is_ondemand() {
         // What the daemon fetches is to outlive a power cut, and each block is there or a hole. A
         // file that netfs writes to gets its name when netfs is done with it.
         if let Some(file) = object.file() {

@@ -42,7 +42,7 @@ pub(crate) struct Candidate {
 /// that on-demand mode cannot have; what the file system says.
 pub(crate) fn look_up(object: &Arc<Object>, lookup: &Lookup<'_>) -> Result {
     let candidate = find(object, lookup)?;
-    if let Some(engine) = object.cache().ondemand() {
+    if let Some(engine) = object.engine() {
         if !is_whole(object, &candidate) {
             engine.check_may_open(object)?;
             object.lookup.begin(candidate)?;
@@ -207,7 +207,6 @@ fn is_whole(object: &Object, candidate: &Candidate) -> bool {
 /// Makes a file that was found or made that of the object, whose size is known by now. One that was
 /// found and is of another state is replaced by a new one, which `negative` is told first.
 fn finish(object: &Arc<Object>, candidate: Candidate, negative: impl FnOnce()) -> Result {
-    let cache = object.cache();
     let is_made = match candidate {
         Candidate {
             file,
@@ -224,7 +223,7 @@ fn finish(object: &Arc<Object>, candidate: Candidate, negative: impl FnOnce()) -
     object.trace_ref(RefWhy::SeeLookupCookie);
     // A reader that finds a new file does not wait for the end of the look-up. What the daemon has
     // written for it by now, behind the size that it gave, is not to be cut off.
-    if !is_made || cache.ondemand().is_none() {
+    if !is_made || !object.is_ondemand() {
         // A file of the wrong size is not lost: what is missing counts as a hole.
         let _ = resize::adjust(object);
     }

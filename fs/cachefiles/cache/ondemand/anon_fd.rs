@@ -54,7 +54,7 @@ impl ObjectFd {
 
 impl Drop for ObjectFd {
     fn drop(&mut self) {
-        if let Some(engine) = self.object.cache().ondemand() {
+        if let Some(engine) = self.object.engine() {
             engine.fd_closed(&self.object, self.id);
             drop(engine.fds.remove(self.id.get()));
             engine.fd_ids.free(self.id.get());
@@ -138,7 +138,7 @@ impl AnonFileOps for Operations {
             return Err(EINVAL);
         }
         let id = u32::try_from(argument).map_err(|_| EINVAL)?;
-        let engine = fd.object.cache().ondemand().ok_or(EOPNOTSUPP)?;
+        let engine = fd.object.engine().ok_or(EOPNOTSUPP)?;
         engine.cread(&fd.object, fd.id, id)?;
         Ok(0)
     }

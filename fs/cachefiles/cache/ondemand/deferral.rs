@@ -20,7 +20,7 @@ pub(crate) struct Deferral {
 impl Deferral {
     /// Counts a read. `None` in a cache without a daemon.
     pub(crate) fn new(object: &Arc<Object>) -> Option<Self> {
-        let engine = object.cache().ondemand()?;
+        let engine = object.engine()?;
         engine.deferrals.fetch_add(1, Ordering::Relaxed);
         Some(Self {
             object: object.clone(),
@@ -35,7 +35,7 @@ impl Deferral {
 
 impl Drop for Deferral {
     fn drop(&mut self) {
-        if let Some(engine) = self.object.cache().ondemand() {
+        if let Some(engine) = self.object.engine() {
             engine.deferrals.fetch_sub(1, Ordering::Relaxed);
         }
     }

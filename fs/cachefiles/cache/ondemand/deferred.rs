@@ -106,7 +106,7 @@ fn ask(node: DeferredNode, hole: Hole) {
         end: round_up(hole.end, page).map_or(read_end, |end| end.min(read_end)),
     };
     let object = node.deferral.object().clone();
-    if let Some(engine) = object.cache().ondemand() {
+    if let Some(engine) = object.engine() {
         engine.fetch_for(object.as_arc_borrow(), hole, node);
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn write_from_daemon(
     make_room_for_daemon(object, len.div_ceil(PAGE_SIZE) as u64)
         .inspect_err(|&error| note_no_room(object, error))?;
     trace::ondemand_fd_write(object.debug_id(), file.inode(), start, len);
-    let engine = object.cache().ondemand();
+    let engine = object.engine();
     let before = engine.and_then(Engine::before_write);
     let blocks = begin_write(object, file, start, len);
     let result = match before {

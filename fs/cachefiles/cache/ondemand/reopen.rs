@@ -28,7 +28,7 @@ impl WorkItem for Object {
 
     fn run(object: Arc<Object>) {
         Object::go_on_looking_up(&object);
-        if let Some(engine) = object.cache().ondemand() {
+        if let Some(engine) = object.engine() {
             engine.reopen(&object);
         }
     }

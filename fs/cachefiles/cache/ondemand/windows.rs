@@ -200,7 +200,7 @@ impl Engine {
 
 impl Drop for ListedWindow {
     fn drop(&mut self) {
-        let Some(engine) = self.object.cache().ondemand() else {
+        let Some(engine) = self.object.engine() else {
             return;
         };
         let taken = {

@@ -56,6 +56,7 @@ pub fn changes(old: &SuperviseArgs, new: &SuperviseArgs) -> Vec<Change> {
         Change::of("bcull", &cache.bcull, &later.bcull),
         Change::of("bstop", &cache.bstop, &later.bstop),
         Change::of("daemonless", &cache.daemonless, &later.daemonless),
+        Change::of("mixed", &cache.mixed, &later.mixed),
         Change::of("stats", &old.stats, &new.stats),
         Change::of("pid_file", &old.pid_file, &new.pid_file),
         Change::of("backoff_min", &old.backoff_min, &new.backoff_min),

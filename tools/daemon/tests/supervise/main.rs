@@ -180,6 +180,7 @@ fn it_binds_the_cache_and_stores_the_device_with_systemd() {
             "--readahead=512",
             "--linger=60",
             "--daemonless",
+            "--mixed",
         ])
         .args(["--start-attempts", "1", "--runtime-dir"])
         .arg(dir.path())
@@ -194,7 +195,7 @@ fn it_binds_the_cache_and_stores_the_device_with_systemd() {
     let wanted = [
         "frun 99%fstop 0%fcull 5%frun 7%fstop 1%",
         "brun 99%bstop 0%bcull 6%brun 7%bstop 1%",
-        "timeout 5linger 60readahead 512daemonless 1",
+        "timeout 5linger 60readahead 512daemonless 1mixed 1",
         "dir /some/dirtag namebind ondemand",
         // The worker says it again, of a device that another may have bound.
         "timeout 5linger 60readahead 512",

@@ -64,6 +64,7 @@ fn shape(parsed: &Result<Command<'_>, NotACommand>) -> Shape {
         Ok(Command::Readahead(args)) => ("readahead".to_owned(), args),
         Ok(Command::Attach(args)) => ("attach".to_owned(), args),
         Ok(Command::Daemonless(args)) => ("daemonless".to_owned(), args),
+        Ok(Command::Mixed(args)) => ("mixed".to_owned(), args),
         // Takes none.
         Ok(Command::Restore) => ("restore".to_owned(), &[][..]),
     };

@@ -6,7 +6,7 @@
 mod pending;
 
 use self::pending::PendingLookup;
-use crate::cache::ondemand::{reopen, ObjectState};
+use crate::cache::ondemand::{reopen, Engine, ObjectState};
 use crate::cache::Cache;
 use crate::data::extent::{Extent, Hole};
 use cachefiles_trace::RefWhy;
@@ -132,6 +132,10 @@ impl Object {
 
     pub(crate) fn volume(&self) -> &Volume {
         &self.volume
+    }
+
+    pub(crate) fn engine(&self) -> Option<&Engine> {
+        self.cache().ondemand()
     }
 
     pub(crate) fn cache(&self) -> &Arc<Cache> {

@@ -32,6 +32,7 @@ fn every_command_is_known_by_its_name() {
         (b"readahead 1024", Command::Readahead(b"1024")),
         (b"attach t", Command::Attach(b"t")),
         (b"daemonless 1", Command::Daemonless(b"1")),
+        (b"mixed 1", Command::Mixed(b"1")),
         (b"restore", Command::Restore),
         (b"restore whatever", Command::Restore),
     ] {

@@ -145,8 +145,9 @@ pub fn open_and_bind(actor: &mut Actor<'_>) {
     };
     let lingers = actor.dice.chance(30);
     let ahead = actor.dice.chance(50);
+    let is_mixed = actor.dice.chance(30);
     let _ = actor.step(
-        format!("{dir}, {mode}, lingers {lingers}, ahead {ahead}"),
+        format!("{dir}, {mode}, lingers {lingers}, ahead {ahead}, mixed {is_mixed}"),
         |_| {
             device.command(&format!("dir {dir}"))?;
             device.command(&format!("tag {TAG}"))?;
@@ -155,6 +156,9 @@ pub fn open_and_bind(actor: &mut Actor<'_>) {
             }
             if ahead {
                 device.set_readahead(256)?;
+            }
+            if is_mixed {
+                device.set_mixed(true)?;
             }
             device.command(mode)
         },

@@ -58,6 +58,7 @@ fn taking_a_command_apart(ctx: &Context, rows: &mut Rows) -> Result<()> {
                 "readahead x",
                 "attach",
                 "daemonless x",
+                "mixed x",
             ],
         ),
         (

@@ -75,7 +75,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// The lines of a list without its header, split at their spaces.
-fn lines(name: &str) -> Result<Vec<Vec<String>>> {
+pub(super) fn lines(name: &str) -> Result<Vec<Vec<String>>> {
     let path = path(name);
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let mut lines = text.lines();

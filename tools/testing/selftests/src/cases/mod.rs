@@ -28,6 +28,7 @@ mod looking_up;
 mod made_image;
 mod meeting;
 mod missing;
+mod mixed;
 mod module;
 mod mount;
 mod object_fd;
@@ -99,6 +100,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         guessing::TESTS,
         succession::TESTS,
         daemonless::TESTS,
+        mixed::TESTS,
         independent::TESTS,
         crash::TESTS,
         kept::TESTS,

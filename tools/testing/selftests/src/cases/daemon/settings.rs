@@ -159,14 +159,19 @@ fn daemon_is_not_asked_for_blobs_that_are_there(ctx: &Context) -> Result<()> {
 
 fn daemon_says_what_the_module_does_not_have(ctx: &Context) -> Result<()> {
     put(ctx, FSID, &image())?;
-    let daemon = Daemon::start(ctx, &["--readahead", "1024", "--daemonless"])?;
+    let daemon = Daemon::start(ctx, &["--readahead", "1024", "--daemonless", "--mixed"])?;
     let warns = |daemon: &Daemon, command: &str| {
         let words = ["has no command", command, "cachefiles-rs has it since"];
         !daemon.lines_with(&words).is_empty()
     };
-    let bound = daemon.lines_with(&["cache bound to", "daemonless", "readahead 1024 KiB"]);
+    let bound = daemon.lines_with(&[
+        "cache bound to",
+        "daemonless",
+        "mixed",
+        "readahead 1024 KiB",
+    ]);
     let is_ours = matches!(ctx.module(), Module::Rust);
-    for command in ["`readahead`", "`daemonless`"] {
+    for command in ["`readahead`", "`daemonless`", "`mixed`"] {
         ensure!(warns(&daemon, command) != is_ours, "{}", daemon.log());
     }
     ensure!(bound.is_empty() != is_ours, "{}", daemon.log());

@@ -10,6 +10,7 @@ use rustix::mount::{MountFlags, mount_remount};
 
 use super::super::module::Injection;
 use super::attribute::expect_none;
+use super::world;
 use super::world::{
     BLOCK, Client, Server, State, bind, command_at, drop_caches, graves, stored_files,
 };
@@ -70,6 +71,7 @@ fn data() -> Vec<u8> {
 }
 
 fn injected_eio_stops_the_cache_and_readers_go_on(ctx: &Context) -> Result<()> {
+    world::skip_if_mixed(world::NOT_STOPPED)?;
     let server = Server::new(ctx)?;
     for name in ["known", "new", "later"] {
         server.put(name, &data())?;

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::event::PollFlags;
 
 use super::attribute::Attribute;
+use super::world;
 use super::world::{
     BLOCK, Client, Counts, Server, State, bind, command_at, cookie_states, drop_caches, polls, same,
 };
@@ -122,6 +123,7 @@ fn objects_are_let_go_after_ten_seconds_and_come_back(ctx: &Context) -> Result<(
 }
 
 fn objects_used_again_at_the_moment_they_expire_keep_their_contents(ctx: &Context) -> Result<()> {
+    world::skip_if_mixed(world::IS_KEPT)?;
     const FILES: u32 = 24;
     let data = |number: u32| pattern(number + 90, 3 * BLOCK);
     let server = Server::new(ctx)?;

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::super::module::Injection;
 use super::attribute;
+use super::world;
 use super::world::{
     BLOCK, Client, Server, bind, command_at, cookie_states, drop_caches, graves, same,
 };
@@ -103,6 +104,7 @@ fn size_of_a_file_that_root_cut_is_put_right(ctx: &Context) -> Result<()> {
 }
 
 fn attribute_of_a_volume_is_written_when_the_cache_goes(ctx: &Context) -> Result<()> {
+    world::skip_if_mixed(world::IS_KEPT)?;
     let data = pattern(42, BLOCK);
     let server = Server::new(ctx)?;
     let device = bind(ctx, &[])?;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use cachefiles_protocol::Device;
 
 use super::frozen::Frozen;
+use super::world;
 use super::world::{BLOCK, Client, Counts, Server, bind};
 use crate::context::Context;
 use crate::image::pattern;
@@ -99,11 +100,13 @@ fn stays(ctx: &Context, blocks: usize) -> Result<bool> {
 }
 
 fn file_that_is_written_to_when_the_cache_goes_offline_stays(ctx: &Context) -> Result<()> {
+    world::skip_if_mixed(world::IS_KEPT)?;
     ensure!(stays(ctx, 1)?, "it is gone");
     Ok(())
 }
 
 fn file_that_is_overwritten_when_the_cache_goes_offline_goes(ctx: &Context) -> Result<()> {
+    world::skip_if_mixed(world::IS_KEPT)?;
     ensure!(!stays(ctx, APART[5] + 1)?, "it is still there");
     Ok(())
 }

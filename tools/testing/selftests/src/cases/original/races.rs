@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use cachefiles_protocol::{AlignedBuffer, Device, Errno};
 
 use super::super::module::Injection;
+use super::world;
 use super::world::{
     BLOCK, Client, Counts, Server, bind, command_at, drop_caches, open_direct, same, stored_files,
 };
@@ -108,6 +109,7 @@ fn volume_is_acquired_again_while_it_is_relinquished(ctx: &Context) -> Result<()
 }
 
 fn daemon_ends_while_its_client_is_unmounted(ctx: &Context) -> Result<()> {
+    world::skip_if_mixed(world::IS_KEPT)?;
     let _server = served(ctx)?;
     for round in 0..12 {
         let device = bind(ctx, &[])?;
@@ -194,6 +196,7 @@ fn wait_for_cache_reads() -> Result<()> {
 }
 
 fn errors_injected_under_readers_and_writers_do_not_reach_them(ctx: &Context) -> Result<()> {
+    world::skip_if_mixed(world::NOT_STOPPED)?;
     Injection::needed()?;
     let server = served(ctx)?;
     let load = Load::start(Client::mount(ctx)?);

@@ -9,6 +9,7 @@ use cachefiles_protocol::Errno;
 use rustix::event::PollFlags;
 
 use super::filler::Filler;
+use super::world;
 use super::world::{BLOCK, Client, Server, State, bind, drop_caches, polls, stored_files};
 use crate::context::{Context, expect_errno};
 use crate::image::pattern;
@@ -93,6 +94,7 @@ fn released(state: &State) -> Result<(u64, u64)> {
 }
 
 fn released_in_vain_is_told_the_next_time(ctx: &Context) -> Result<()> {
+    world::skip_if_mixed(world::NO_STATE)?;
     let server = Server::new(ctx)?;
     server.put("file", &pattern(32, 5 * BLOCK))?;
     let device = bind(ctx, &[])?;

@@ -13,6 +13,7 @@ use cachefiles_protocol::Errno;
 use rustix::event::PollFlags;
 
 use super::filler::Filler;
+use super::world;
 use super::world::{
     BLOCK, Client, Counts, Server, State, bind, polls, polls_within, same, stored_files,
 };
@@ -66,6 +67,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 fn state_line_tells_the_limits_in_files_and_blocks(ctx: &Context) -> Result<()> {
+    world::skip_if_mixed(world::NO_STATE)?;
     let limits = [
         "frun 70%",
         "fcull 60%",
@@ -97,6 +99,7 @@ fn state_line_tells_the_limits_in_files_and_blocks(ctx: &Context) -> Result<()> 
 }
 
 fn state_is_nothing_before_bind_and_needs_a_buffer_that_holds_it(ctx: &Context) -> Result<()> {
+    world::skip_if_mixed(world::NO_STATE)?;
     let mut buffer = [0; 256];
     {
         let device = ctx.device()?;
@@ -119,6 +122,7 @@ fn state_is_nothing_before_bind_and_needs_a_buffer_that_holds_it(ctx: &Context) 
 }
 
 fn released_files_and_blocks_are_counted_until_they_are_read(ctx: &Context) -> Result<()> {
+    world::skip_if_mixed(world::NO_STATE)?;
     let server = Server::new(ctx)?;
     for (name, size) in [("one", 1), ("two", 5000), ("three", 100_000)] {
         server.put(name, &pattern(1, size))?;
@@ -257,6 +261,7 @@ fn below_fstop_no_new_file_is_cached(ctx: &Context) -> Result<()> {
 }
 
 fn poll_wakes_up_when_culling_becomes_necessary(ctx: &Context) -> Result<()> {
+    world::skip_if_mixed(world::NO_STATE)?;
     let server = Server::new(ctx)?;
     for name in ["first", "file"] {
         server.put(name, &pattern(1, 5000))?;
@@ -374,6 +379,7 @@ fn below_bstop_no_cached_file_grows(ctx: &Context) -> Result<()> {
 }
 
 fn commands_of_the_on_demand_mode_are_refused_with_eopnotsupp(ctx: &Context) -> Result<()> {
+    world::skip_if_mixed("it has that mode, too")?;
     let device = bind(ctx, &[])?;
     for command in ["copen 1,1", "copen 0,-2", "copen", "restore", "restore x"] {
         expect_errno(device.command(command), Errno::OPNOTSUPP, command)?;

@@ -25,14 +25,43 @@ use crate::sys;
 pub const BLOCK: usize = 4096;
 
 /// A bound cache. `limits` are commands given before `bind`.
+///
+/// With `selftests.mixed=1` in the kernel's command line it is one of both modes.
 pub fn bind(ctx: &Context, limits: &[&str]) -> Result<Device> {
     let device = ctx.device()?;
     for limit in limits {
         device.command(limit).context((*limit).to_owned())?;
     }
-    share::bind_device(&device, sys::CACHE.as_ref(), TAG).context("binding the cache")?;
+    let bound = if is_mixed()? {
+        device.set_mixed(true)?;
+        device.bind_ondemand(sys::CACHE.as_ref(), Some(TAG))
+    } else {
+        share::bind_device(&device, sys::CACHE.as_ref(), TAG)
+    };
+    bound.context("binding the cache")?;
     Ok(device)
 }
+
+/// Whether the caches of this run are of both modes.
+fn is_mixed() -> Result<bool> {
+    let words = fs::read_to_string("/proc/cmdline")?;
+    Ok(words.contains("selftests.mixed=1"))
+}
+
+/// Skips a test in a cache of both modes, for what that does by intention.
+pub fn skip_if_mixed(why: &str) -> Result<()> {
+    match is_mixed()? {
+        true => Err(Skip(format!("a cache of both modes: {why}")).into()),
+        false => Ok(()),
+    }
+}
+
+/// A cache of both modes stays while it is used.
+pub const IS_KEPT: &str = "it is kept without its daemon while it is used";
+/// Reads of its device are for messages.
+pub const NO_STATE: &str = "its device has no state line";
+/// An image has no other source.
+pub const NOT_STOPPED: &str = "a bad disk does not stop it";
 
 /// A bound cache with the server's one file, `file`, in it, which nobody uses; and where the cache
 /// keeps it.
@@ -71,6 +100,7 @@ pub struct State(BTreeMap<String, u64>);
 impl State {
     /// Reads it, which sets what was released back to zero.
     pub fn read(device: &Device) -> Result<Self> {
+        skip_if_mixed(NO_STATE)?;
         let mut buffer = [0; 256];
         let length = rustix::io::read(device, &mut buffer).context("reading the state")?;
         let line = std::str::from_utf8(&buffer[..length])?;
