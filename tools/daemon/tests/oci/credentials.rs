@@ -116,6 +116,43 @@ fn credentials_that_change_count_at_once() {
     assert_eq!(read(&*blob, 0, 512).unwrap(), layer[..512]);
 }
 
+#[test]
+fn a_password_that_is_over_with_a_403_is_got_anew_and_another_403_is_a_pause() {
+    let (server, layer, _dir, path) = private();
+    server.state().wants = Wants::Password;
+    fs::write(&path, config(&server, PASSWORD)).unwrap();
+    let blob = open(&image(&server, ":1", &with_config(path.clone())), "app").unwrap();
+    assert_eq!(read(&*blob, 0, 512).unwrap(), layer[..512]);
+    // As with a helper: the next password is there before anybody is refused.
+    server.state().forbids = true;
+    server.state().user = Some(("me".into(), "new-SECRET".into()));
+    replace(&path, &config(&server, "new-SECRET"));
+    assert_eq!(read(&*blob, 0, 512).unwrap(), layer[..512]);
+    // And here it is not.
+    server.state().user = Some(("me".into(), "next-SECRET".into()));
+    let asked = server.seen("/blobs/").len();
+    for _ in 0..5 {
+        assert_eq!(read(&*blob, 0, 512).unwrap_err().0, Fault::Denied);
+    }
+    assert_eq!(server.seen("/blobs/").len(), asked + 2, "it was stormed");
+    replace(&path, &config(&server, "next-SECRET"));
+    assert_eq!(read(&*blob, 0, 512).unwrap(), layer[..512]);
+}
+
+#[test]
+fn a_registry_that_wants_something_else_after_a_failure_gets_that() {
+    let (server, layer) = registry();
+    server.state().wants = Wants::Password;
+    let oci = image(&server, ":1", &super::options());
+    let (fault, said) = open(&oci, "app").err().unwrap();
+    assert_eq!(fault, Fault::Denied);
+    assert!(said.contains("no credentials"), "{said}");
+    server.state().wants = Wants::Token;
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let blob = open(&oci, "app").unwrap();
+    assert_eq!(read(&*blob, 0, 512).unwrap(), layer[..512]);
+}
+
 /// The helper has to be in PATH, which is the same for all tests of a process: so they are in the
 /// one that is there, under names that nobody else has.
 fn helper(dir: &Path, script: &str) -> String {

@@ -49,6 +49,15 @@ pub enum Blobs {
     Elsewhere(String),
 }
 
+/// What comes in place of an answer to a request for a blob that is let in by a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Nothing, for as long as the client waits.
+    Nothing,
+    /// 500.
+    Failure,
+}
+
 #[derive(Default)]
 pub struct State {
     pub manifests: BTreeMap<String, Vec<u8>>,
@@ -64,6 +73,9 @@ pub struct State {
     /// The status with which tokens are not given.
     pub no_tokens: Option<u16>,
     pub given: usize,
+    pub after_token: Option<After>,
+    /// Whether whoever is not let in gets a 403, and no word of what is wanted.
+    pub forbids: bool,
     /// Requests: method, path with its query, `Authorization`, body.
     pub seen: Vec<Seen>,
     /// How many requests for blobs are to be there at a time before any is answered.
@@ -239,6 +251,9 @@ impl Server {
             self.gather();
         }
         if !self.lets_in(&seen.authorization) {
+            if self.state().forbids && !seen.authorization.is_empty() {
+                return message("403 Forbidden", "", b"");
+            }
             let realm = format!("http://{}/token", self.host());
             let challenge = match self.state().wants {
                 Wants::Password => "Basic realm=\"here\"".to_owned(),
@@ -246,6 +261,15 @@ impl Server {
             };
             let header = format!("WWW-Authenticate: {challenge}\r\n");
             return message("401 Unauthorized", &header, b"{\"errors\":[]}");
+        }
+        let after = self
+            .state()
+            .after_token
+            .filter(|_| !seen.authorization.is_empty());
+        match after {
+            Some(After::Nothing) => std::thread::sleep(Duration::from_secs(60)),
+            Some(After::Failure) => return message("500 Failure", "", b""),
+            None => {}
         }
         match rest.split_once('/') {
             Some(("manifests", which)) => match self.state().manifests.get(which) {
@@ -261,7 +285,11 @@ impl Server {
 
     fn lets_in(&self, authorization: &str) -> bool {
         let state = self.state();
-        let password = STANDARD.encode(format!("me:{PASSWORD}"));
+        let (user, password) = match &state.user {
+            Some((user, password)) => (user.as_str(), password.as_str()),
+            None => ("me", PASSWORD),
+        };
+        let password = STANDARD.encode(format!("{user}:{password}"));
         match state.wants {
             Wants::Nothing => true,
             Wants::Impossible => false,

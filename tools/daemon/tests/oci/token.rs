@@ -4,9 +4,9 @@
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use cachefiles_daemon::backend::{Blob, Fault};
+use cachefiles_daemon::backend::{Blob, Fault, HttpOptions, OciOptions};
 
-use super::server::{Blobs, Server, Wants};
+use super::server::{After, Blobs, Server, Wants};
 use super::{image, open, options, read, registry};
 
 const READERS: usize = 64;
@@ -72,7 +72,7 @@ fn a_registry_that_refuses_every_token_is_not_stormed() {
     for ended in read_at_once(&*blob, &layer) {
         let (fault, said) = ended.unwrap_err();
         assert_eq!(fault, Fault::Denied);
-        assert!(said.contains("refuses (401)"), "{said}");
+        assert!(said.contains("refuses (401, 403)"), "{said}");
     }
     assert_eq!(server.state().given, given + 1);
     assert_eq!(server.seen("/blobs/").len(), READERS + 1);
@@ -86,7 +86,8 @@ fn a_registry_that_refuses_every_token_is_not_stormed() {
     std::thread::sleep(Duration::from_millis(1100));
     read_at_once(&*blob, &layer);
     assert_eq!(server.state().given, given + 2);
-    assert_eq!(server.seen("/blobs/").len(), READERS + 2);
+    // One without a token, to be told who gives it, and one with it.
+    assert_eq!(server.seen("/blobs/").len(), READERS + 3);
     server.state().wants = Wants::Token;
     std::thread::sleep(Duration::from_millis(2100));
     assert!(read_at_once(&*blob, &layer).iter().all(Result::is_ok));
@@ -133,6 +134,39 @@ fn who_gives_no_tokens_is_asked_by_one_and_then_left_alone() {
         std::thread::sleep(Duration::from_millis(1100));
         assert!(read_at_once(&*blob, &layer).iter().all(Result::is_ok));
         assert_eq!(server.seen("/token").len(), asked + 2);
+    }
+}
+
+#[test]
+fn a_registry_that_hangs_or_fails_after_its_401_is_not_asked_by_one_after_the_other() {
+    for after in [After::Nothing, After::Failure] {
+        let (server, layer) = registry();
+        server.state().wants = Wants::Token;
+        let options = OciOptions {
+            http: HttpOptions {
+                timeout: Duration::from_secs(2),
+                ..options().http
+            },
+            ..options()
+        };
+        let blob = open(&image(&server, ":1", &options), "app").unwrap();
+        server.revoke();
+        server.state().gather = READERS;
+        server.state().after_token = Some(after);
+        let begun = Instant::now();
+        for ended in read_at_once(&*blob, &layer) {
+            assert_eq!(ended.unwrap_err().0, Fault::Passing);
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(15),
+            "{:?}",
+            begun.elapsed()
+        );
+        let asked = server.seen("/blobs/").len();
+        assert!(asked < 2 * READERS, "{asked}");
+        server.state().after_token = None;
+        std::thread::sleep(Duration::from_millis(1100));
+        assert!(read_at_once(&*blob, &layer).iter().all(Result::is_ok));
     }
 }
 

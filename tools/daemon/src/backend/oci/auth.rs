@@ -47,8 +47,11 @@ struct Known {
     /// When to get the next one, and when this one is over.
     due: Option<Instant>,
     over: Option<Instant>,
+    /// From which state of the credentials it is.
+    stamp: Option<Stamp>,
 }
 
+#[derive(Clone)]
 struct Refused {
     until: Instant,
     fault: Fault,
@@ -84,6 +87,13 @@ impl Pass<'_> {
     pub fn header(&self) -> Option<&str> {
         self.known.header.as_deref()
     }
+
+    /// Whether a 403 may say that what it proves is good no more: of a token it is known when that
+    /// is over, and of a password it is not. Registries whose passwords end (Amazon's, after twelve
+    /// hours) answer so.
+    pub fn may_be_over(&self) -> bool {
+        self.header().is_some() && (self.is_new || self.known.over.is_none())
+    }
 }
 
 impl<G: Giver> Auth<G> {
@@ -95,6 +105,7 @@ impl<G: Giver> Auth<G> {
             was_let_in: false,
             due: None,
             over: None,
+            stamp: None,
         };
         Self {
             giver,
@@ -143,8 +154,8 @@ impl<G: Giver> Auth<G> {
 
     /// What may be used by all, if there is such a thing.
     fn usable(&self, now: Instant) -> Result<Option<Known>, SourceError> {
-        let state = self.state();
-        if let Some(refused) = &state.refused {
+        let refused = self.state().refused.clone();
+        if let Some(refused) = refused {
             let left = refused.until.saturating_duration_since(now);
             if !left.is_zero() && refused.stamp == self.giver.stamp() {
                 let message = format!(
@@ -155,6 +166,7 @@ impl<G: Giver> Auth<G> {
                 return Err(SourceError::new(refused.fault, message).until(Some(left)));
             }
         }
+        let state = self.state();
         let is_over = state.known.over.is_some_and(|over| over <= now);
         let is_usable = state.known.was_let_in && !is_over;
         Ok(is_usable.then(|| state.known.clone()))
@@ -164,15 +176,18 @@ impl<G: Giver> Auth<G> {
     fn renew_early(&self, known: Known) -> Known {
         let challenge = {
             let state = self.state();
-            if state.known.number != known.number {
+            // Somebody else may have had the turn before, with or without success.
+            let is_due = state.known.due.is_some_and(|due| due <= Instant::now());
+            if state.known.number != known.number || !is_due {
                 return state.known.clone();
             }
             state.challenge.clone()
         };
+        let stamp = self.giver.stamp();
         let got = challenge.map(|challenge| (self.giver.grant(&challenge), challenge));
         match got {
             Some((Ok(Some(grant)), _)) => {
-                self.keep(grant, true);
+                self.keep(grant, true, stamp);
             }
             Some((Err(error), _)) => {
                 tracing::warn!("a token is not renewed before it is over: {error}");
@@ -193,21 +208,23 @@ impl<G: Giver> Auth<G> {
 
     /// Gets a grant. The caller has the turn.
     fn renew(&self, challenge: &Challenge) -> Result<(), SourceError> {
+        // Before: what changes while it is being read counts as another one.
+        let stamp = self.giver.stamp();
         match self.giver.grant(challenge) {
             Ok(Some(grant)) => {
-                self.keep(grant, false);
+                self.keep(grant, false, stamp);
                 Ok(())
             }
             Ok(None) => {
                 let message = "the registry wants to know who asks, and there are no credentials \
                                for it (--docker-config)";
-                Err(self.pause(Fault::Denied, message.into(), None))
+                Err(self.pause(SourceError::new(Fault::Denied, message), stamp))
             }
-            Err(error) => Err(self.pause(error.fault(), error.to_string(), error.retry_after())),
+            Err(error) => Err(self.pause(error, stamp)),
         }
     }
 
-    fn keep(&self, grant: Grant, was_let_in: bool) {
+    fn keep(&self, grant: Grant, was_let_in: bool, stamp: Option<Stamp>) {
         let mut state = self.state();
         let now = Instant::now();
         let after = |part: u32| grant.lifetime.map(|it| now + it * part / 4);
@@ -217,11 +234,13 @@ impl<G: Giver> Auth<G> {
             due: after(3),
             over: after(4),
             header: Some(grant.header),
+            stamp,
         };
     }
 
     /// Notes that nobody is to be asked for a while, and what to say meanwhile.
-    fn pause(&self, fault: Fault, message: String, wanted: Option<Duration>) -> SourceError {
+    fn pause(&self, error: SourceError, stamp: Option<Stamp>) -> SourceError {
+        let (fault, message) = (error.fault(), error.to_string());
         let mut state = self.state();
         let factor = 1u32.checked_shl(state.failures).unwrap_or(u32::MAX);
         let own = FIRST_PAUSE.saturating_mul(factor);
@@ -229,22 +248,28 @@ impl<G: Giver> Auth<G> {
             Fault::Passing => LONGEST_PASSING,
             _ => LONGEST_PAUSE,
         };
-        let pause = own.min(longest).max(wanted.unwrap_or_default());
+        let pause = own
+            .min(longest)
+            .max(error.retry_after().unwrap_or_default());
         let pause = pause.min(LONGEST_PAUSE);
         state.failures = (state.failures + 1).min(16);
-        // What is wrong with it is not known: the next one begins anew.
+        // What is wrong is not known: the next one begins anew, and asks the registry what it wants.
+        // Whoever is under way with what was known does not end the pause.
+        state.challenge = None;
         state.known.header = None;
         state.known.was_let_in = false;
+        state.known.number += 1;
         state.refused = Some(Refused {
             until: Instant::now() + pause,
             fault,
             message: message.clone(),
-            stamp: self.giver.stamp(),
+            stamp,
         });
         SourceError::new(fault, message).until(Some(pause))
     }
 
-    /// Gives leave to make a request again that was refused with a 401.
+    /// Gives leave to make a request again that was refused: with a 401, or with a 403 though it
+    /// had proved who we are.
     pub fn again<'a>(
         &'a self,
         pass: Pass<'a>,
@@ -258,22 +283,24 @@ impl<G: Giver> Auth<G> {
             Some(turn) => turn,
             None => self.turn.lock().unwrap_or_else(PoisonError::into_inner),
         };
-        let challenge = {
-            let mut state = self.state();
-            if let Some(challenge) = challenge {
-                state.challenge = Some(challenge);
-            }
-            state.challenge.clone()
-        };
         // Somebody else may have been first.
         let newer = self.usable(Instant::now())?;
-        let is_renewed = self.state().known.number != used;
+        let is_renewed = {
+            let state = self.state();
+            state.known.number != used && state.known.header.is_some()
+        };
         if is_renewed {
             return Ok(newer.map_or_else(|| self.trial(turn, false), free));
         }
+        let challenge = {
+            let mut state = self.state();
+            state.challenge = challenge.or(state.challenge.take());
+            state.challenge.clone()
+        };
         let Some(challenge) = challenge else {
             let message = "the registry answers 401, and does not say what it wants to see";
-            return Err(self.pause(Fault::Denied, message.into(), None));
+            let error = SourceError::new(Fault::Denied, message);
+            return Err(self.pause(error, pass.known.stamp));
         };
         self.renew(&challenge)?;
         Ok(self.trial(turn, true))
@@ -281,9 +308,9 @@ impl<G: Giver> Auth<G> {
 
     /// Notes that a request was refused once more.
     pub fn refuse(&self, pass: Pass<'_>) -> SourceError {
-        let message = "the registry refuses (401) what it has just been given a token for: are \
-                       the credentials good for this repository?";
-        let error = self.pause(Fault::Denied, message.into(), None);
+        let message = "the registry refuses (401, 403) what it has just been given a token or a \
+                       password for: are the credentials good for this repository?";
+        let error = self.pause(SourceError::new(Fault::Denied, message), pass.known.stamp);
         drop(pass);
         error
     }
@@ -292,11 +319,12 @@ impl<G: Giver> Auth<G> {
     /// so, and do not try one after the other what does not answer.
     pub fn unanswered(&self, pass: Pass<'_>, error: &SourceError) {
         if pass.turn.is_some() {
+            let stamp = self.giver.stamp();
             self.state().refused = Some(Refused {
                 until: Instant::now() + error.retry_after().unwrap_or(FIRST_PAUSE).min(FIRST_PAUSE),
                 fault: error.fault(),
                 message: error.to_string(),
-                stamp: self.giver.stamp(),
+                stamp,
             });
         }
     }
@@ -319,3 +347,6 @@ fn free<'a>(known: Known) -> Pass<'a> {
         is_new: false,
     }
 }
+
+#[cfg(test)]
+mod tests;

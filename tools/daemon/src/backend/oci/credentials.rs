@@ -29,7 +29,7 @@ pub enum Credential {
 }
 
 /// Which state of the file it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stamp(u64, u64, i64, i64);
 
 /// Where credentials come from.

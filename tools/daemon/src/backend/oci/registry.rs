@@ -199,41 +199,62 @@ impl Repository {
     }
 
     /// Asks the registry itself, and proves who we are if it wants to know.
-    fn get_let_in<'a>(
-        &'a self,
+    fn get_let_in(
+        &self,
         uri: &Uri,
         accept: &str,
         range: Option<&Range<u64>>,
     ) -> Result<Response<Body>, SourceError> {
-        let send = |pass: Pass<'a>| {
-            let sent = self.client.send(uri, accept, range, pass.header());
-            match sent {
-                Ok(response) => Ok((response, pass)),
-                Err(error) => {
-                    self.auth.unanswered(pass, &error);
-                    Err(error)
-                }
-            }
-        };
-        let (mut response, mut pass) = send(self.auth.enter()?)?;
-        if response.status() == StatusCode::UNAUTHORIZED {
-            let challenge = Challenge::of(response.headers());
-            (response, pass) = send(self.auth.again(pass, challenge)?)?;
-            if response.status() == StatusCode::UNAUTHORIZED {
-                return Err(self.auth.refuse(pass));
-            }
+        let pass = self.auth.enter()?;
+        let (response, pass) = self.send(pass, uri, accept, range)?;
+        if !is_refusal(&pass, response.status()) {
+            return Ok(self.end(response, pass));
         }
-        // One that is busy has not looked who asks.
-        let status = response.status();
-        match status.is_server_error() || is_pausing(status) {
-            false => self.auth.let_in(pass),
-            true => {
-                let error = answer::refusal(status, response.headers());
-                self.auth.unanswered(pass, &error);
-            }
+        let challenge = Challenge::of(response.headers());
+        let pass = self.auth.again(pass, challenge)?;
+        let (response, pass) = self.send(pass, uri, accept, range)?;
+        match is_refusal(&pass, response.status()) {
+            true => Err(self.auth.refuse(pass)),
+            false => Ok(self.end(response, pass)),
         }
-        Ok(response)
     }
+
+    /// Asks the registry itself once. Who waits for how that ends is told if there is no answer.
+    fn send<'a>(
+        &'a self,
+        pass: Pass<'a>,
+        uri: &Uri,
+        accept: &str,
+        range: Option<&Range<u64>>,
+    ) -> Result<(Response<Body>, Pass<'a>), SourceError> {
+        match self.client.send(uri, accept, range, pass.header()) {
+            Ok(response) => Ok((response, pass)),
+            Err(error) => {
+                self.auth.unanswered(pass, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes how a request has ended that was not refused as one of somebody unknown.
+    fn end(&self, response: Response<Body>, pass: Pass<'_>) -> Response<Body> {
+        let status = response.status();
+        // One that is busy has not looked who asks; and one that forbids it to somebody whom it has
+        // not asked who that is has not let anybody in.
+        let is_forbidden = status == StatusCode::FORBIDDEN && pass.header().is_none();
+        if status.is_server_error() || is_pausing(status) || is_forbidden {
+            let error = answer::refusal(status, response.headers());
+            self.auth.unanswered(pass, &error);
+        } else {
+            self.auth.let_in(pass);
+        }
+        response
+    }
+}
+
+/// Whether an answer says that who we are was not proved.
+fn is_refusal(pass: &Pass<'_>, status: StatusCode) -> bool {
+    status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN && pass.may_be_over()
 }
 
 #[cfg(test)]
