@@ -46,6 +46,10 @@ pub trait Blob: Send + Sync {
         false
     }
 
+    /// Says that what was read is not what it has to be: if there is another place to have it from,
+    /// it is had from there next time.
+    fn distrust(&self) {}
+
     /// Fills `buffer` with the bytes from `offset` on. The caller asks for nothing beyond the size.
     ///
     /// Fails with what [`errno`] makes `ESTALE` of if the blob has another content now than when it

@@ -27,7 +27,7 @@ use ureq::http::header::{ACCEPT, ACCEPT_ENCODING, RANGE};
 use ureq::{Agent, Body};
 
 pub use self::agent::HttpOptions;
-use self::agent::{no_answer, read_body};
+use self::agent::{Roots, no_answer, read_body};
 use self::answer::Mark;
 pub use self::url::BaseUrl;
 use super::error::{Fault, SourceError};
@@ -55,7 +55,11 @@ pub struct Http {
 impl Http {
     /// Prepares for asking a server; it is not asked yet.
     pub fn new(base: BaseUrl, options: &HttpOptions) -> Result<Self> {
-        let agent = agent::agent(base.is_https(), options)?;
+        let roots = match base.is_https() {
+            true => Roots::Wanted,
+            false => Roots::None,
+        };
+        let agent = agent::agent(roots, options)?;
         Ok(Self {
             agent,
             base,

@@ -9,6 +9,7 @@
 pub mod auth;
 mod challenge;
 mod credentials;
+mod deadline;
 mod helper;
 mod manifest;
 mod reference;
@@ -17,6 +18,7 @@ mod token;
 
 use std::collections::HashMap;
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,11 +33,11 @@ use self::manifest::{Document, Layer};
 pub use self::reference::DOUBTFUL;
 pub use self::reference::Reference;
 use self::reference::{Which, digest_of};
-use self::registry::{Client, Repository, Store};
+use self::registry::{Answer, Client, Repository, Store, origin};
 use self::token::Tokens;
 use super::chunks::SUFFIX;
 use super::error::{Fault, SourceError};
-use super::http::agent::{agent, read_body};
+use super::http::agent::{Roots, agent, read_body};
 use super::http::{HttpOptions, answer};
 use super::pause::Pauses;
 use super::{Backend, Blob, LocalDir, hexadecimal};
@@ -84,10 +86,16 @@ pub fn check_name(name: &str) -> Result<()> {
 impl Oci {
     /// Prepares for asking; nobody is asked yet.
     pub fn new(images: &[(String, Reference)], options: &OciOptions) -> Result<Self> {
+        // Where registries are asked without TLS, stores and who gives tokens may want it.
+        let roots = match options.is_plain {
+            true => Roots::IfAny,
+            false => Roots::Wanted,
+        };
         let client = Arc::new(Client {
-            agent: agent(!options.is_plain, &options.http)?,
+            agent: agent(roots, &options.http)?,
             is_plain: options.is_plain,
             pauses: Pauses::default(),
+            timeout: options.http.timeout,
         });
         let credentials = Arc::new(Credentials::new(options.docker_config.clone()));
         // Images of one repository share its token.
@@ -229,9 +237,12 @@ impl Image {
             Which::Tag(tag) => tag.clone(),
             Which::Digest(digest) => format!("sha256:{digest}"),
         };
-        let mut response = self.repository.manifest(&name, manifest::ACCEPT)?;
+        let Answer {
+            mut response, uri, ..
+        } = self.repository.manifest(&name, manifest::ACCEPT)?;
         if response.status() != StatusCode::OK {
-            return Err(answer::refusal(response.status(), response.headers()));
+            let error = answer::refusal(response.status(), response.headers());
+            return Err(error.of(origin(&uri)));
         }
         let mut bytes = Vec::new();
         let body = response.body_mut().as_reader();
@@ -285,6 +296,19 @@ pub struct OciBlob {
 }
 
 impl OciBlob {
+    /// Reads the range that was asked for out of an answer, to its end.
+    fn take(
+        &self,
+        mut answer: Answer,
+        buffer: &mut [u8],
+        range: &Range<u64>,
+    ) -> Result<(), SourceError> {
+        let (status, headers) = (answer.response.status(), answer.response.headers());
+        answer::check(status, headers, range, self.layer.size, None)
+            .and_then(|()| read_body(&mut answer.response, buffer))
+            .map_err(|error| error.of(origin(&answer.uri)))
+    }
+
     /// SHA-256 of the whole of it, in hexadecimal digits, as the manifest says.
     pub fn digest(&self) -> &str {
         &self.layer.digest
@@ -306,12 +330,27 @@ impl Blob for OciBlob {
         }
         let length = u64::try_from(buffer.len()).map_err(|_| Errno::OVERFLOW)?;
         let range = offset..offset.checked_add(length).ok_or(Errno::OVERFLOW)?;
-        let mut response = self
-            .repository
-            .blob(&self.layer.digest, &range, &self.store)?;
-        let (status, headers) = (response.status(), response.headers());
-        answer::check(status, headers, &range, self.layer.size, None)?;
-        read_body(&mut response, buffer)?;
+        let deadline = self.repository.deadline();
+        // The store that has it is asked without the registry. If anything is wrong with that, the
+        // registry knows what to do.
+        if let Some(uri) = self.store.get() {
+            let answer = self.repository.of_store(uri, &range, deadline);
+            match answer.and_then(|it| self.take(it, buffer, &range)) {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::debug!("the registry is asked for another store: {error}"),
+            }
+            self.store.forget();
+        }
+        let answer = self.repository.blob(&self.layer.digest, &range, deadline)?;
+        let store = answer.is_away.then(|| answer.uri.clone());
+        self.take(answer, buffer, &range)?;
+        if let Some(uri) = store {
+            self.store.set(uri);
+        }
         Ok(())
+    }
+
+    fn distrust(&self) {
+        self.store.forget();
     }
 }

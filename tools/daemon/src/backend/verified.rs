@@ -148,8 +148,11 @@ impl Blob for VerifiedBlob {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.blob.read_exact_at(buffer, offset)?;
-        self.index.verify(buffer, offset)?;
-        Ok(())
+        let verified = self.index.verify(buffer, offset);
+        if verified.is_err() {
+            self.blob.distrust();
+        }
+        Ok(verified?)
     }
 }
 

@@ -3,13 +3,17 @@
 //! to: one server each, which note what they are asked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{self, BufRead as _, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use sha2::{Digest as _, Sha256};
 
 /// The repository of all images here.
@@ -45,6 +49,11 @@ pub enum Blobs {
     Busy(u16, &'static str),
     /// Another byte in the middle.
     Corrupt,
+    /// The connection is closed, without an answer or in the middle of it.
+    Closed,
+    Cut,
+    /// The connection stays, and nothing comes.
+    Nothing,
     /// Another place: its URL, up to the digest.
     Elsewhere(String),
 }
@@ -73,6 +82,8 @@ pub struct State {
     /// The status with which tokens are not given.
     pub no_tokens: Option<u16>,
     pub given: usize,
+    /// Who gives tokens, if that is not the registry itself.
+    pub realm: Option<String>,
     pub after_token: Option<After>,
     /// Whether whoever is not let in gets a 403, and no word of what is wanted.
     pub forbids: bool,
@@ -94,6 +105,8 @@ pub struct Seen {
 #[derive(Clone)]
 pub struct Server {
     pub port: u16,
+    /// By TLS, which proves that it is `localhost`.
+    is_tls: bool,
     shared: Arc<(Mutex<State>, Condvar)>,
 }
 
@@ -116,25 +129,71 @@ pub fn secrets() -> [String; 6] {
     ]
 }
 
+/// See the tests of web servers.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/http")
+        .join(name)
+}
+
 impl Server {
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same behind TLS.
+    pub fn start_tls() -> Self {
+        let certificate = CertificateDer::from_pem_file(fixture("certificate.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(fixture("key.pem")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        Self::start_with(Some(Arc::new(config)))
+    }
+
+    fn start_with(tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let server = Self {
             port: listener.local_addr().unwrap().port(),
+            is_tls: tls.is_some(),
             shared: Arc::default(),
         };
         let own = server.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let own = own.clone();
-                std::thread::spawn(move || drop(own.converse(&stream)));
+                let (own, tls) = (own.clone(), tls.clone());
+                std::thread::spawn(move || {
+                    stream.set_nodelay(true).unwrap();
+                    // A client that does not believe it hangs up.
+                    let _ = match tls {
+                        None => own.converse(stream),
+                        Some(config) => {
+                            let connection = ServerConnection::new(config).unwrap();
+                            own.converse(StreamOwned::new(connection, stream))
+                        }
+                    };
+                });
             }
         });
         server
     }
 
     pub fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        let name = if self.is_tls {
+            "localhost"
+        } else {
+            "127.0.0.1"
+        };
+        format!("{name}:{}", self.port)
+    }
+
+    pub fn url(&self) -> String {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.host())
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -177,8 +236,7 @@ impl Server {
             .collect()
     }
 
-    fn converse(&self, stream: &TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
+    fn converse(&self, stream: impl io::Read + io::Write) -> io::Result<()> {
         let mut reader = BufReader::new(stream);
         loop {
             let mut line = String::new();
@@ -211,8 +269,11 @@ impl Server {
             seen.body = String::from_utf8(body).unwrap();
             self.state().seen.push(seen.clone());
             let answer = self.answer(&seen);
-            let mut stream: &TcpStream = reader.get_ref();
-            stream.write_all(&answer)?;
+            reader.get_mut().write_all(&answer)?;
+            reader.get_mut().flush()?;
+            if matches!(self.state().answers, Blobs::Closed | Blobs::Cut) {
+                return Ok(());
+            }
         }
     }
 
@@ -254,7 +315,8 @@ impl Server {
             if self.state().forbids && !seen.authorization.is_empty() {
                 return message("403 Forbidden", "", b"");
             }
-            let realm = format!("http://{}/token", self.host());
+            let realm = self.state().realm.clone();
+            let realm = realm.unwrap_or_else(|| format!("{}/token", self.url()));
             let challenge = match self.state().wants {
                 Wants::Password => "Basic realm=\"here\"".to_owned(),
                 _ => format!("Bearer realm=\"{realm}\",service=\"the registry\""),
@@ -328,13 +390,17 @@ impl Server {
     }
 
     fn blob(&self, digest: &str, range: &str) -> Vec<u8> {
+        while self.state().answers == Blobs::Nothing {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let state = self.state();
         let Some(blob) = state.blobs.get(digest) else {
             return message("404 Not Found", "", b"");
         };
         let mut blob = blob.clone();
         match &state.answers {
-            Blobs::Part => {}
+            Blobs::Part | Blobs::Cut | Blobs::Nothing => {}
+            Blobs::Closed => return Vec::new(),
             Blobs::Whole => return message("200 OK", "", &blob),
             Blobs::Busy(status, until) => {
                 let until = format!("Retry-After: {until}\r\n");
@@ -357,7 +423,11 @@ impl Server {
             .unwrap();
         let (first, last): (usize, usize) = (part.0.parse().unwrap(), part.1.parse().unwrap());
         let header = format!("Content-Range: bytes {first}-{last}/{size}\r\n");
-        message("206 Partial Content", &header, &blob[first..=last])
+        let mut answer = message("206 Partial Content", &header, &blob[first..=last]);
+        if state.answers == Blobs::Cut {
+            answer.truncate(answer.len() - (last - first) / 2 - 1);
+        }
+        answer
     }
 }
 

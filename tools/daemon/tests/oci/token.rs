@@ -118,6 +118,7 @@ fn who_gives_no_tokens_is_asked_by_one_and_then_left_alone() {
         (503, Fault::Passing),
         (401, Fault::Denied),
         (403, Fault::Denied),
+        (404, Fault::Useless),
     ] {
         let (server, layer, blob) = opened();
         server.revoke();
@@ -127,7 +128,9 @@ fn who_gives_no_tokens_is_asked_by_one_and_then_left_alone() {
         for ended in read_at_once(&*blob, &layer) {
             let (got, said) = ended.unwrap_err();
             assert_eq!(got, fault, "{said}");
-            assert!(said.contains("no token"), "{said}");
+            let who = format!("no token: http://{}, ", server.host());
+            assert!(said.contains(&who), "{said}");
+            assert!(said.contains(&status.to_string()), "{said}");
         }
         assert_eq!(server.seen("/token").len(), asked + 1);
         server.state().no_tokens = None;

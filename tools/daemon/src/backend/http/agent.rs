@@ -10,6 +10,7 @@ use ureq::http::Response;
 use ureq::{Agent, Body, Proxy};
 
 use super::tls;
+pub use super::tls::Roots;
 use crate::backend::error::{Fault, SourceError};
 
 /// How long a connection may lie idle: servers close theirs after a minute or so.
@@ -28,8 +29,8 @@ pub struct HttpOptions {
     pub connections: usize,
 }
 
-/// Makes a client; no server is asked yet. Whom it asks has to prove who it is where `is_https`.
-pub fn agent(is_https: bool, options: &HttpOptions) -> Result<Agent> {
+/// Makes a client; no server is asked yet. Whom it asks by https has to prove who it is.
+pub fn agent(roots: Roots, options: &HttpOptions) -> Result<Agent> {
     let proxy = options.proxy.as_deref();
     ensure!(
         !proxy.is_some_and(|it| it.contains('@')),
@@ -38,7 +39,7 @@ pub fn agent(is_https: bool, options: &HttpOptions) -> Result<Agent> {
     );
     let proxy = proxy.map(Proxy::new).transpose();
     let config = Agent::config_builder()
-        .tls_config(tls::config(is_https, options.ca_file.as_deref())?)
+        .tls_config(tls::config(roots, options.ca_file.as_deref())?)
         .proxy(proxy.context("the proxy")?)
         .user_agent(concat!("cachefiles-ondemandd/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)

@@ -7,12 +7,24 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
-/// Loads the certificates, if the server is to prove who it is.
-pub fn config(is_https: bool, ca_file: Option<&Path>) -> Result<TlsConfig> {
-    let roots = match (is_https, ca_file) {
-        (false, _) => Vec::new(),
-        (true, Some(path)) => of_file(path)?,
-        (true, None) => of_system()?,
+/// Whose certificates there have to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roots {
+    /// Nobody's: no server is asked that would have to prove who it is.
+    None,
+    /// Those that are given, or the system's if it has any.
+    IfAny,
+    /// Those that are given, or the system's.
+    Wanted,
+}
+
+/// Loads the certificates.
+pub fn config(roots: Roots, ca_file: Option<&Path>) -> Result<TlsConfig> {
+    let roots = match (roots, ca_file) {
+        (Roots::None, _) => Vec::new(),
+        (_, Some(path)) => of_file(path)?,
+        (Roots::IfAny, None) => of_system().unwrap_or_default(),
+        (Roots::Wanted, None) => of_system()?,
     };
     Ok(TlsConfig::builder()
         .provider(TlsProvider::Rustls)

@@ -12,7 +12,12 @@ use std::time::{Duration, Instant};
 
 use super::challenge::Challenge;
 use super::credentials::Stamp;
+use super::deadline::Deadline;
 use crate::backend::error::{Fault, SourceError};
+
+mod turn;
+
+use self::turn::{Taken, Turn};
 
 /// The first pause after a failure; it doubles with each further one up to the longest, which is
 /// shorter for what may pass.
@@ -32,7 +37,11 @@ pub struct Grant {
 /// Who gives grants.
 pub trait Giver {
     /// Gets one; `None` where there is nothing that could be given.
-    fn grant(&self, challenge: &Challenge) -> Result<Option<Grant>, SourceError>;
+    fn grant(
+        &self,
+        challenge: &Challenge,
+        deadline: Deadline,
+    ) -> Result<Option<Grant>, SourceError>;
 
     /// Changes when what it gives may be another one.
     fn stamp(&self) -> Option<Stamp>;
@@ -70,22 +79,28 @@ struct State {
 pub struct Auth<G> {
     giver: G,
     state: Mutex<State>,
-    turn: Mutex<()>,
+    turn: Turn,
 }
 
 /// Leave to make a request.
 pub struct Pass<'a> {
     known: Known,
     /// Held while it is being tried.
-    turn: Option<MutexGuard<'a, ()>>,
+    turn: Option<Taken<'a>>,
     /// Whether it was got for this request.
     is_new: bool,
+    deadline: Deadline,
 }
 
 impl Pass<'_> {
     /// The value of `Authorization`, if there is to be one.
     pub fn header(&self) -> Option<&str> {
         self.known.header.as_deref()
+    }
+
+    /// Until when the request has to be over.
+    pub fn deadline(&self) -> Deadline {
+        self.deadline
     }
 
     /// Whether a 403 may say that what it proves is good no more: of a token it is known when that
@@ -115,7 +130,7 @@ impl<G: Giver> Auth<G> {
                 refused: None,
                 failures: 0,
             }),
-            turn: Mutex::default(),
+            turn: Turn::default(),
         }
     }
 
@@ -123,20 +138,21 @@ impl<G: Giver> Auth<G> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives leave to make a request. Fails during a pause, without asking anybody.
-    pub fn enter(&self) -> Result<Pass<'_>, SourceError> {
+    /// Gives leave to make a request. Fails during a pause, without asking anybody, and when the
+    /// deadline comes first.
+    pub fn enter(&self, deadline: Deadline) -> Result<Pass<'_>, SourceError> {
         let now = Instant::now();
         if let Some(known) = self.usable(now)? {
             if known.due.is_some_and(|due| due <= now) {
-                if let Ok(_turn) = self.turn.try_lock() {
-                    return Ok(free(self.renew_early(known)));
+                if let Some(_turn) = self.turn.try_take() {
+                    return Ok(free(self.renew_early(known, deadline), deadline));
                 }
             }
-            return Ok(free(known));
+            return Ok(free(known, deadline));
         }
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turn.take(deadline)?;
         if let Some(known) = self.usable(Instant::now())? {
-            return Ok(free(known));
+            return Ok(free(known, deadline));
         }
         let (challenge, known) = {
             let state = self.state();
@@ -145,10 +161,10 @@ impl<G: Giver> Auth<G> {
         let is_over = known.over.is_some_and(|over| over <= Instant::now());
         match challenge {
             Some(challenge) if known.header.is_none() || is_over => {
-                self.renew(&challenge)?;
-                Ok(self.trial(turn, true))
+                self.renew(&challenge, deadline)?;
+                Ok(self.trial(turn, true, deadline))
             }
-            _ => Ok(self.trial(turn, false)),
+            _ => Ok(self.trial(turn, false, deadline)),
         }
     }
 
@@ -173,7 +189,7 @@ impl<G: Giver> Auth<G> {
     }
 
     /// Gets the next one before the one that is known is over, which stays if there is none.
-    fn renew_early(&self, known: Known) -> Known {
+    fn renew_early(&self, known: Known, deadline: Deadline) -> Known {
         let challenge = {
             let state = self.state();
             // Somebody else may have had the turn before, with or without success.
@@ -184,7 +200,7 @@ impl<G: Giver> Auth<G> {
             state.challenge.clone()
         };
         let stamp = self.giver.stamp();
-        let got = challenge.map(|challenge| (self.giver.grant(&challenge), challenge));
+        let got = challenge.map(|challenge| (self.giver.grant(&challenge, deadline), challenge));
         match got {
             Some((Ok(Some(grant)), _)) => {
                 self.keep(grant, true, stamp);
@@ -198,19 +214,20 @@ impl<G: Giver> Auth<G> {
         self.state().known.clone()
     }
 
-    fn trial<'a>(&'a self, turn: MutexGuard<'a, ()>, is_new: bool) -> Pass<'a> {
+    fn trial<'a>(&'a self, turn: Taken<'a>, is_new: bool, deadline: Deadline) -> Pass<'a> {
         Pass {
             known: self.state().known.clone(),
             turn: Some(turn),
             is_new,
+            deadline,
         }
     }
 
     /// Gets a grant. The caller has the turn.
-    fn renew(&self, challenge: &Challenge) -> Result<(), SourceError> {
+    fn renew(&self, challenge: &Challenge, deadline: Deadline) -> Result<(), SourceError> {
         // Before: what changes while it is being read counts as another one.
         let stamp = self.giver.stamp();
-        match self.giver.grant(challenge) {
+        match self.giver.grant(challenge, deadline) {
             Ok(Some(grant)) => {
                 self.keep(grant, false, stamp);
                 Ok(())
@@ -278,10 +295,10 @@ impl<G: Giver> Auth<G> {
         if pass.is_new {
             return Err(self.refuse(pass));
         }
-        let used = pass.known.number;
+        let (used, deadline) = (pass.known.number, pass.deadline);
         let turn = match pass.turn {
             Some(turn) => turn,
-            None => self.turn.lock().unwrap_or_else(PoisonError::into_inner),
+            None => self.turn.take(deadline)?,
         };
         // Somebody else may have been first.
         let newer = self.usable(Instant::now())?;
@@ -290,7 +307,10 @@ impl<G: Giver> Auth<G> {
             state.known.number != used && state.known.header.is_some()
         };
         if is_renewed {
-            return Ok(newer.map_or_else(|| self.trial(turn, false), free));
+            return Ok(match newer {
+                Some(known) => free(known, deadline),
+                None => self.trial(turn, false, deadline),
+            });
         }
         let challenge = {
             let mut state = self.state();
@@ -302,8 +322,8 @@ impl<G: Giver> Auth<G> {
             let error = SourceError::new(Fault::Denied, message);
             return Err(self.pause(error, pass.known.stamp));
         };
-        self.renew(&challenge)?;
-        Ok(self.trial(turn, true))
+        self.renew(&challenge, deadline)?;
+        Ok(self.trial(turn, true, deadline))
     }
 
     /// Notes that a request was refused once more.
@@ -340,11 +360,12 @@ impl<G: Giver> Auth<G> {
     }
 }
 
-fn free<'a>(known: Known) -> Pass<'a> {
+fn free<'a>(known: Known, deadline: Deadline) -> Pass<'a> {
     Pass {
         known,
         turn: None,
         is_new: false,
+        deadline,
     }
 }
 

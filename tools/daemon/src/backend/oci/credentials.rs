@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::deadline::Deadline;
 use super::helper;
 use crate::backend::error::{Fault, SourceError};
 
@@ -56,7 +57,7 @@ impl Credentials {
     }
 
     /// What there is for a registry.
-    pub fn of(&self, host: &str) -> Result<Credential, SourceError> {
+    pub fn of(&self, host: &str, deadline: Deadline) -> Result<Credential, SourceError> {
         let Some(path) = &self.config else {
             return Ok(Credential::Anonymous);
         };
@@ -65,7 +66,7 @@ impl Credentials {
         let of = |table: &str| of_host(config.get(table)?, host);
         if let Some((server, helper)) = of("credHelpers") {
             let helper = helper.as_str().unwrap_or_default();
-            return helper::get(helper, &server);
+            return helper::get(helper, &server, deadline);
         }
         if let Some((_, auth)) = of("auths") {
             let found = of_auth(auth).map_err(|what| unreadable(format!("{what} of {host}")))?;
@@ -74,7 +75,7 @@ impl Credentials {
             }
         }
         match config.get("credsStore").and_then(Value::as_str) {
-            Some(helper) if !helper.is_empty() => helper::get(helper, server_of(host)),
+            Some(helper) if !helper.is_empty() => helper::get(helper, server_of(host), deadline),
             _ => Ok(Credential::Anonymous),
         }
     }
@@ -161,11 +162,17 @@ fn of_auth(auth: &Value) -> Result<Credential, &'static str> {
 mod tests {
     use super::*;
 
+    fn soon() -> Deadline {
+        Deadline::after(std::time::Duration::from_secs(60))
+    }
+
     fn of(text: &str, host: &str) -> Result<Credential, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), text).unwrap();
         let credentials = Credentials::new(Some(file.path().to_owned()));
-        credentials.of(host).map_err(|error| error.to_string())
+        credentials
+            .of(host, soon())
+            .map_err(|error| error.to_string())
     }
 
     fn is_password(text: &str, host: &str, user: &str, password: &str) -> bool {
@@ -195,7 +202,7 @@ mod tests {
         assert!(is_password(&text, "docker.io", "me", "se:cret"));
         assert!(of("{}", "h") == Ok(Credential::Anonymous));
         assert!(of(r#"{"auths":{"h":{}}}"#, "h") == Ok(Credential::Anonymous));
-        assert!(Credentials::new(None).of("h").ok() == Some(Credential::Anonymous));
+        assert!(Credentials::new(None).of("h", soon()).ok() == Some(Credential::Anonymous));
     }
 
     #[test]
@@ -216,6 +223,6 @@ mod tests {
             assert!(!error.contains("c2V"), "{error}");
         }
         let absent = Credentials::new(Some("/absent/config.json".into()));
-        assert!(absent.of("h").is_err() && absent.stamp().is_none());
+        assert!(absent.of("h", soon()).is_err() && absent.stamp().is_none());
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::credentials::Credential;
+use super::deadline::Deadline;
 use crate::backend::error::{Fault, SourceError};
 
 /// For how long one may run.
@@ -26,7 +27,7 @@ const LONGEST: u64 = 1 << 20;
 const NOTHING: &str = "credentials not found";
 
 /// Asks a helper. What it says, on either stream, may be a secret, and is not passed on.
-pub fn get(name: &str, server: &str) -> Result<Credential, SourceError> {
+pub fn get(name: &str, server: &str, deadline: Deadline) -> Result<Credential, SourceError> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_name) {
         let message = "the name of a credential helper is none";
@@ -35,6 +36,7 @@ pub fn get(name: &str, server: &str) -> Result<Credential, SourceError> {
     let program = format!("docker-credential-{name}");
     // It may be there again, or know us again, in a moment.
     let failed = |what: String| SourceError::new(Fault::Passing, format!("{program}: {what}"));
+    let patience = deadline.left()?.min(PATIENCE);
     let child = Command::new(&program)
         .arg("get")
         .stdin(Stdio::piped())
@@ -42,7 +44,7 @@ pub fn get(name: &str, server: &str) -> Result<Credential, SourceError> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| failed(format!("cannot start it: {error}")))?;
-    let (is_success, said) = converse(child, server, PATIENCE).map_err(failed)?;
+    let (is_success, said) = converse(child, server, patience).map_err(failed)?;
     if !is_success {
         let is_nothing = String::from_utf8_lossy(&said).contains(NOTHING);
         return match is_nothing {
@@ -146,9 +148,15 @@ mod tests {
     #[test]
     fn names_that_lead_elsewhere_are_not_run() {
         for name in ["", "../sh", "a b", "/bin/sh"] {
-            assert!(get(name, "h").is_err_and(|it| it.fault() == Fault::Useless));
+            assert!(
+                get(name, "h", Deadline::after(PATIENCE))
+                    .is_err_and(|it| it.fault() == Fault::Useless)
+            );
         }
-        let error = get("no-such-helper", "h").err().unwrap().to_string();
+        let error = get("no-such-helper", "h", Deadline::after(PATIENCE))
+            .err()
+            .unwrap()
+            .to_string();
         assert!(
             error.starts_with("docker-credential-no-such-helper: cannot start"),
             "{error}"

@@ -6,7 +6,7 @@
 //! are no more shown than tokens are.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ureq::http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, LOCATION, RANGE};
@@ -15,6 +15,7 @@ use ureq::{Agent, Body};
 
 use super::auth::{Auth, Pass};
 use super::challenge::Challenge;
+use super::deadline::Deadline;
 use super::token::Tokens;
 use crate::backend::error::{Fault, SourceError};
 use crate::backend::http::agent::no_answer;
@@ -36,6 +37,8 @@ pub struct Client {
     pub is_plain: bool,
     /// Who is to be left alone.
     pub pauses: Pauses,
+    /// How long one request may take.
+    pub timeout: Duration,
 }
 
 /// One repository of a registry.
@@ -50,16 +53,36 @@ pub struct Repository {
 pub struct Store(Mutex<Option<(Uri, Instant)>>);
 
 impl Store {
-    fn get(&self) -> Option<Uri> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn known(&self) -> MutexGuard<'_, Option<(Uri, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the place, if there is one that is still good.
+    pub fn get(&self) -> Option<Uri> {
+        let known = self.known();
         let (uri, until) = known.as_ref()?;
         (*until > Instant::now()).then(|| uri.clone())
     }
 
-    fn set(&self, uri: Option<Uri>) {
-        let until = Instant::now() + STORE_FOR;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = uri.map(|uri| (uri, until));
+    /// Notes a place from which a part has come that was what it had to be.
+    pub fn set(&self, uri: Uri) {
+        *self.known() = Some((uri, Instant::now() + STORE_FOR));
     }
+
+    /// Forgets the place: the registry is asked next time.
+    pub fn forget(&self) {
+        *self.known() = None;
+    }
+}
+
+/// What was answered, and by whom.
+pub struct Answer {
+    /// The answer.
+    pub response: Response<Body>,
+    /// Where it came from in the end.
+    pub uri: Uri,
+    /// Whether that is not the registry.
+    pub is_away: bool,
 }
 
 fn useless(message: impl Into<String>) -> SourceError {
@@ -67,7 +90,7 @@ fn useless(message: impl Into<String>) -> SourceError {
 }
 
 /// Scheme and server: who gets what is sent to a URL.
-fn origin(uri: &Uri) -> String {
+pub fn origin(uri: &Uri) -> String {
     let (scheme, host) = (uri.scheme_str(), uri.host());
     let (scheme, host) = (scheme.unwrap_or_default(), host.unwrap_or_default());
     let usual = if scheme == "http" { 80 } else { 443 };
@@ -83,12 +106,16 @@ impl Client {
         accept: &str,
         range: Option<&Range<u64>>,
         authorization: Option<&str>,
+        deadline: Deadline,
     ) -> Result<Response<Body>, SourceError> {
         let server = origin(uri);
         self.pauses.check(&server)?;
         let mut request = self
             .agent
             .get(uri)
+            .config()
+            .timeout_global(Some(self.time_of_one(deadline)?))
+            .build()
             .header(ACCEPT, accept)
             .header(ACCEPT_ENCODING, "identity");
         if let Some(range) = range {
@@ -100,9 +127,22 @@ impl Client {
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
-        let response = request.call().map_err(|error| no_answer(&error))?;
+        let response = request
+            .call()
+            .map_err(|error| no_answer(&error).of(&server))?;
         self.pauses.note_answer(&server, &response);
         Ok(response)
+    }
+
+    /// How long the next request may take.
+    pub fn time_of_one(&self, deadline: Deadline) -> Result<Duration, SourceError> {
+        Ok(deadline.left()?.min(self.timeout))
+    }
+
+    /// Until when a read has to be over that begins now. A store that does not answer is not all of
+    /// it: the registry may know a better one.
+    pub fn deadline(&self) -> Deadline {
+        Deadline::after(self.timeout.saturating_mul(2))
     }
 
     /// Whether that is a server that may be asked: without TLS only where that was allowed.
@@ -140,27 +180,40 @@ impl Repository {
     }
 
     /// Asks for a manifest.
-    pub fn manifest(&self, which: &str, accept: &str) -> Result<Response<Body>, SourceError> {
-        self.get(&format!("manifests/{which}"), accept, None, None)
+    pub fn manifest(&self, which: &str, accept: &str) -> Result<Answer, SourceError> {
+        let path = format!("manifests/{which}");
+        self.get(&path, accept, None, self.client.deadline())
     }
 
-    /// Asks for a range of a blob, of the store that has it if that is known.
+    /// Until when a read has to be over that begins now.
+    pub fn deadline(&self) -> Deadline {
+        self.client.deadline()
+    }
+
+    /// Asks for a range of a blob.
     pub fn blob(
         &self,
         digest: &str,
         range: &Range<u64>,
-        store: &Store,
-    ) -> Result<Response<Body>, SourceError> {
-        if let Some(uri) = store.get() {
-            let response = self.client.send(&uri, "*/*", Some(range), None)?;
-            if response.status() == StatusCode::PARTIAL_CONTENT || is_pausing(response.status()) {
-                return Ok(response);
-            }
-            // It is over, or something else is wrong: the registry knows.
-            store.set(None);
-        }
+        deadline: Deadline,
+    ) -> Result<Answer, SourceError> {
         let path = format!("blobs/sha256:{digest}");
-        self.get(&path, "*/*", Some(range), Some(store))
+        self.get(&path, "*/*", Some(range), deadline)
+    }
+
+    /// Asks a store for a range of the blob that it has.
+    pub fn of_store(
+        &self,
+        uri: Uri,
+        range: &Range<u64>,
+        deadline: Deadline,
+    ) -> Result<Answer, SourceError> {
+        let response = self.client.send(&uri, "*/*", Some(range), None, deadline)?;
+        Ok(Answer {
+            response,
+            uri,
+            is_away: true,
+        })
     }
 
     /// Asks the registry for something, and goes where it leads.
@@ -169,32 +222,32 @@ impl Repository {
         path: &str,
         accept: &str,
         range: Option<&Range<u64>>,
-        store: Option<&Store>,
-    ) -> Result<Response<Body>, SourceError> {
+        deadline: Deadline,
+    ) -> Result<Answer, SourceError> {
         let uri = format!("{}/{path}", self.base);
         let mut uri: Uri = uri.parse().map_err(|_| useless("this is no URL"))?;
         let registry = origin(&uri);
-        let mut response = self.get_let_in(&uri, accept, range)?;
+        let mut response = self.get_let_in(&uri, accept, range, deadline)?;
         let mut is_away = false;
         for _ in 0..REDIRECTS {
             if !response.status().is_redirection() {
-                return Ok(response);
+                break;
             }
             uri = self.client.target(&uri, &response)?;
             // Who has been elsewhere does not come back as who he was.
             is_away |= origin(&uri) != registry;
             response = match is_away {
-                false => self.get_let_in(&uri, accept, range)?,
-                true => self.client.send(&uri, accept, range, None)?,
+                false => self.get_let_in(&uri, accept, range, deadline)?,
+                true => self.client.send(&uri, accept, range, None, deadline)?,
             };
-            let is_found = response.status() == StatusCode::PARTIAL_CONTENT;
-            if let Some(store) = store.filter(|_| is_away && is_found) {
-                store.set(Some(uri.clone()));
-            }
         }
         match response.status().is_redirection() {
             true => Err(useless("the registry sends us on and on")),
-            false => Ok(response),
+            false => Ok(Answer {
+                response,
+                uri,
+                is_away,
+            }),
         }
     }
 
@@ -204,18 +257,19 @@ impl Repository {
         uri: &Uri,
         accept: &str,
         range: Option<&Range<u64>>,
+        deadline: Deadline,
     ) -> Result<Response<Body>, SourceError> {
-        let pass = self.auth.enter()?;
+        let pass = self.auth.enter(deadline)?;
         let (response, pass) = self.send(pass, uri, accept, range)?;
         if !is_refusal(&pass, response.status()) {
-            return Ok(self.end(response, pass));
+            return Ok(self.end(uri, response, pass));
         }
         let challenge = Challenge::of(response.headers());
         let pass = self.auth.again(pass, challenge)?;
         let (response, pass) = self.send(pass, uri, accept, range)?;
         match is_refusal(&pass, response.status()) {
             true => Err(self.auth.refuse(pass)),
-            false => Ok(self.end(response, pass)),
+            false => Ok(self.end(uri, response, pass)),
         }
     }
 
@@ -227,7 +281,8 @@ impl Repository {
         accept: &str,
         range: Option<&Range<u64>>,
     ) -> Result<(Response<Body>, Pass<'a>), SourceError> {
-        match self.client.send(uri, accept, range, pass.header()) {
+        let (header, deadline) = (pass.header(), pass.deadline());
+        match self.client.send(uri, accept, range, header, deadline) {
             Ok(response) => Ok((response, pass)),
             Err(error) => {
                 self.auth.unanswered(pass, &error);
@@ -237,13 +292,13 @@ impl Repository {
     }
 
     /// Notes how a request has ended that was not refused as one of somebody unknown.
-    fn end(&self, response: Response<Body>, pass: Pass<'_>) -> Response<Body> {
+    fn end(&self, uri: &Uri, response: Response<Body>, pass: Pass<'_>) -> Response<Body> {
         let status = response.status();
         // One that is busy has not looked who asks; and one that forbids it to somebody whom it has
         // not asked who that is has not let anybody in.
         let is_forbidden = status == StatusCode::FORBIDDEN && pass.header().is_none();
         if status.is_server_error() || is_pausing(status) || is_forbidden {
-            let error = answer::refusal(status, response.headers());
+            let error = answer::refusal(status, response.headers()).of(origin(uri));
             self.auth.unanswered(pass, &error);
         } else {
             self.auth.let_in(pass);
@@ -268,6 +323,7 @@ mod tests {
                 agent: Agent::new_with_defaults(),
                 is_plain,
                 pauses: Pauses::default(),
+                timeout: Duration::from_secs(1),
             };
             client.may_ask(&uri.parse().unwrap())
         };

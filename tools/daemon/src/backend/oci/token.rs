@@ -16,7 +16,8 @@ use ureq::{Agent, Body};
 use super::auth::{Giver, Grant};
 use super::challenge::Challenge;
 use super::credentials::{Credential, Credentials, Stamp};
-use super::registry::Client;
+use super::deadline::Deadline;
+use super::registry::{Client, origin};
 use crate::backend::error::{Fault, SourceError};
 use crate::backend::http::agent::no_answer;
 use crate::backend::http::answer;
@@ -44,8 +45,12 @@ impl Giver for Tokens {
         self.credentials.stamp()
     }
 
-    fn grant(&self, challenge: &Challenge) -> Result<Option<Grant>, SourceError> {
-        let credential = self.credentials.of(&self.host)?;
+    fn grant(
+        &self,
+        challenge: &Challenge,
+        deadline: Deadline,
+    ) -> Result<Option<Grant>, SourceError> {
+        let credential = self.credentials.of(&self.host, deadline)?;
         let (realm, service, scope) = match challenge {
             Challenge::Basic => {
                 return Ok(match credential {
@@ -67,8 +72,9 @@ impl Giver for Tokens {
         }
         let own = || format!("repository:{}:pull", self.repository);
         let scope = scope.clone().unwrap_or_else(own);
-        let response = self.ask(realm, service.as_deref(), &scope, &credential)?;
-        let (token, seconds) = read(response)?;
+        let (response, server) =
+            self.ask(realm, service.as_deref(), &scope, &credential, deadline)?;
+        let (token, seconds) = read(response, &server)?;
         tracing::debug!(
             "a token for {}/{}, good for {seconds} s",
             self.host,
@@ -101,12 +107,16 @@ impl Tokens {
         service: Option<&str>,
         scope: &str,
         credential: &Credential,
-    ) -> Result<Response<Body>, SourceError> {
+        deadline: Deadline,
+    ) -> Result<(Response<Body>, String), SourceError> {
         let uri: Option<Uri> = realm.parse().ok();
-        if !uri.is_some_and(|uri| self.client.may_ask(&uri)) {
+        let Some(uri) = uri.filter(|uri| self.client.may_ask(uri)) else {
             let message = "the registry wants a token of somebody who is not at an https:// URL";
             return Err(SourceError::new(Fault::Useless, message));
-        }
+        };
+        let server = origin(&uri);
+        self.client.pauses.check(&server)?;
+        let time = Some(self.client.time_of_one(deadline)?);
         let service = service.map(|it| format!("service={}&", encoded(it)));
         let query = format!("{}scope={}", service.unwrap_or_default(), encoded(scope));
         let agent: &Agent = &self.client.agent;
@@ -118,37 +128,42 @@ impl Tokens {
                     encoded(token)
                 );
                 let kind = "application/x-www-form-urlencoded";
-                let request = agent.post(realm).header("Content-Type", kind);
+                let request = agent.post(realm).config().timeout_global(time).build();
+                let request = request.header("Content-Type", kind);
                 request.header(ACCEPT, "application/json").send(body)
             }
             other => {
                 let joint = if realm.contains('?') { '&' } else { '?' };
-                let mut request = agent.get(format!("{realm}{joint}{query}"));
+                let request = agent.get(format!("{realm}{joint}{query}"));
+                let mut request = request.config().timeout_global(time).build();
                 if let Credential::Password(user, password) = other {
                     request = request.header("Authorization", basic(user, password));
                 }
                 request.header(ACCEPT, "application/json").call()
             }
         };
-        asked.map_err(|error| {
+        let response = asked.map_err(|error| {
             let error = no_answer(&error);
-            SourceError::new(error.fault(), format!("no token: {error}"))
-        })
+            SourceError::new(error.fault(), format!("no token: {server}: {error}"))
+        })?;
+        self.client.pauses.note_answer(&server, &response);
+        Ok((response, server))
     }
 }
 
 /// The token in an answer, and for how many seconds it is good.
-fn read(mut response: Response<Body>) -> Result<(String, u64), SourceError> {
+fn read(mut response: Response<Body>, server: &str) -> Result<(String, u64), SourceError> {
     let status = response.status();
     if status != StatusCode::OK {
         let error = answer::refusal(status, response.headers());
-        // That there is no token at all is as good as that it is denied.
         let fault = match error.fault() {
-            Fault::Passing => Fault::Passing,
-            _ => Fault::Denied,
+            Fault::Passing | Fault::Denied => error.fault(),
+            // So it says that it does not understand who asks.
+            _ if status == StatusCode::BAD_REQUEST => Fault::Denied,
+            _ => Fault::Useless,
         };
         let message = format!(
-            "no token: who gives them for the registry answers {status}{}",
+            "no token: {server}, who gives them for the registry, answers {status}{}",
             match fault {
                 Fault::Denied => " (are the credentials in --docker-config right?)",
                 _ => "",
@@ -156,17 +171,20 @@ fn read(mut response: Response<Body>) -> Result<(String, u64), SourceError> {
         );
         return Err(SourceError::new(fault, message).until(error.retry_after()));
     }
-    let useless = |what: &str| SourceError::new(Fault::Useless, format!("no token: {what}"));
+    let failed = |fault, what: &str| {
+        let message = format!("no token: {server}: {what}");
+        SourceError::new(fault, message)
+    };
+    let useless = |what| failed(Fault::Useless, what);
     let mut body = Vec::new();
     let reader = response.body_mut().as_reader();
     reader
         .take(LONGEST)
         .read_to_end(&mut body)
-        .map_err(|error| {
-            SourceError::new(Fault::Passing, format!("no token: it was cut off: {error}"))
-        })?;
-    let said: Value =
-        serde_json::from_slice(&body).map_err(|_| useless("the answer is no JSON"))?;
+        .map_err(|error| failed(Fault::Passing, &format!("it was cut off: {error}")))?;
+    // What stands in between may answer with a page of its own for a while.
+    let said: Value = serde_json::from_slice(&body)
+        .map_err(|_| failed(Fault::Passing, "the answer is no JSON"))?;
     let text = |key: &str| said.get(key).and_then(Value::as_str);
     let token = text("token").filter(|it| !it.is_empty());
     let token = token.or_else(|| text("access_token").filter(|it| !it.is_empty()));
