@@ -36,14 +36,6 @@ pub struct CheckArgs {
     /// The file system
     #[arg(long, value_enum)]
     fs: FileSystem,
-    /// What it is mounted with
-    #[arg(
-        long,
-        default_value = "",
-        value_name = "OPTIONS",
-        allow_hyphen_values = true
-    )]
-    mount_options: String,
     /// Where on the disk the marks are
     #[arg(long, value_name = "BYTES")]
     marks_at: u64,
@@ -53,6 +45,9 @@ pub struct CheckArgs {
     /// Decides when it is cut, and what is lost
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Only this one: entries and seed, as they stand in its line
+    #[arg(long, value_name = "ENTRIES:SEED", value_parser = parse_cut)]
+    only: Option<(usize, u64)>,
     /// After every so many cuts all images are read through the module
     #[arg(long, default_value_t = 10)]
     read_every: u32,
@@ -133,6 +128,11 @@ fn create(path: &Path) -> Result<File> {
         .with_context(|| format!("creating {}", path.display()))
 }
 
+fn parse_cut(text: &str) -> Result<(usize, u64)> {
+    let (entries, seed) = text.split_once(':').context("no colon")?;
+    Ok((entries.parse()?, seed.parse()?))
+}
+
 /// Checks. Whether all is as it is to be.
 pub fn run(args: &CheckArgs) -> Result<bool> {
     let images = Images::make();
@@ -151,14 +151,21 @@ pub fn run(args: &CheckArgs) -> Result<bool> {
         .map(|_| random.random_range(recorded.clone()))
         .collect();
     moments.sort_unstable();
+    let mut cuts: Vec<(usize, u64)> = moments
+        .into_iter()
+        .map(|entries| (entries, random.random()))
+        .collect();
+    if let Some(only) = args.only {
+        cuts = vec![only];
+    }
     sys::load_module(&args.module_path)?;
     let mut medium = Medium::new(&log, &base, create(Path::new("/tmp/powercut.before"))?)?;
     let image = create(Path::new(IMAGE))?;
     let mut report = Report::default();
-    for (number, entries) in moments.into_iter().enumerate() {
+    for (number, (entries, seed)) in cuts.into_iter().enumerate() {
         let cut = Cut {
             entries,
-            seed: random.random(),
+            seed,
             disk: args.disk,
         };
         let loss = medium.image(&cut, &image)?;
@@ -189,21 +196,14 @@ fn look_at(
         // 1: errors were corrected.
         run_program(&["e2fsck", "-fy", IMAGE], &[0, 1])?;
     }
-    let mut with = String::from("loop");
-    if !args.mount_options.is_empty() {
-        with = format!("{with},{}", args.mount_options);
-    }
     std::fs::create_dir_all(sys::CACHE)?;
-    let mount = [
-        "mount",
-        "-t",
-        args.fs.name(),
-        "-o",
-        &with,
-        IMAGE,
-        sys::CACHE,
-    ];
-    run_program(&mount, &[0])?;
+    if let Err(error) = mount_image(args.fs) {
+        // What is left to the administrator: its super block may be torn.
+        ensure!(args.fs == FileSystem::Ext4, "{error:#}");
+        run_program(&["e2fsck", "-fy", IMAGE], &[0, 1])?;
+        findings.was_mended = true;
+        mount_image(args.fs)?;
+    }
     let looked = look_through(images, blobs, is_read, findings);
     let unmounted = sys::unmount_patiently(Path::new(sys::CACHE), task::soon());
     looked?;
@@ -213,6 +213,19 @@ fn look_at(
         FileSystem::Xfs => &["xfs_repair", "-n", "-f", IMAGE],
     };
     run_program(check, &[0])
+}
+
+/// Mounts the disk of the moment. A loop device that it cannot be mounted from is given back.
+fn mount_image(fs: FileSystem) -> Result<()> {
+    let mounted = run_program(
+        &["mount", "-t", fs.name(), "-o", "loop", IMAGE, sys::CACHE],
+        &[0],
+    );
+    if mounted.is_err() {
+        // Fails where `mount` has done that already.
+        let _ = run_program(&["losetup", "-d", "/dev/loop0"], &[0]);
+    }
+    mounted
 }
 
 fn look_through(
