@@ -5,10 +5,13 @@
 pub(crate) mod dir;
 pub(crate) mod in_use;
 pub(crate) mod space;
+pub(crate) mod trust;
 
 use self::space::Space;
+use self::trust::Trust;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::prelude::*;
+use kernel::str::CStr;
 use kernel::types::ARef;
 use kernel_ext::cred::{Credential, User};
 use kernel_ext::fs::{Mount, WantWrite};
@@ -23,6 +26,7 @@ pub(crate) struct Backing {
     /// Who has bound the cache.
     pub(crate) user: User,
     pub(crate) space: Space,
+    pub(crate) trust: Trust,
     /// Something was refused as the file system is read-only, and nothing was taken since.
     pub(crate) is_read_only: AtomicBool,
 }
@@ -37,6 +41,27 @@ impl Backing {
             .inspect_err(|&error| self.note_refusal(error))?;
         self.is_read_only.store(false, Ordering::Relaxed);
         Ok(write)
+    }
+
+    /// Says whether what is fetched outlives a power cut, and if not, why.
+    pub(crate) fn tell_trust(&self, tag: &CStr) {
+        match self.trust {
+            Trust::NotAsked => {}
+            Trust::Trusted => {
+                kernel_ext::log::info!(
+                    "File cache on {}: what is fetched is kept over a power cut",
+                    tag
+                );
+            }
+            Trust::Doubted(reason) => {
+                kernel_ext::log::info!(
+                    "File cache on {}: what is fetched is lost in a power cut while its image is mounted, \
+                     as the file system {}",
+                    tag,
+                    reason
+                );
+            }
+        }
     }
 
     /// Says that the file system is read-only, if that is the error: once, until it is writable

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/backing-dev.h>
+#include <linux/buffer_head.h>
 #include <linux/dcache.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
@@ -13,6 +14,7 @@
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/security.h>
+#include <linux/seq_file.h>
 #include <linux/uaccess.h>
 #include <linux/uio.h>
 
@@ -35,6 +37,38 @@ bool cfh_get_current_pwd(struct path *pwd)
 bool cfh_sb_rdonly(const struct super_block *sb)
 {
 	return sb_rdonly(sb);
+}
+
+/*
+ * Prints the options of a mounted file system, as /proc/mounts has them. Returns the length. Not
+ * for those that ask the seq_file who reads it.
+ */
+int cfh_show_options(struct super_block *sb, char *buf, size_t size)
+{
+	struct seq_file m = { .buf = buf, .size = size };
+	int ret = 0;
+
+	if (sb->s_op->show_options)
+		ret = sb->s_op->show_options(&m, sb->s_root);
+	if (ret)
+		return ret;
+	return seq_has_overflowed(&m) ? -E2BIG : m.count;
+}
+
+/* Reads from the disk of a file system, through its own buffers. The range lies in one block. */
+int cfh_read_super(struct super_block *sb, u64 pos, void *to, size_t len)
+{
+	size_t offset = pos & (sb->s_blocksize - 1);
+	struct buffer_head *bh;
+
+	if (!sb->s_bdev || offset + len > sb->s_blocksize)
+		return -EINVAL;
+	bh = sb_bread(sb, pos >> sb->s_blocksize_bits);
+	if (!bh)
+		return -EIO;
+	memcpy(to, bh->b_data + offset, len);
+	brelse(bh);
+	return 0;
 }
 
 /* Dentries */

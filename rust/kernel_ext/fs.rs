@@ -29,6 +29,7 @@ mod inode;
 mod mount;
 mod path;
 mod rename;
+mod super_block;
 mod xattr;
 
 pub use self::{
@@ -39,6 +40,7 @@ pub use self::{
     mount::{Mount, Statfs, WantWrite, EXT4_SUPER_MAGIC},
     path::Path,
     rename::RenameLock,
+    super_block::{FileSystem, Journal, MountOptions},
 };
 
 use cachefiles_bindings as bindings;

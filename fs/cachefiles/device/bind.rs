@@ -4,6 +4,7 @@
 
 use crate::backing::dir::CacheDir;
 use crate::backing::space::{Purpose, Space};
+use crate::backing::trust::Trust;
 use crate::backing::Backing;
 use crate::cache::kept::{self, Met, TakenOver};
 use crate::cache::ondemand::Engine;
@@ -210,6 +211,10 @@ fn add_cache(settings: &Settings<'_>, waiters: &Arc<WaitQueue>) -> Result<Arc<Ca
             cred: cred.clone(),
             security_id: settings.security_id,
             user,
+            trust: match settings.mode {
+                Mode::Original => Trust::NotAsked,
+                Mode::OnDemand => Trust::in_mount(path.mount()),
+            },
             space: Space::new(&path, settings.limits, notifier.clone())?,
             is_read_only: AtomicBool::new(false),
         };
@@ -245,6 +250,7 @@ fn add_cache_at(
     let added = cache.fscache.add::<Cachefiles>(cache.clone());
     added.inspect_err(|_| all::remove(&cache))?;
     kernel_ext::log::info!("File cache on {} registered", cache.fscache.name());
+    cache.backing.tell_trust(cache.fscache.name());
 
     // Only the culling state is of interest here: a full cache can still be read.
     let _ = cache.has_space(0, 0, Purpose::Check);

@@ -7,7 +7,7 @@ use kernel::prelude::*;
 use kernel::types::ARef;
 use kernel_ext::cred::NewCredential;
 use kernel_ext::errno::EOPNOTSUPP;
-use kernel_ext::fs::{Dentry, FallocMode, File, Inode, Path, Whence};
+use kernel_ext::fs::{Dentry, FallocMode, File, FileSystem, Inode, Path, Whence};
 use kernel_ext::io::write_sync;
 use kunit::{ensure, ensure_eq, flush_closed_files, Buffer, Outcome, Stop};
 
@@ -26,6 +26,7 @@ kunit::suite!(
         a_cache_has_its_root_in_a_directory,
         whence_is_what_user_space_says,
         a_mount_tells_how_full_it_is,
+        a_mount_tells_of_what_kind_it_is,
         a_mount_has_its_root,
         a_mount_is_synced,
         a_path_is_of_its_mount_and_its_name,
@@ -266,6 +267,22 @@ fn a_mount_tells_how_full_it_is() -> Outcome {
         ensure!(after.ffree < by_mount.ffree);
         ensure_eq!(at.dir().super_block_size(), BLOCK as u64);
     }
+    Ok(())
+}
+
+fn a_mount_tells_of_what_kind_it_is() -> Outcome {
+    let memory = Scratch::on_tmpfs()?;
+    ensure_eq!(memory.mount().kind(), FileSystem::Other);
+    ensure_eq!(memory.mount().options().map(|_| ()), Err(EINVAL));
+    ensure_eq!(memory.mount().journal(), Err(EINVAL));
+    let disk = Scratch::on_ext4()?;
+    ensure_eq!(disk.mount().kind(), FileSystem::Ext4);
+    let journal = disk.mount().journal()?;
+    ensure!(journal.is_internal && journal.has_extents);
+    // It is mounted with an option of which another's name is the beginning.
+    let options = disk.mount().options()?;
+    ensure!(options.has(b"commit") && !options.has(b"comm") && !options.has(b"commit=9"));
+    ensure!(!options.has(b"nobarrier"));
     Ok(())
 }
 

@@ -21,9 +21,10 @@ pub(super) fn adopt(object: &Object, file: InUse<File>) -> Result {
     object.cookie().set_flag(CookieFlag::NeedsUpdate);
     object.set_tmpfile(true);
     object.data().replace_file(Some(file));
-    if object.is_ondemand() {
+    if object.is_ondemand() && object.cache().backing.trust.names_early() {
         // What the daemon fetches is to outlive a power cut, and each block is there or a hole. A
-        // file that netfs writes to gets its name when netfs is done with it.
+        // file that netfs writes to, and one on a file system that is not trusted with a part of a
+        // file, gets its name when it is put away.
         if let Some(file) = object.file() {
             commit(object, &file);
         }

@@ -87,11 +87,16 @@ impl BadDisk {
 
     /// The same with blocks of so many bytes.
     pub fn mount_as_cache_of(&self, block: u32) -> Result<()> {
+        self.mount_as_cache_with(block, &[])
+    }
+
+    /// The same with further options of mke2fs.
+    pub fn mount_as_cache_with(&self, block: u32, options: &[&str]) -> Result<()> {
         // Into a file first: a slow disk would take each of its many small writes by itself.
         let image = Path::new("/tmp").join("bad-disk.img");
         let size = File::open(&self.device)?.seek(SeekFrom::End(0))?;
         File::create(&image)?.set_len(size)?;
-        let made = make_ext4(&image, block).and_then(|()| self.copy_from(&image));
+        let made = make_ext4(&image, block, options).and_then(|()| self.copy_from(&image));
         fs::remove_file(&image)?;
         made?;
         mount(&self.device, sys::CACHE, c"ext4", MountFlags::empty(), None)
@@ -179,7 +184,7 @@ fn prepare() -> Result<()> {
     Ok(())
 }
 
-fn make_ext4(image: &Path, block: u32) -> Result<()> {
+fn make_ext4(image: &Path, block: u32, options: &[&str]) -> Result<()> {
     // By its path: busybox has a program of that name, too.
     let program = ["/usr/sbin/mke2fs", "/sbin/mke2fs"]
         .into_iter()
@@ -190,6 +195,7 @@ fn make_ext4(image: &Path, block: u32) -> Result<()> {
     let output = Command::new(program)
         .args(["-q", "-F", "-t", "ext4", "-m", "0", "-b"])
         .arg(block.to_string())
+        .args(options)
         .arg(image)
         .output()
         .context("calling mke2fs")?;

@@ -208,7 +208,9 @@ pub fn logged(log: &mut KernelLog) -> Result<String> {
 fn is_information(line: &str) -> bool {
     let whole = ["Loaded", "Unloading", "Dirty object in cache"];
     let ends = [" registered", " unregistering"];
-    whole.contains(&line) || ends.iter().any(|end| line.ends_with(end))
+    whole.contains(&line)
+        || ends.iter().any(|end| line.ends_with(end))
+        || line.contains("what is fetched is")
 }
 
 #[cfg(test)]

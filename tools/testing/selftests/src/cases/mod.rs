@@ -51,6 +51,7 @@ mod straight_reads;
 mod succession;
 mod timeout;
 mod tracepoint;
+mod trust;
 mod unlinking;
 mod unopened;
 mod waking;
@@ -109,6 +110,7 @@ pub fn ondemand() -> impl Iterator<Item = &'static Test> {
         tracepoint::TESTS,
         module::TESTS,
         policy::TESTS,
+        trust::TESTS,
         gates::TESTS,
         hostile::TESTS,
         signals::TESTS,
