@@ -69,18 +69,23 @@ impl Engine {
         Ok(())
     }
 
-    /// The ranges that are fetched at a time for a range of an object.
-    fn steps(&self, object: &Object, range: &Range<u64>) -> Option<Vec<Range<u64>>> {
-        let end = object.blob.size().next_multiple_of(page_size());
+    /// The ranges that are fetched at a time for a range of an object. Made one by one: there may
+    /// be any number of them, as a source says how large a blob is.
+    fn steps(
+        &self,
+        object: &Object,
+        range: &Range<u64>,
+    ) -> Option<impl Iterator<Item = Range<u64>> + Send + use<>> {
+        let end = object.blob.size().checked_next_multiple_of(page_size())?;
         let end = range.end.min(end);
         let range = align_range(range.start, end.checked_sub(range.start)?)?;
         let size = self.unit_of(object).unwrap_or(STEP);
         let numbers = range.start / size..range.end.div_ceil(size);
-        let step = |number: u64| {
+        let step = move |number: u64| {
             let begin = (number * size).max(range.start);
             begin..(number * size).saturating_add(size).min(range.end)
         };
-        Some(numbers.map(step).collect())
+        Some(numbers.map(step))
     }
 
     /// The size of the units that READs of an object are widened to, if they are.
@@ -98,21 +103,22 @@ impl Engine {
         let deadline = Instant::now() + PATIENCE;
         let mut failures = 0;
         loop {
+            // Never closed: then it is not fetched ahead, and that is all.
+            let Ok(turn) = self.traces.ahead.acquire().await else {
+                return Ok(Ok(None));
+            };
             let Some(strong) = object.upgrade() else {
                 return Ok(Ok(None));
             };
-            // Never closed: then it is not fetched ahead, and that is all.
-            let Ok(_turn) = self.traces.ahead.acquire().await else {
-                return Ok(Ok(None));
-            };
-            let mut claim = match self.unit_of(&strong) {
-                Some(unit) => strong.units.claim(&step, unit).await,
+            let (unit, units) = (self.unit_of(&strong), Arc::clone(&strong.units));
+            let (blob, stats) = (Arc::clone(&strong.blob), Arc::clone(&self.stats));
+            // The object is not to be held while others, or its source, are waited for.
+            drop(strong);
+            let mut claim = match unit {
+                Some(unit) => units.claim(&step, unit).await,
                 None => Claim::alone(step.clone()),
             };
-            let (blob, stats) = (Arc::clone(&strong.blob), Arc::clone(&self.stats));
             let (weak, wanted) = (Weak::clone(object), step.clone());
-            // The object is not to be held while its source is waited for.
-            drop(strong);
             let fetched =
                 spawn_blocking(move || fill_alone(&weak, &*blob, &wanted, &mut claim, &stats));
             let error = match fetched.await? {
@@ -124,6 +130,8 @@ impl Engine {
             if is_final(&error) || is_full(&error) || failures >= self.policy.tries {
                 return Ok(Err(error));
             }
+            // Others may be at other sources meanwhile.
+            drop(turn);
             sleep(wait).await;
         }
     }
