@@ -202,4 +202,9 @@ fn a_helper_is_asked_and_one_that_fails_is_an_error_that_names_it() {
         let (is_well, said) = index(&server, dir.path(), &script);
         assert!(!is_well && said.contains(words), "{said}");
     }
+    server.state().wants = Wants::Password;
+    let nothing = "echo credentials not found in native keychain; exit 1";
+    let (is_well, said) = index(&server, dir.path(), nothing);
+    let words = format!("has no credentials for {}", server.host());
+    assert!(!is_well && said.contains(&words), "{said}");
 }

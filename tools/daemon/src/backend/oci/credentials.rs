@@ -21,6 +21,8 @@ use crate::backend::error::{Fault, SourceError};
 pub enum Credential {
     /// Nothing: nobody in particular.
     Anonymous,
+    /// Nothing: the helper that was asked has none.
+    Nothing(String),
     /// A user and a password.
     Password(String, String),
     /// What is exchanged for tokens.

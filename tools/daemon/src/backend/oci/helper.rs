@@ -3,11 +3,13 @@
 //! standard input, and JSON on their standard output.
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde_json::Value;
 
 use super::credentials::Credential;
@@ -19,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often one is looked at that has said all.
 const SHORT: Duration = Duration::from_millis(5);
+
+/// For how long its output may stay open when it has ended.
+const REST: Duration = Duration::from_millis(500);
 
 /// How much one may say, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -42,13 +47,14 @@ pub fn get(name: &str, server: &str, deadline: Deadline) -> Result<Credential, S
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()
         .map_err(|error| failed(format!("cannot start it: {error}")))?;
     let (is_success, said) = converse(child, server, patience).map_err(failed)?;
     if !is_success {
         let is_nothing = String::from_utf8_lossy(&said).contains(NOTHING);
         return match is_nothing {
-            true => Ok(Credential::Anonymous),
+            true => Ok(Credential::Nothing(program)),
             false => Err(failed(format!("it has failed for {server}"))),
         };
     }
@@ -69,22 +75,36 @@ fn converse(mut child: Child, server: &str, patience: Duration) -> Result<(bool,
         let read = stdout.map(|it| it.take(LONGEST).read_to_end(&mut said));
         drop(sender.send(matches!(read, Some(Ok(_))).then_some(said)));
     });
-    let deadline = Instant::now() + patience;
-    let said = receiver.recv_timeout(patience);
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if said.is_ok() && Instant::now() < deadline => thread::sleep(SHORT),
-            Ok(None) => {
-                drop(child.kill());
-                drop(child.wait());
-                return Err(format!("it has not ended in {} s", patience.as_secs_f32()));
-            }
-            Err(error) => return Err(error.to_string()),
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or("it has no number")?;
+    // Looked at without being reaped, so that the number stays that of its group.
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let mut until = Instant::now() + patience;
+    let mut said = None;
+    loop {
+        match said {
+            None => said = receiver.recv_timeout(SHORT).ok(),
+            Some(_) => thread::sleep(SHORT),
         }
-    };
+        let status = waitid(WaitId::Pid(pid), look).map_err(|error| error.to_string())?;
+        if status.is_some() {
+            if said.is_some() {
+                break;
+            }
+            until = until.min(Instant::now() + REST);
+        }
+        if Instant::now() >= until {
+            let _ = kill_process_group(pid, Signal::KILL);
+            let _ = child.wait();
+            return Err(match status {
+                None => format!("it has not ended in {} s", patience.as_secs_f32()),
+                Some(_) => "it has ended, and what it has started keeps its output open".into(),
+            });
+        }
+    }
+    let status = child.wait().map_err(|error| error.to_string())?;
     match said {
-        Ok(Some(said)) => Ok((status.success(), said)),
+        Some(Some(said)) => Ok((status.success(), said)),
         _ => Err("its answer cannot be read".into()),
     }
 }
@@ -108,6 +128,7 @@ mod tests {
             .args(["-c", script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .process_group(0)
             .spawn()
             .unwrap()
     }
@@ -143,6 +164,29 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(30));
         let said = converse(shell("cat; exit 3"), "h:1", PATIENCE);
         assert_eq!(said, Ok((false, b"h:1".to_vec())));
+    }
+
+    #[test]
+    fn what_one_has_started_does_not_hold_us_up_and_is_ended() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let number = file.path().display();
+        for (script, words) in [
+            ("", "keeps its output open"),
+            ("exec sleep 60", "has not ended"),
+        ] {
+            let begun = Instant::now();
+            let script = format!("sleep 60 & echo $! >{number}; {script}");
+            let said = converse(shell(&script), "h", Duration::from_secs(3));
+            assert!(said.is_err_and(|it| it.contains(words)), "{words}");
+            assert!(begun.elapsed() < Duration::from_secs(30));
+            let number = std::fs::read_to_string(file.path()).unwrap();
+            let stat = format!("/proc/{}/stat", number.trim());
+            let is_alive = || std::fs::read_to_string(&stat).is_ok_and(|it| !it.contains(") Z "));
+            while is_alive() {
+                assert!(begun.elapsed() < Duration::from_secs(30), "it lives");
+                thread::sleep(SHORT);
+            }
+        }
     }
 
     #[test]

@@ -54,6 +54,11 @@ impl Giver for Tokens {
         let (realm, service, scope) = match challenge {
             Challenge::Basic => {
                 return Ok(match credential {
+                    Credential::Nothing(program) => {
+                        // It may have some soon.
+                        let message = format!("{program} has no credentials for {}", self.host);
+                        return Err(SourceError::new(Fault::Passing, message));
+                    }
                     Credential::Password(user, password) => Some(Grant {
                         header: basic(&user, &password),
                         lifetime: None,
