@@ -69,10 +69,18 @@ pub fn parse(bytes: &[u8]) -> Result<Document, SourceError> {
     if erofs.is_empty() {
         let mut types: Vec<String> = layers.iter().map(media_type).collect();
         types.dedup();
+        let count = types.len();
+        let short = |text: &String| text.chars().take(80).collect();
+        let types: Vec<String> = types.iter().take(8).map(short).collect();
+        let more = if count > types.len() {
+            " and others"
+        } else {
+            ""
+        };
         let types = types.join(", ");
         return Err(useless(format!(
             "the image has no layer that is an EROFS (application/vnd.erofs.layer.v1): its layers \
-             are {}",
+             are {}{more}",
             types.escape_debug()
         )));
     }
@@ -166,6 +174,17 @@ mod tests {
         let error = image(&[layer_of(tar, '1', "5"), layer_of(tar, '2', "5")]).unwrap_err();
         assert!(
             error.contains(&format!("its layers are {tar}")) && !error.contains(&format!("{tar},")),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_message_is_short_however_many_and_long_media_types_there_are() {
+        let layer = |at: usize| layer_of(&format!("x{at}{}", "y".repeat(500)), '1', "5");
+        let layers: Vec<String> = (0..500).map(layer).collect();
+        let error = image(&layers).unwrap_err();
+        assert!(
+            error.len() < 1000 && error.ends_with(" and others"),
             "{error}"
         );
     }
