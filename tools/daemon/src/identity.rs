@@ -77,7 +77,7 @@ impl Identities {
         ) {
             tracing::error!(
                 "{cookie} is another blob now ({identity}) than the one in the cache ({known}): refused. \
-                 Put that one back, or unmount what uses it and run `cachefiles-ondemandd invalidate \
+                 Put that one back (name an image of a registry by its digest), or unmount what uses it and run `cachefiles-ondemandd invalidate \
                  --dir DIR {cookie}`"
             );
         }

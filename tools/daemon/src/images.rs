@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::backend::oci::{DOUBTFUL, check_name};
+use crate::backend::oci::{DOUBTFUL, check_name, helpers};
 use crate::backend::{HttpOptions, Oci, OciOptions, Reference};
 
 /// Images, and how their registries are asked.
@@ -49,8 +49,12 @@ fn parse_pair(text: &str) -> Result<(String, Reference), String> {
 }
 
 impl ImageArgs {
-    /// The images as a source.
+    /// The images as a source. The file of credentials has to be there and to be understood: later
+    /// on it may be in the middle of being written, and that passes.
     pub fn open(&self, http: HttpOptions) -> Result<Oci> {
+        if let Some(path) = &self.docker_config {
+            helpers(path)?;
+        }
         let options = OciOptions {
             http,
             docker_config: self.docker_config.clone(),
@@ -60,6 +64,18 @@ impl ImageArgs {
         let pair = |it: &NamedImage| it.0.clone().context(format!("--image: {DOUBTFUL}"));
         let images = self.image.iter().map(pair).collect::<Result<Vec<_>>>()?;
         Oci::new(&images, &options)
+    }
+
+    /// Warns of each image that may become another one.
+    pub fn warn_of_tags(&self) {
+        for (name, reference) in self.image.iter().filter_map(|image| image.0.as_ref()) {
+            if reference.is_tag() {
+                tracing::warn!(
+                    "{name} is named by a tag ({reference}): if that moves, the next start refuses \
+                     to open it, even where it is mounted; name it by its digest"
+                );
+            }
+        }
     }
 
     /// These options, for another process.

@@ -176,6 +176,7 @@ pub fn run(args: &ServeArgs, reread: Reread) -> Result<()> {
     catch_signals(&runtime, &stopper, args, reread)?;
     raise_fd_limit();
     let (backend, policy) = args.fetch.open(&args.source)?;
+    args.source.images.warn_of_tags();
     let traces = args.fetch.trace.open()?;
     let holder = args.fd_from.as_deref().map(connect).transpose()?;
     let mut cache = args.cache.clone();

@@ -62,6 +62,54 @@ fn a_password_in_the_name_of_an_image_is_not_repeated() {
     }
 }
 
+/// What `serve` says before it needs the device, which it need not get.
+fn start(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_cachefiles-ondemandd"))
+        .args(["serve", "--device", "/nowhere/device", "--dir", "/nowhere"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+#[test]
+fn an_image_that_is_named_by_a_tag_is_warned_of_and_one_by_its_digest_is_not() {
+    let fixed = format!("b=127.0.0.1:1/b@sha256:{}", "a".repeat(64));
+    let said = start(&[
+        "--plain-http",
+        "--image",
+        "app=127.0.0.1:1/app",
+        "--image",
+        &fixed,
+    ]);
+    let warned: Vec<&str> = said.lines().filter(|it| it.contains("by a tag")).collect();
+    assert_eq!(warned.len(), 1, "{said}");
+    assert!(
+        warned[0].contains("app is named by a tag (127.0.0.1:1/app:latest)"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_file_of_credentials_that_is_not_understood_is_noticed_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.json");
+    for text in [None, Some("{\"auths\": SECRET")] {
+        if let Some(text) = text {
+            std::fs::write(&path, text).unwrap();
+        }
+        let path = path.to_str().unwrap();
+        let image = ["--plain-http", "--image", "app=127.0.0.1:1/app"];
+        let said = start(&[&image[..], &["--docker-config", path]].concat());
+        assert!(
+            said.contains("cannot read the credentials") && said.contains(path),
+            "{said}"
+        );
+        assert!(!said.contains("SECRET"), "{said}");
+    }
+}
+
 #[test]
 fn no_secret_is_in_any_line() {
     let (server, layer) = registry();

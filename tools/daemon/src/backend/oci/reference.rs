@@ -85,6 +85,11 @@ impl Reference {
         &self.repository
     }
 
+    /// Whether it may be another image later.
+    pub fn is_tag(&self) -> bool {
+        matches!(self.which, Which::Tag(_))
+    }
+
     /// Which manifest of the repository it is.
     pub fn which(&self) -> &Which {
         &self.which
