@@ -42,11 +42,18 @@ fn doubt(mount: &Mount) -> Option<&'static str> {
     if options.has(b"nobarrier") {
         return Some("is mounted with nobarrier");
     }
+    // With it new blocks are zeroed, and count as data from then on.
+    if options.has(b"dax") && !options.has(b"dax=never") {
+        return Some("is mounted with dax");
+    }
     match kind {
         FileSystem::Ext4 => match mount.journal() {
             Err(_) => Some("has a super block that can't be read"),
             Ok(journal) if !journal.is_internal => Some("has no journal of its own"),
             Ok(journal) if !journal.has_extents => Some("has no extents"),
+            Ok(journal) if journal.has_hidden_options => {
+                Some("has mount options in its super block")
+            }
             Ok(_) if options.has(b"norecovery") || options.has(b"noload") => {
                 Some("is mounted without its journal")
             }

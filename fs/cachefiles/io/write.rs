@@ -274,6 +274,10 @@ pub(crate) fn prepare_write(
     }
     let room = cache.secure(|| make_room(&object, file, start, *len));
     room.inspect_err(|&error| {
+        if error != ENOBUFS {
+            // It may have what the write was to replace. A cache of both modes goes on.
+            object.data().mark_stale(file);
+        }
         if error != ENOBUFS && error != EIO {
             trace::io_error(
                 Some(object.debug_id()),

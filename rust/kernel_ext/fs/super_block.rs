@@ -37,6 +37,9 @@ pub struct Journal {
     pub is_internal: bool,
     /// New files have extents, which say of each block whether it was written.
     pub has_extents: bool,
+    /// The super block has mount options of its own (`tune2fs -E mount_opts`, or `-o nobarrier`),
+    /// which [`Mount::options`] does not show.
+    pub has_hidden_options: bool,
 }
 
 /// The options that a file system is mounted with, as text.
@@ -99,12 +102,15 @@ impl Mount {
         const COMPATIBLE: usize = 0x5c;
         const INCOMPATIBLE: usize = 0x60;
         const JOURNAL_INODE: usize = 0xe0;
+        const DEFAULT_OPTIONS: usize = 0x100;
+        const OPTIONS: core::ops::Range<usize> = 0x200..0x240;
         const HAS_JOURNAL: u32 = 0x4;
         const EXTENTS: u32 = 0x40;
+        const NO_BARRIER: u32 = 0x100;
         if self.kind() != FileSystem::Ext4 {
             return Err(EINVAL);
         }
-        let mut block = [0u8; 256];
+        let mut block = [0u8; OPTIONS.end];
         // SAFETY: The mount keeps its super block active, and with it the disk. There is room for
         // as many bytes as is said.
         to_result(unsafe {
@@ -125,6 +131,8 @@ impl Mount {
         Ok(Journal {
             is_internal: word(COMPATIBLE) & HAS_JOURNAL != 0 && word(JOURNAL_INODE) != 0,
             has_extents: word(INCOMPATIBLE) & EXTENTS != 0,
+            has_hidden_options: word(DEFAULT_OPTIONS) & NO_BARRIER != 0
+                || block.get(OPTIONS).and_then(<[u8]>::first) != Some(&0),
         })
     }
 }

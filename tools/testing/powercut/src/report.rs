@@ -168,6 +168,11 @@ impl Report {
         );
     }
 
+    /// Whether data was there that differs from the source.
+    pub fn has_wrong_bytes(&self) -> bool {
+        self.wrong.bytes > 0
+    }
+
     /// Whether anything was not as it is to be.
     pub fn has_failures(&self) -> bool {
         self.failed > 0
