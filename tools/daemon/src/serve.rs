@@ -96,7 +96,8 @@ pub struct FetchArgs {
     )]
     pub fetch_deadline: u32,
     /// KiB that are fetched at once: a READ is widened to this, and others of the same unit wait
-    /// for it; a power of two up to 1024 [default: 1024 with --url, else what is asked for]
+    /// for it; a power of two up to 1024 [default: 1024 with --url and --image, else what is asked
+    /// for]
     #[arg(long, value_name = "KIB", value_parser = parse_unit)]
     pub fetch_unit: Option<u32>,
     /// How often a READ is tried before its reader gets EIO

@@ -11,7 +11,7 @@ use ureq::http::{Response, StatusCode};
 use super::error::{Fault, SourceError};
 use super::http::answer;
 
-/// The longest pause that a server is believed. Then one request shows whether it still wants it.
+/// The longest pause that a server is believed. Then it is asked again, by all who want something.
 pub const LONGEST: Duration = Duration::from_secs(60);
 
 /// Whether an answer may say so.

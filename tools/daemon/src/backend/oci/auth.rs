@@ -270,7 +270,7 @@ impl<G: Giver> Auth<G> {
             .max(error.retry_after().unwrap_or_default());
         let pause = pause.min(LONGEST_PAUSE);
         state.failures = (state.failures + 1).min(16);
-        // What is wrong is not known: the next one begins anew, and asks the registry what it wants.
+        // What is wrong is not known: the next one begins anew, by asking the registry.
         // Whoever is under way with what was known does not end the pause.
         state.challenge = None;
         state.known.header = None;
