@@ -43,7 +43,7 @@ impl Backing {
         Ok(write)
     }
 
-    /// Says whether what is fetched outlives a power cut, and if not, why.
+    /// Logs whether what is fetched outlives a power cut, and if not, why.
     pub(crate) fn tell_trust(&self, tag: &CStr) {
         match self.trust {
             Trust::NotAsked => {}
@@ -55,8 +55,7 @@ impl Backing {
             }
             Trust::Doubted(reason) => {
                 kernel_ext::log::info!(
-                    "File cache on {}: what is fetched is lost in a power cut while its image is mounted, \
-                     as the file system {}",
+                    "File cache on {}: not safe in a power cut, as the file system {}",
                     tag,
                     reason
                 );
